@@ -1,0 +1,18 @@
+"""Strictness for every test: float64, no silent promotion, warnings are errors, checked shapes."""
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# Shapes in signatures are checked at run time in the tests only.
+_hook = install_import_hook("jaxdpmm", "beartype.beartype")
+
+
+@pytest.fixture
+def key():
+    """The one random key of a test, fixed so that a failure can be seen again."""
+    return jax.random.key(0)
