@@ -1,0 +1,126 @@
+"""Tensors under the names of the Hugging Face hub, checked and laid out as Flax parameters.
+
+The table of what must be there comes from the network itself: the shapes of its parameters, each
+under the name that PyTorch gives it. Read next: `weights.py`, which brings the tensors.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from jaxdpmm.features.config import Dinov2Config
+from jaxdpmm.features.dinov2 import Dinov2
+
+# Axes of a dense and of a convolution kernel, by rank; every other tensor is laid out alike.
+_KERNEL_TO_FLAX = {2: (1, 0), 4: (2, 3, 1, 0)}
+_KERNEL_TO_TORCH = {2: (1, 0), 4: (3, 2, 0, 1)}
+
+_PREFIXES = ("dinov2.", "dinov2_with_registers.")  # of checkpoints with a classifier
+
+# Module names of transformers 5 in memory, and those of every published file.
+_RENAMED = {
+    r"\.attention\.q_proj\.": ".attention.attention.query.",
+    r"\.attention\.k_proj\.": ".attention.attention.key.",
+    r"\.attention\.v_proj\.": ".attention.attention.value.",
+    r"\.attention\.o_proj\.": ".attention.output.dense.",
+    r"\.mlp\.down_proj\.": ".mlp.weights_out.",
+}
+
+
+def convert_tensors(
+    config: Dinov2Config, tensors: Mapping[str, np.ndarray], name: str = "tensors"
+) -> dict[str, Any]:
+    """The parameters of `Dinov2` from tensors in torch layout.
+
+    Args:
+        config: The network that they must fit, exactly.
+        tensors: Under their Hugging Face names, with or without the prefix "dinov2." of a
+            classification checkpoint, whose classifier is left out; so is the mask token, which
+            only training reads.
+        name: What to call them in an error.
+
+    Raises:
+        ValueError: Some are unknown, missing or misshapen; the message lists all of them.
+    """
+    tensors = _under_hub_names(tensors)
+    expected = expected_tensors(config)
+    if problems := _problems({key: shape for key, (_, shape) in expected.items()}, tensors):
+        raise ValueError(
+            f"the tensors of {name!r} must be exactly those of its {config.model_type} "
+            f"configuration, got {len(problems)} that differ: {'; '.join(problems)}. Use the "
+            "config.json that belongs to the weights."
+        )
+    paths = {key: path for key, (path, _) in expected.items()}
+    return unflatten_dict(
+        {path: _to_flax(path, tensors[key], config.compute_dtype) for key, path in paths.items()}
+    )
+
+
+def expected_tensors(
+    config: Dinov2Config,
+) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
+    """Every tensor that a checkpoint of this configuration has.
+
+    Returns:
+        Its name on the hub -> (its path in the Flax parameters, its shape in torch layout).
+    """
+    image = jax.ShapeDtypeStruct((1, config.patch_size, config.patch_size, 3), jnp.float32)
+    params = jax.eval_shape(Dinov2(config).init, jax.random.key(0), image)["params"]
+    table = {}
+    for path, leaf in flatten_dict(params).items():
+        axes = _KERNEL_TO_TORCH[leaf.ndim] if path[-1] == "kernel" else range(leaf.ndim)
+        table[_hub_name(path)] = (path, tuple(leaf.shape[axis] for axis in axes))
+    return table
+
+
+def _hub_name(path: tuple[str, ...]) -> str:
+    *modules, leaf = path
+    name = re.sub(r"^layer_(\d+)", r"encoder.layer.\1", ".".join(modules))
+    name = re.sub(r"\.attention\.(query|key|value)$", r".attention.attention.\1", name)
+    name = re.sub(r"\.attention\.output$", ".attention.output.dense", name)
+    return f"{name}.{'weight' if leaf in ('kernel', 'scale') else leaf}"
+
+
+def _under_hub_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    renamed = {}
+    has_classifier = any(key.startswith(_PREFIXES) for key in tensors)
+    for key, value in tensors.items():
+        name = re.sub(rf"^({'|'.join(map(re.escape, _PREFIXES))})", "", key)
+        if name == "embeddings.mask_token" or (has_classifier and name.startswith("classifier.")):
+            continue
+        for pattern, replacement in _RENAMED.items():
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = value
+    for gate in [name for name in renamed if ".mlp.gate_proj." in name]:
+        up = gate.replace(".gate_proj.", ".up_proj.")
+        if up in renamed:  # published files hold the two as one matrix
+            both = [renamed.pop(gate), renamed.pop(up)]
+            renamed[gate.replace(".gate_proj.", ".weights_in.")] = np.concatenate(both)
+    return renamed
+
+
+def _problems(
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, np.ndarray]
+) -> list[str]:
+    missing = [f"missing {key} {shape}" for key, shape in expected.items() if key not in found]
+    unknown = [
+        f"unknown {key} {value.shape}" for key, value in found.items() if key not in expected
+    ]
+    misshapen = [
+        f"misshapen {key}, expected {shape} and found {found[key].shape}"
+        for key, shape in expected.items()
+        if key in found and found[key].shape != shape
+    ]
+    return missing + unknown + misshapen
+
+
+def _to_flax(path: tuple[str, ...], tensor: np.ndarray, compute_dtype: str) -> jax.Array:
+    if path[-1] != "kernel":
+        return jnp.asarray(tensor, dtype=jnp.float32)
+    kernel = tensor.transpose(_KERNEL_TO_FLAX[tensor.ndim])
+    return jnp.asarray(np.ascontiguousarray(kernel), dtype=compute_dtype)

@@ -1,0 +1,143 @@
+"""From images to patch features: normalise, run the backbone, take the patches of some layers.
+
+Images come in as `jaxdpmm.images` delivers them, RGB in [0, 1] or bytes, already resized and
+cropped to multiples of the patch size; the ImageNet normalisation happens here, inside the jitted
+function. What the features are used for is no business of this file. Read next: `dinov2.py`.
+"""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxdpmm.features.config import Dinov2Config
+from jaxdpmm.features.dinov2 import Dinov2
+from jaxdpmm.features.weights import Backbone
+
+# Mean and standard deviation of ImageNet's red, green and blue, which DINOv2 was trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_SLACK = 0.5  # a bicubic resize may overshoot [0, 1] a little
+
+
+@dataclasses.dataclass(frozen=True)
+class PatchExtractor:
+    """Which features to take: configuration only, to be stored beside a fitted model.
+
+    Attributes:
+        layers: The block or blocks after which the tokens are read, 1 to `num_hidden_layers` (0:
+            the embeddings). An int stands for one block. Several are concatenated in the order
+            given.
+        normalize: Divide each layer's feature by its Euclidean norm. (Several layers: the whole has
+            norm sqrt(number of layers).)
+
+    Example:
+        >>> PatchExtractor(8)
+        PatchExtractor(layers=(8,), normalize=True)
+    """
+
+    layers: tuple[int, ...]
+    normalize: bool = True
+
+    def __init__(self, layers: int | tuple[int, ...], normalize: bool = True):
+        several = (layers,) if isinstance(layers, int | np.integer) else tuple(layers)
+        if not several or any(
+            not isinstance(layer, int | np.integer) or layer < 0 for layer in several
+        ):
+            raise ValueError(
+                f"layers must be one or several layer numbers from 0 on, got {layers!r}; use for "
+                "example layers=8."
+            )
+        object.__setattr__(self, "layers", tuple(int(layer) for layer in several))
+        object.__setattr__(self, "normalize", bool(normalize))
+
+    def num_features(self, config: Dinov2Config) -> int:
+        """Features per patch: the hidden size times the number of layers."""
+        return config.hidden_size * len(self.layers)
+
+    def extract(self, backbone: Backbone, images: Any) -> Float[Array, "B h w D"]:
+        """The patch features of a batch of images of one size.
+
+        Compiled once for each image size and batch size.
+
+        Args:
+            backbone: From `load_backbone`.
+            images: Array of shape (B, H, W, 3), RGB: uint8, or floating point in [0, 1]; not yet
+                normalised. H and W are multiples of the patch size.
+
+        Returns:
+            float32 array of shape (B, H / patch, W / patch, D), without class token and registers,
+            on the device.
+
+        Raises:
+            ValueError: The shape, the range or a layer is wrong.
+        """
+        config = backbone.config
+        if max(self.layers) > config.num_hidden_layers:
+            raise ValueError(
+                f"layers must be at most {config.num_hidden_layers} for {backbone.name!r}, got "
+                f"{self.layers}; choose a layer that the backbone has."
+            )
+        _check_images(images, config.patch_size)
+        return _extract(config, self, backbone.params, images)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _extract(config: Dinov2Config, extractor: PatchExtractor, params, images):
+    pixels = normalize_images(images)
+    tokens: Any = Dinov2(config).apply({"params": params}, pixels, extractor.layers)
+    patches = [layer[:, config.num_prefix_tokens :] for layer in tokens]
+    if extractor.normalize:
+        patches = [
+            layer / jnp.linalg.norm(layer, axis=-1, keepdims=True).clip(1e-12) for layer in patches
+        ]
+    grid = (pixels.shape[1] // config.patch_size, pixels.shape[2] // config.patch_size)
+    joined = jnp.concatenate(patches, axis=-1)
+    return joined.reshape(joined.shape[0], *grid, joined.shape[-1])
+
+
+def normalize_images(images: Any) -> Float[Array, "B H W 3"]:
+    """ImageNet normalisation, (x - mean) / std per channel, of bytes or of values in [0, 1]."""
+    images = jnp.asarray(images)
+    scale = 255.0 if images.dtype == jnp.uint8 else 1.0
+    mean, std = (
+        jnp.asarray(value, jnp.float32)[None, None, None] for value in (IMAGENET_MEAN, IMAGENET_STD)
+    )
+    return (images.astype(jnp.float32) / scale - mean) / std
+
+
+def _check_images(images: Any, patch_size: int) -> None:
+    shape, dtype = np.shape(images), getattr(images, "dtype", None)
+    if len(shape) != 4 or shape[3] != 3 or 0 in shape:
+        raise ValueError(
+            f"images must have shape (batch, height, width, 3), got {shape}; add a batch axis with "
+            "image[None] and convert grey or RGBA images to RGB."
+        )
+    if shape[1] % patch_size or shape[2] % patch_size:
+        raise ValueError(
+            f"height and width of images must be multiples of the patch size {patch_size}, got "
+            f"{shape[1]} x {shape[2]}; crop them, for example to {_crop(shape[1], patch_size)} x "
+            f"{_crop(shape[2], patch_size)}."
+        )
+    if dtype == np.uint8:
+        return
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(
+            f"images must be uint8 or floating point in [0, 1], got {dtype}; convert 16-bit images "
+            "to [0, 1]."
+        )
+    low, high = np.min(images), np.max(images)
+    if not (low >= -_SLACK and high <= 1 + _SLACK):  # also refuses nan
+        raise ValueError(
+            f"floating-point images must lie in [0, 1], got values from {low:g} to {high:g}; "
+            "divide bytes by 255 and leave the ImageNet normalisation to the extractor."
+        )
+
+
+def _crop(side: int, patch_size: int) -> int:
+    return max(side // patch_size, 1) * patch_size
