@@ -1,0 +1,22 @@
+"""What one component looks like: conjugate exponential families.
+
+`base.Family` is the contract (two required functions); the Gaussian families show how to override what it
+derives. Names: full, diagonal and spherical say what covariance a component may have.
+"""
+
+from jaxdpmm.families.base import Family
+from jaxdpmm.families.gaussian import Gaussian, GaussianParams, NormalWishart, StudentT
+from jaxdpmm.families.gaussian_diagonal import GaussianDiagonal
+from jaxdpmm.families.gaussian_full import GaussianFull
+from jaxdpmm.families.gaussian_spherical import GaussianSpherical
+
+__all__ = [
+    "Family",
+    "Gaussian",
+    "GaussianDiagonal",
+    "GaussianFull",
+    "GaussianParams",
+    "GaussianSpherical",
+    "NormalWishart",
+    "StudentT",
+]

@@ -1,0 +1,22 @@
+"""How a mixture is fitted: backends, local steps, where to start, and the one loop."""
+
+from jaxdpmm.inference.base import Algorithm, Info, LocalStep
+from jaxdpmm.inference.cavi import cavi
+from jaxdpmm.inference.data import ArraySource, DataSource
+from jaxdpmm.inference.fit import Epoch, FitResult, fit
+from jaxdpmm.inference.initialize import initialize
+from jaxdpmm.inference.local import dense
+
+__all__ = [
+    "Algorithm",
+    "ArraySource",
+    "DataSource",
+    "Epoch",
+    "FitResult",
+    "Info",
+    "LocalStep",
+    "cavi",
+    "dense",
+    "fit",
+    "initialize",
+]

@@ -1,0 +1,21 @@
+"""How many components there are and how large: stick-breaking priors of the mixture weights."""
+
+from jaxdpmm.sticks.base import (
+    Gamma,
+    StickBreaking,
+    Sticks,
+    expected_log_weights,
+    log_mean_weights,
+    sample_log_weights,
+)
+from jaxdpmm.sticks.dirichlet_process import DirichletProcess
+
+__all__ = [
+    "DirichletProcess",
+    "Gamma",
+    "StickBreaking",
+    "Sticks",
+    "expected_log_weights",
+    "log_mean_weights",
+    "sample_log_weights",
+]

@@ -1,0 +1,152 @@
+"""What one mixture component looks like: the contract that every family fulfils.
+
+A family is a conjugate exponential family: a likelihood p(x | theta) = h(x) exp(<eta(theta), T(x)>) and
+its conjugate prior p(theta) = exp(<natural, eta(theta)> - A(natural)) up to a fixed base measure, where
+`natural` is a tree of the same structure as T(x). Two functions of *one* point and *one* component say it all:
+
+* `sufficient_statistics(x)`, T(x);
+* `log_partition(natural)`, A(natural).
+
+Bayes' rule is then addition, natural + sum of T(x), and everything else follows: the gradient of A holds
+the expectations E[eta], differences of A are the evidence, the predictive density and the
+Kullback-Leibler divergence, and `jax.vmap` gives whole matrices over points and components. A subclass
+may override a derived function for speed or precision; `jaxdpmm.testing.check_family` holds it equal to the
+default. Not here: mixture weights (`sticks/`) and inference (`model.py`, the next file to read).
+
+Subclasses are frozen dataclasses without arrays: hashable, hence static under `jax.jit`.
+"""
+
+import abc
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num, PRNGKeyArray
+
+from jaxdpmm import trees
+
+Natural = Any  # a tree shaped like T(x)
+Params = Any  # a tree of the family's choice
+
+
+class Family(abc.ABC):
+    """A conjugate exponential family. Required: `sufficient_statistics` and `log_partition`."""
+
+    @property
+    def point_shape(self) -> tuple[int, ...] | None:
+        """Shape of one point, for the check of user data; None when any shape is right."""
+        return None
+
+    # ------------------------------------------------------------------ required
+
+    @abc.abstractmethod
+    def sufficient_statistics(self, x: Num[Array, "..."]) -> Natural:
+        """T(x) of one point, a tree shaped like the prior's natural parameter."""
+
+    @abc.abstractmethod
+    def log_partition(self, natural: Natural) -> Float[Array, ""]:
+        """A(natural) of one component: the log normaliser of the conjugate prior."""
+
+    # ------------------------------------------------------------------ optional
+
+    def log_base_measure(self, x: Num[Array, "..."]) -> Float[Array, ""]:
+        """log h(x) of one point, without the part that `log_partition` holds. Default 0."""
+        return jnp.zeros((), jnp.result_type(x, jnp.bfloat16))
+
+    def reference_point(self, x: Num[Array, "N ..."]) -> Array | None:
+        """A point to subtract from all data before T(x), for precision in float32; None for none.
+
+        Families whose statistics are products of features (Gaussians) return the mean of the data.
+        """
+        return None
+
+    def default_prior(self, x: Num[Array, "N ..."], num_components: int) -> Natural:
+        """Natural parameter of a data-driven prior for one component; `x` is centred already.
+
+        Raises:
+            TypeError: the family has none, so that `Prior(component=...)` has to be given.
+        """
+        raise TypeError(
+            f"{type(self).__name__} has no default_prior: expected the method "
+            "default_prior(x, num_components), got none; write it, or build Prior(component=...) yourself."
+        )
+
+    def sample_params(self, key: PRNGKeyArray, natural: Natural) -> Params:
+        """Draw the parameters of one component from its (posterior) distribution; Gibbs needs it.
+
+        Returns:
+            A tree that `log_likelihood` accepts.
+
+        Raises:
+            TypeError: the family does not offer it.
+        """
+        raise TypeError(
+            f"{type(self).__name__} cannot be sampled: expected the method sample_params(key, natural), "
+            "got none; write it to use Gibbs, or use cavi, which needs no draws."
+        )
+
+    def point_params(self, natural: Natural) -> Params:
+        """A point estimate of the parameters of one component; plug-in scores and online EM need it.
+
+        Returns:
+            A tree that `log_likelihood` accepts. With a field `mean` of the shape of one point, the
+            distances of `jaxdpmm.scoring` work too.
+
+        Raises:
+            TypeError: the family does not offer it.
+        """
+        raise TypeError(
+            f"{type(self).__name__} has no point estimate: expected the method point_params(natural), "
+            "got none; write it, or use the predictive density, which needs none."
+        )
+
+    # ------------------------------------------------- derived: one component, one point
+
+    def expected_natural(self, natural: Natural) -> Natural:
+        """E[eta(theta)], the gradient of A: a tree shaped like `natural`."""
+        return jax.grad(self.log_partition)(natural)
+
+    def expected_params(self, natural: Natural) -> Params:
+        """Parameters with which `log_likelihood` is E[log p(x | theta)]. Default E[eta(theta)]."""
+        return self.expected_natural(natural)
+
+    def log_likelihood(self, params: Params, x: Num[Array, "..."]) -> Float[Array, ""]:
+        """<params, T(x)> + log h(x): one component, one point."""
+        return trees.dot(params, self.sufficient_statistics(x)) + self.log_base_measure(x)
+
+    def predictive_params(self, natural: Natural) -> Params:
+        """What `log_predictive` needs of one component, computed once for all points."""
+        return natural
+
+    def log_predictive(self, params: Params, x: Num[Array, "..."]) -> Float[Array, ""]:
+        """log p(x | data) with theta integrated out, A(natural + T(x)) - A(natural) + log h(x)."""
+        grown = trees.add(params, self.sufficient_statistics(x))
+        return self.log_partition(grown) - self.log_partition(params) + self.log_base_measure(x)
+
+    def kl_divergence(self, natural: Natural, prior: Natural) -> Float[Array, ""]:
+        """KL(q || p) of one component's q = `natural` from p = `prior`; never negative."""
+        difference = trees.dot(trees.subtract(natural, prior), self.expected_natural(natural))
+        return difference - self.log_partition(natural) + self.log_partition(prior)
+
+    # ------------------------------------------------- derived: all points, all components
+
+    def weighted_statistics(
+        self, x: Num[Array, "N ..."], responsibilities: Float[Array, "N K"]
+    ) -> Natural:
+        """sum_n r_nk T(x_n): a tree whose leaves have a leading axis K."""
+        statistics = jax.vmap(self.sufficient_statistics)(x)
+        return jax.tree.map(
+            lambda leaf: jnp.einsum("n...,nk->k...", leaf, responsibilities), statistics
+        )
+
+    def log_likelihood_matrix(
+        self, params: Params, x: Num[Array, "N ..."]
+    ) -> Float[Array, "N K"]:
+        """`log_likelihood` of every point under every component; leaves of `params` lead with K."""
+        return jax.vmap(lambda point: jax.vmap(lambda p: self.log_likelihood(p, point))(params))(x)
+
+    def log_predictive_matrix(
+        self, params: Params, x: Num[Array, "N ..."]
+    ) -> Float[Array, "N K"]:
+        """`log_predictive` of every point under every component; leaves of `params` lead with K."""
+        return jax.vmap(lambda point: jax.vmap(lambda p: self.log_predictive(p, point))(params))(x)

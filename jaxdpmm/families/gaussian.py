@@ -1,0 +1,167 @@
+"""What the three Gaussian families share: parameters, squared distances, Student-t densities.
+
+The covariance structures differ in one thing, the precision factor U with precision = U U': a matrix (full),
+a vector (diagonal) or a number (spherical). A Gaussian subclass says how its factor meets a difference
+x - mean; densities follow. Next file to read: `gaussian_diagonal.py`.
+"""
+
+import abc
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import gammaln
+from jaxtyping import Array, Float
+
+from jaxdpmm.families.base import Family
+
+LOG_TWO_PI = float(np.log(2 * np.pi))
+DEFAULT_MEAN_COUNT = 0.01
+
+
+class GaussianParams(NamedTuple):
+    """Mean, precision factor and log constant: log p(x) = log_constant - |(x - mean) U|^2 / 2."""
+
+    mean: Float[Array, "*K D"]
+    precision_factor: Float[Array, "..."]  # U: (D, D) upper triangular, (D,) or ()
+    log_constant: Float[Array, "*K"]
+
+
+class NormalWishart(NamedTuple):
+    """Natural parameter of the conjugate prior, and T(x), of a Gaussian.
+
+    With prior mean m, mean count kappa, degrees of freedom nu and scale Psi (each within the structure
+    of the covariance): first = kappa m, second = Psi + kappa m m', count = kappa, dof = nu. T(x) is
+    x, x x', 1, 1.
+    """
+
+    first: Float[Array, "*K D"]
+    second: Float[Array, "..."]  # (D, D), (D,) or ()
+    count: Float[Array, "*K"]
+    dof: Float[Array, "*K"]
+
+
+class StudentT(NamedTuple):
+    """Multivariate Student-t: location, factor of the inverse scale, degrees of freedom, constant."""
+
+    mean: Float[Array, "*K D"]
+    precision_factor: Float[Array, "..."]
+    dof: Float[Array, "*K"]
+    log_constant: Float[Array, "*K"]
+
+
+@dataclass(frozen=True)
+class Gaussian(Family):
+    """A Gaussian component in `dim` dimensions; subclasses fix the structure of its covariance."""
+
+    dim: int
+
+    @property
+    def point_shape(self) -> tuple[int, ...]:
+        """(D,)."""
+        return (self.dim,)
+
+    @abc.abstractmethod
+    def squared_distance(
+        self, params: GaussianParams | StudentT, x: Float[Array, " D"]
+    ) -> Float[Array, ""]:
+        """|(x - mean) U|^2 of one point to one component."""
+
+    @abc.abstractmethod
+    def squared_distance_matrix(
+        self, params: GaussianParams | StudentT, x: Float[Array, "N D"]
+    ) -> Float[Array, "N K"]:
+        """`squared_distance` of every point to every component, as few matrix products."""
+
+    @abc.abstractmethod
+    def prior(
+        self,
+        mean: Float[Array, " D"],
+        covariance: Float[Array, "..."],
+        mean_count: float,
+        dof: float,
+    ) -> NormalWishart:
+        """Natural parameter with E[mu] = `mean` and 1 / E[precision] = `covariance`.
+
+        Args:
+            mean: prior mean of mu, relative to the reference point of the data.
+            covariance: (D, D), (D,) or (), inverse of the prior mean of the precision.
+            mean_count: how many points the prior mean counts for (kappa).
+            dof: how many points the prior covariance counts for (nu).
+        """
+
+    @abc.abstractmethod
+    def covariance(self, x: Float[Array, "N D"]) -> Float[Array, "..."]:
+        """Covariance of centred data within the structure: (D, D), (D,) or ()."""
+
+    @property
+    @abc.abstractmethod
+    def default_dof(self) -> float:
+        """Degrees of freedom of the data-driven prior: weak, and large enough to be proper."""
+
+    def default_prior(self, x: Float[Array, "N D"], num_components: int) -> NormalWishart:
+        """Weak prior: components lie where the data lie and share their volume.
+
+        K components that tile the data have each 1/K of its volume, hence a covariance K^(-2/D)
+        times the data's. The mean counts for DEFAULT_MEAN_COUNT points, the covariance for `default_dof`.
+        """
+        spread = self.covariance(x) * num_components ** (-2.0 / self.dim)
+        return self.prior(jnp.zeros_like(x[0]), spread, DEFAULT_MEAN_COUNT, self.default_dof)
+
+    def reference_point(self, x: Float[Array, "N D"]) -> Float[Array, " D"]:
+        """The mean of the data: squares of centred features lose the least in float32."""
+        return jnp.mean(x, axis=0)
+
+    def log_base_measure(self, x: Float[Array, " D"]) -> Float[Array, ""]:
+        """-D/2 log 2 pi."""
+        return jnp.asarray(-0.5 * self.dim * LOG_TWO_PI, x.dtype)
+
+    def log_likelihood(self, params: GaussianParams, x: Float[Array, " D"]) -> Float[Array, ""]:
+        """log N(x; mean, (U U')^-1), or its expectation under `expected_params`."""
+        return params.log_constant - 0.5 * self.squared_distance(params, x)
+
+    def log_likelihood_matrix(
+        self, params: GaussianParams, x: Float[Array, "N D"]
+    ) -> Float[Array, "N K"]:
+        """`log_likelihood` of every point under every component."""
+        return params.log_constant[None] - 0.5 * self.squared_distance_matrix(params, x)
+
+
+def log_student_t(
+    params: StudentT, squared_distance: Float[Array, "..."], dim: int
+) -> Float[Array, "..."]:
+    """log density of a multivariate Student-t at a squared distance (Bishop 2006, eq. 2.162)."""
+    half = 0.5 * (params.dof + dim)
+    half = half.reshape((1,) * (squared_distance.ndim - half.ndim) + half.shape)
+    dof = params.dof.reshape(half.shape)
+    return params.log_constant.reshape(half.shape) - half * jnp.log1p(squared_distance / dof)
+
+
+def student_t_constant(dof: Array, log_det_factor: Array, dim: int) -> Array:
+    """log constant of a Student-t whose inverse scale matrix has the factor's log determinant."""
+    return (
+        log_gamma_ratio(0.5 * dof, 0.5 * dim) - 0.5 * dim * jnp.log(jnp.pi * dof) + log_det_factor
+    )
+
+
+def log_gamma_ratio(x: Array, step: float) -> Array:
+    """log Gamma(x + step) - log Gamma(x), also where x is so large that float32 loses the difference.
+
+    From x = 20 on, two Stirling series are subtracted term by term (Abramowitz and Stegun 6.1.41).
+    """
+    large = jnp.maximum(x, 20.0)
+    stirling = (
+        (large - 0.5) * jnp.log1p(step / large)
+        + step * (jnp.log(large + step) - 1)
+        + _stirling_tail(large + step)
+        - _stirling_tail(large)
+    )
+    small = jnp.minimum(x, 20.0)
+    return jnp.where(x > 20.0, stirling, gammaln(small + step) - gammaln(small))
+
+
+def _stirling_tail(x: Array) -> Array:
+    inverse_square = 1 / (x * x)
+    series = 1 / 1260 - inverse_square * (1 / 1680 - inverse_square / 1188)
+    return (1 / 12 - inverse_square * (1 / 360 - inverse_square * series)) / x

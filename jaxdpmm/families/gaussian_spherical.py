@@ -1,0 +1,125 @@
+"""Gaussian components with one variance for all features, under a Normal-Gamma prior.
+
+The model behind k-means and the Euclidean score. Next file to read: `../sticks/base.py`.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import digamma, gammaln
+from jaxtyping import Array, Float
+
+from jaxdpmm.families.gaussian import (
+    LOG_TWO_PI,
+    Gaussian,
+    GaussianParams,
+    NormalWishart,
+    StudentT,
+    log_student_t,
+    student_t_constant,
+)
+
+
+@dataclass(frozen=True)
+class GaussianSpherical(Gaussian):
+    """One precision: mu | lambda ~ N(m, I / (kappa lambda)), lambda ~ Gamma(D nu / 2, psi / 2)."""
+
+    def sufficient_statistics(self, x: Float[Array, " D"]) -> NormalWishart:
+        """T(x) = (x, |x|^2, 1, 1)."""
+        one = jnp.ones((), x.dtype)
+        return NormalWishart(x, jnp.sum(x * x), one, one)
+
+    def log_partition(self, natural: NormalWishart) -> Float[Array, ""]:
+        """D/2 log(2 pi / kappa) + log Gamma(D nu / 2) - D nu / 2 log(psi / 2)."""
+        shape = 0.5 * self.dim * natural.dof
+        normal = 0.5 * self.dim * (LOG_TWO_PI - jnp.log(natural.count))
+        return normal + gammaln(shape) - shape * jnp.log(0.5 * _scale(natural))
+
+    def prior(
+        self,
+        mean: Float[Array, " D"],
+        covariance: Float[Array, ""],
+        mean_count: float,
+        dof: float,
+    ) -> NormalWishart:
+        """Natural parameter from the prior mean, the variance () and their weights in points."""
+        count = jnp.asarray(mean_count, mean.dtype)
+        second = self.dim * dof * covariance + count * jnp.sum(mean**2)
+        return NormalWishart(count * mean, second, count, jnp.asarray(dof, mean.dtype))
+
+    def covariance(self, x: Float[Array, "N D"]) -> Float[Array, ""]:
+        """Mean variance of centred data."""
+        return jnp.mean(x * x) + jnp.finfo(x.dtype).tiny
+
+    @property
+    def default_dof(self) -> float:
+        """2 points."""
+        return 2.0
+
+    def expected_params(self, natural: NormalWishart) -> GaussianParams:
+        """E[lambda] = D nu / psi and E[log lambda] = digamma(D nu / 2) - log(psi / 2)."""
+        scale, shape = _scale(natural), 0.5 * self.dim * natural.dof
+        log_precision = digamma(shape) - jnp.log(0.5 * scale)
+        constant = 0.5 * self.dim * (log_precision - 1 / natural.count - LOG_TWO_PI)
+        return GaussianParams(natural.first / natural.count, jnp.sqrt(2 * shape / scale), constant)
+
+    def point_params(self, natural: NormalWishart) -> GaussianParams:
+        """Posterior means of mu and of the precision."""
+        factor = jnp.sqrt(self.dim * natural.dof / _scale(natural))
+        return self._params(natural.first / natural.count, factor)
+
+    def sample_params(self, key: Array, natural: NormalWishart) -> GaussianParams:
+        """Draw the precision, then the mean given it."""
+        key_precision, key_mean = jax.random.split(key)
+        dtype = natural.first.dtype
+        gamma = jax.random.gamma(key_precision, 0.5 * self.dim * natural.dof, (), dtype)
+        factor = jnp.sqrt(2 * gamma / _scale(natural))
+        noise = jax.random.normal(key_mean, (self.dim,), dtype)
+        mean = natural.first / natural.count + noise / (factor * jnp.sqrt(natural.count))
+        return self._params(mean, factor)
+
+    def predictive_params(self, natural: NormalWishart) -> StudentT:
+        """A Student-t with D nu degrees of freedom (Murphy 2007, Normal-Gamma predictive)."""
+        dof = self.dim * natural.dof
+        factor = jnp.sqrt(natural.count * dof / ((natural.count + 1) * _scale(natural)))
+        constant = student_t_constant(dof, self.dim * jnp.log(factor), self.dim)
+        return StudentT(natural.first / natural.count, factor, dof, constant)
+
+    def log_predictive(self, params: StudentT, x: Float[Array, " D"]) -> Float[Array, ""]:
+        """Multivariate Student-t log density."""
+        return log_student_t(params, self.squared_distance(params, x), self.dim)
+
+    def log_predictive_matrix(self, params: StudentT, x: Float[Array, "N D"]) -> Float[Array, "N K"]:
+        """`log_predictive` of every point under every component."""
+        return log_student_t(params, self.squared_distance_matrix(params, x), self.dim)
+
+    def squared_distance(
+        self, params: GaussianParams | StudentT, x: Float[Array, " D"]
+    ) -> Float[Array, ""]:
+        """|x - mean|^2 times the precision."""
+        return jnp.sum((x - params.mean) ** 2) * params.precision_factor**2
+
+    def squared_distance_matrix(
+        self, params: GaussianParams | StudentT, x: Float[Array, "N D"]
+    ) -> Float[Array, "N K"]:
+        """|x|^2 - 2 x mean' + |mean|^2: one matrix product."""
+        norms = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(params.mean**2, axis=1)[None]
+        squares = jnp.maximum(norms - 2 * (x @ params.mean.T), 0)
+        return squares * (params.precision_factor**2)[None]
+
+    def weighted_statistics(
+        self, x: Float[Array, "N D"], responsibilities: Float[Array, "N K"]
+    ) -> NormalWishart:
+        """R' x, R' |x|^2 and the column sums of R."""
+        count = jnp.sum(responsibilities, axis=0)
+        second = responsibilities.T @ jnp.sum(x * x, axis=1)
+        return NormalWishart(responsibilities.T @ x, second, count, count)
+
+    def _params(self, mean: Array, factor: Array) -> GaussianParams:
+        return GaussianParams(mean, factor, self.dim * (jnp.log(factor) - 0.5 * LOG_TWO_PI))
+
+
+def _scale(natural: NormalWishart) -> Float[Array, ""]:
+    """psi = second - |first|^2 / kappa."""
+    return natural.second - jnp.sum(natural.first**2) / natural.count

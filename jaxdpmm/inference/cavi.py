@@ -1,0 +1,77 @@
+"""Coordinate-ascent variational inference, streamed: statistics of a whole sweep, then one global update.
+
+Batches of a sweep are summed (compensated), so the result does not depend on how the data are cut. The ELBO rises
+with every sweep. Next file to read: `fit.py`.
+
+References:
+    Blei and Jordan (2006), Variational inference for Dirichlet process mixtures.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray
+
+from jaxdpmm import trees
+from jaxdpmm.inference.base import Algorithm, Info, LocalStep
+from jaxdpmm.inference.local import dense
+from jaxdpmm.model import (
+    Batch,
+    Mixture,
+    Posterior,
+    Prior,
+    Stats,
+    elbo_after_update,
+    expected_readout,
+    global_update,
+)
+
+
+class CaviState(NamedTuple):
+    """The posterior that the sweep reads, and the statistics of its batches so far."""
+
+    posterior: Posterior
+    stats: Stats
+    rounding: Stats
+
+
+def cavi(mixture: Mixture, prior: Prior, local_step: LocalStep = dense) -> Algorithm:
+    """Coordinate-ascent variational inference.
+
+    Args:
+        mixture: static description.
+        prior: hyper-parameters.
+        local_step: the E-step, `dense` by default.
+
+    Returns:
+        An `Algorithm` whose objective is the ELBO of the whole data, after the last batch of each sweep.
+    """
+
+    def init(posterior: Posterior) -> CaviState:
+        zeros = empty_stats(posterior)
+        return CaviState(posterior, zeros, zeros)
+
+    def step(key: PRNGKeyArray, state: CaviState, batch: Batch) -> tuple[CaviState, Info]:
+        del key
+        readout = expected_readout(mixture, state.posterior)
+        new = local_step(mixture, readout, batch)
+        stats, rounding = trees.add_compensated(state.stats, state.rounding, new)
+
+        def end_sweep(_):
+            posterior = global_update(mixture, prior, stats, state.posterior)
+            return init(posterior), elbo_after_update(mixture, prior, posterior, stats)
+
+        def go_on(_):
+            return CaviState(state.posterior, stats, rounding), jnp.full_like(stats.entropy, jnp.nan)
+
+        state, objective = jax.lax.cond(batch.is_last, end_sweep, go_on, None)
+        return state, Info(objective)
+
+    return Algorithm(init, step, lambda state: state.posterior, mixture)
+
+
+def empty_stats(posterior: Posterior) -> Stats:
+    """Statistics of no data, of the shapes and types of a posterior's."""
+    scalar = jnp.zeros((), posterior.counts.dtype)
+    return Stats(*trees.zeros_like((posterior.counts, posterior.components)), scalar, scalar)

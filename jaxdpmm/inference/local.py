@@ -1,0 +1,56 @@
+"""Local steps: from a read-out and a batch to statistics, a tile of points at a time.
+
+The N x K responsibilities exist for one tile only, and sums over tiles are compensated, so neither memory nor
+float32 limits N. Next file to read: `cavi.py`.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxdpmm import trees
+from jaxdpmm.model import Batch, Mixture, Readout, Stats, log_joint, summarize
+
+TILE_SIZE = 4096  # points; their K log densities stay within the processor's cache
+
+
+def dense(mixture: Mixture, readout: Readout, batch: Batch) -> Stats:
+    """All K responsibilities of every point, r_nk = w_k p(x_n | k) / sum_j w_j p(x_n | j)."""
+
+    def of_tile(x: Array, weight: Float[Array, " T"]) -> Stats:
+        joint = log_joint(mixture, readout, x)
+        responsibilities = jax.nn.softmax(joint, axis=1)
+        return summarize(mixture, responsibilities, x, weight, readout.offset)
+
+    return sum_over_tiles(of_tile, batch.x, batch.weight)
+
+
+def sum_over_tiles(of_tile, x: Array, weight: Float[Array, " B"], tile_size: int = TILE_SIZE):
+    """Compensated sum of `of_tile(x_tile, weight_tile)` over the points, the last tile padded.
+
+    Args:
+        of_tile: function of some points and their weights to a tree; points of weight 0 must add nothing.
+        x: points, (B, ...).
+        weight: (B,).
+        tile_size: points a tile.
+
+    Returns:
+        The tree that `of_tile` returns, summed.
+    """
+    num_points = x.shape[0]
+    if num_points <= tile_size:
+        return of_tile(x, weight)
+    num_tiles = -(-num_points // tile_size)
+    padding = num_tiles * tile_size - num_points
+    if padding:
+        x = jnp.concatenate([x, jnp.broadcast_to(x[:1], (padding, *x.shape[1:]))])
+        weight = jnp.pad(weight, (0, padding))
+    tiles = jax.tree.map(lambda a: a.reshape(num_tiles, tile_size, *a.shape[1:]), (x, weight))
+    shape = jax.eval_shape(of_tile, *jax.tree.map(lambda a: a[0], tiles))
+    zeros = trees.zeros_like(shape)
+
+    def add_tile(carry, tile):
+        return trees.add_compensated(*carry, of_tile(*tile)), None
+
+    (total, _), _ = jax.lax.scan(add_tile, (zeros, zeros), tiles)
+    return total

@@ -1,0 +1,254 @@
+"""The mixture: one idea, posterior = prior + sum of sufficient statistics, in three verbs.
+
+    summarize       responsibilities of points    -> Stats (additive)
+    global_update   Stats                         -> Posterior
+    elbo            Posterior and Stats           -> the bound, with all constants
+
+Backends (`inference/`) differ only in how components are read out (`Readout`) and how `Stats` are
+accumulated. Everything is a pure function of arrays; the static `Mixture` says which family and which sticks.
+
+Features enter as the user has them. Families that lose precision far from zero name a reference point
+(`Prior.offset`), which is subtracted on the way in; natural parameters are relative to it.
+Next file to read: `inference/cavi.py`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Num
+
+from jaxdpmm import trees
+from jaxdpmm.families import Family
+from jaxdpmm.sticks import DirichletProcess, StickBreaking, Sticks, expected_log_weights
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Which mixture: component family, prior of the weights, truncation K. Static under jit.
+
+    Raises:
+        ValueError: `num_components` is below 1.
+    """
+
+    family: Family
+    num_components: int
+    sticks: StickBreaking = DirichletProcess()
+
+    def __post_init__(self):
+        if self.num_components < 1:
+            raise ValueError(
+                f"num_components must be a whole number of at least 1, got {self.num_components}; "
+                "start with 100, unused components empty themselves."
+            )
+
+
+class Prior(NamedTuple):
+    """Hyper-parameters.
+
+    Attributes:
+        component: natural parameter of one component's prior, shaped like T(x).
+        concentration: the sticks' own prior, for the Dirichlet process a `Gamma` on alpha.
+        offset: subtracted from every point, of the shape of one point; None for nothing.
+    """
+
+    component: Any
+    concentration: Any
+    offset: Array | None = None
+
+
+class Posterior(NamedTuple):
+    """q of everything but the assignments.
+
+    Attributes:
+        sticks: q(v), q(alpha).
+        components: natural parameters, leaves lead with K.
+        counts: expected number of points by component, (K,).
+        offset: as in `Prior`; scoring needs it.
+    """
+
+    sticks: Sticks
+    components: Any
+    counts: Float[Array, " K"]
+    offset: Array | None = None
+
+
+class Stats(NamedTuple):
+    """All that data say of a posterior: a tree to add, subtract, scale and `psum`.
+
+    Attributes:
+        counts: sum_n w_n r_nk, (K,).
+        components: sum_n w_n r_nk T(x_n), leaves lead with K.
+        entropy: -sum_n w_n sum_k r_nk log r_nk, a scalar; inside so that partial sums have an exact ELBO.
+        log_base: sum_n w_n log h(x_n), a scalar.
+    """
+
+    counts: Float[Array, " K"]
+    components: Any
+    entropy: Float[Array, ""]
+    log_base: Float[Array, ""]
+
+
+class Readout(NamedTuple):
+    """What an E-step needs of a posterior: expected, point or sampled, as the backend chooses."""
+
+    log_weights: Float[Array, " K"]
+    params: Any
+    offset: Array | None
+
+
+class Batch(NamedTuple):
+    """Some points, of the same number in every batch so that a step compiles once.
+
+    Attributes:
+        x: points, (B, ...).
+        weight: sample weights, (B,); 0 marks padding.
+        slot: which part of the data this is, 0 <= slot < number of batches.
+        is_last: whether the sweep over the data ends here.
+        total: sum of the weights of the whole data.
+    """
+
+    x: Num[Array, "B ..."]
+    weight: Float[Array, " B"]
+    slot: Int[Array, ""]
+    is_last: Any
+    total: Float[Array, ""]
+
+
+def expected_readout(mixture: Mixture, posterior: Posterior) -> Readout:
+    """Expected log weights and expected parameters: the read-out of variational inference."""
+    return Readout(
+        expected_log_weights(posterior.sticks),
+        jax.vmap(mixture.family.expected_params)(posterior.components),
+        posterior.offset,
+    )
+
+
+def centre(x: Num[Array, "N ..."], offset: Array | None) -> Num[Array, "N ..."]:
+    """Points relative to the reference point, or as they are."""
+    return x if offset is None else x - offset[None].astype(x.dtype)
+
+
+def log_joint(
+    mixture: Mixture, readout: Readout, x: Num[Array, "N ..."]
+) -> Float[Array, "N K"]:
+    """log w_k + log p(x_n | theta_k) of raw points, as the read-out has it."""
+    likelihood = mixture.family.log_likelihood_matrix(readout.params, centre(x, readout.offset))
+    return readout.log_weights[None] + likelihood
+
+
+def summarize(
+    mixture: Mixture,
+    responsibilities: Float[Array, "N K"],
+    x: Num[Array, "N ..."],
+    weight: Float[Array, " N"],
+    offset: Array | None,
+) -> Stats:
+    """Sufficient statistics of raw points under given responsibilities."""
+    centred = centre(x, offset)
+    weighted = responsibilities * weight[:, None]
+    return Stats(
+        jnp.sum(weighted, axis=0),
+        mixture.family.weighted_statistics(centred, weighted),
+        jnp.sum(weight * jnp.sum(jax.scipy.special.entr(responsibilities), axis=1)),
+        jnp.sum(weight * jax.vmap(mixture.family.log_base_measure)(centred)),
+    )
+
+
+def global_update(
+    mixture: Mixture, prior: Prior, stats: Stats, previous: Posterior | None = None
+) -> Posterior:
+    """posterior = prior + statistics, for every component; then the sticks.
+
+    Args:
+        mixture: static description.
+        prior: hyper-parameters.
+        stats: statistics of all data.
+        previous: the last posterior, whose E[alpha] the sticks use; None at the start.
+    """
+    sticks = mixture.sticks.posterior(
+        stats.counts, prior.concentration, None if previous is None else previous.sticks
+    )
+    components = trees.add(stats.components, prior.component)
+    return Posterior(sticks, components, stats.counts, prior.offset)
+
+
+def elbo(
+    mixture: Mixture, prior: Prior, posterior: Posterior, stats: Stats
+) -> Float[Array, ""]:
+    """Evidence lower bound, with all constants, of any q given the statistics of its responsibilities.
+
+    E[log w] counts + <E[eta], T> + log h + entropy - KL(components) - KL(sticks). The second and the fifth term
+    are joined: <E[eta], T + prior - posterior> + A(posterior) - A(prior), in which the large parts cancel before
+    they are rounded.
+
+    References:
+        Blei and Jordan (2006), equation 16.
+    """
+    surplus = trees.subtract(
+        trees.add(stats.components, prior.component), posterior.components
+    )
+    expected = jax.vmap(mixture.family.expected_natural)(posterior.components)
+    return trees.dot(expected, surplus) + elbo_after_update(mixture, prior, posterior, stats)
+
+
+def elbo_after_update(
+    mixture: Mixture, prior: Prior, posterior: Posterior, stats: Stats
+) -> Float[Array, ""]:
+    """`elbo` where the components are exactly `prior + stats`, so that no expectation is needed."""
+    partition = jax.vmap(mixture.family.log_partition)(posterior.components)
+    evidence = jnp.sum(partition - mixture.family.log_partition(prior.component))
+    weights = jnp.sum(expected_log_weights(posterior.sticks) * stats.counts)
+    sticks = mixture.sticks.kl_divergence(posterior.sticks, prior.concentration)
+    return evidence + weights + stats.entropy + stats.log_base - sticks
+
+
+def default_prior(mixture: Mixture, x: Num[Array, "N ..."]) -> Prior:
+    """A weak prior at the scale of the data.
+
+    Args:
+        mixture: static description.
+        x: points, or a sample of them (some thousands are enough).
+
+    Returns:
+        A prior whose components lie where the data lie and share their volume; see the family's
+        `default_prior`.
+
+    Raises:
+        TypeError: the family has no data-driven prior.
+    """
+    x = jnp.asarray(x)
+    offset = mixture.family.reference_point(x)
+    component = mixture.family.default_prior(centre(x, offset), mixture.num_components)
+    dtype = jax.tree.leaves(component)[0].dtype
+    return Prior(component, mixture.sticks.default_prior(dtype), offset)
+
+
+def active_components(
+    posterior: Posterior, minimum_count: float = 0.5
+) -> Num[Array, " K"]:
+    """Which components hold data: expected number of points of at least `minimum_count`, (K,) bool."""
+    return posterior.counts >= minimum_count
+
+
+def compact(
+    mixture: Mixture, prior: Prior, posterior: Posterior, minimum_count: float = 0.5
+) -> tuple[Mixture, Posterior]:
+    """Drop empty components and sort the rest by size, largest first.
+
+    The sticks are made anew from the counts that stay, since they depend on the order; the components stay
+    as they are. At least one component is kept.
+
+    Returns:
+        A mixture of the smaller truncation, and its posterior.
+    """
+    order = jnp.argsort(-posterior.counts)
+    num_active = max(1, int(jnp.sum(active_components(posterior, minimum_count))))
+    kept = order[:num_active]
+    counts = posterior.counts[kept]
+    smaller = Mixture(mixture.family, num_active, mixture.sticks)
+    sticks = mixture.sticks.posterior(counts, prior.concentration, posterior.sticks)
+    return smaller, Posterior(
+        sticks, trees.take(posterior.components, kept), counts, posterior.offset
+    )
