@@ -1,0 +1,7 @@
+"""From disk to arrays: which images there are, how they are read, resized and streamed.
+
+In the order of the data: `records` (what an image of a data set is), `layouts` and `elpv` (finding
+them on disk), `reading` (one file to one array), `geometry` and `transforms` (to the size the
+backbone takes, and back), `streaming` (many images, read ahead). Nothing here knows of the model.
+Pillow is imported inside this package only; `records` and `geometry` do without it.
+"""

@@ -1,0 +1,72 @@
+"""Where a pixel of the original image lies in the prepared one, and back: sizes only, no pixels.
+
+An image is resized (short side to a given length) and cropped in the centre to whole patches. A
+`Frame` remembers both, so that a map over patches can be put back over the original image
+(`jaxdpmm/detection/maps.py`). The pixels are moved by `transforms.py`.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How images are brought to the size the backbone takes; stored with a fitted model.
+
+    Attributes:
+        short_side: length in pixels of the shorter side after resizing.
+        patch_size: side of a patch in pixels; both sides are cropped to multiples of it.
+    """
+
+    short_side: int = 448
+    patch_size: int = 14
+
+    def __post_init__(self) -> None:
+        """Refuse sizes without a single patch."""
+        if self.patch_size < 1 or self.short_side < self.patch_size:
+            raise ValueError(
+                f"short_side must be at least patch_size (and that at least 1), got "
+                f"short_side={self.short_side} and patch_size={self.patch_size}; "
+                f"use for example Preprocessing(short_side=448, patch_size=14)."
+            )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Geometry of one prepared image; every pair is (height, width) or (top, left) in pixels.
+
+    Attributes:
+        original: size of the image on disk.
+        resized: its size after resizing.
+        corner: top left corner of the crop, in the resized image.
+        cropped: size of the crop, which is the prepared image.
+        patch_size: side of a patch.
+    """
+
+    original: tuple[int, int]
+    resized: tuple[int, int]
+    corner: tuple[int, int]
+    cropped: tuple[int, int]
+    patch_size: int
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Number of patches down and across."""
+        return self.cropped[0] // self.patch_size, self.cropped[1] // self.patch_size
+
+
+def frame_of(size: tuple[int, int], preprocessing: Preprocessing) -> Frame:
+    """Frame of an image of a given size.
+
+    The long side becomes floor(short_side * long / short), as in torchvision's `Resize`, so that
+    figures can be compared; the crop is centred, the odd pixel falls off at the bottom or right.
+
+    Args:
+        size: (height, width) of the original image.
+        preprocessing: the sizes wanted.
+    """
+    short = min(size)
+    height, width = (preprocessing.short_side * side // short for side in size)
+    patch = preprocessing.patch_size
+    cropped = (height - height % patch, width - width % patch)
+    corner = ((height - cropped[0]) // 2, (width - cropped[1]) // 2)
+    return Frame(size, (height, width), corner, cropped, patch)

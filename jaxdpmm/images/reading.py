@@ -1,0 +1,98 @@
+"""Read one image or mask file into an array, whatever its mode, or say in one sentence why not.
+
+Sizes are left alone: `transforms.py`, to read next, brings images to the size the backbone takes.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float
+from PIL import Image, ImageOps
+
+_LARGEST_16_BIT = 65535.0
+# What Pillow raises on damaged files, beside OSError: SyntaxError for broken PNG chunks, and the
+# others from decoders that run off the end of their data.
+_READ_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    OverflowError,
+    Image.DecompressionBombError,
+)
+
+
+def load_image(path: str | Path) -> Float[np.ndarray, "H W 3"]:
+    """Image as float32 RGB in [0, 1], turned upright by its EXIF orientation.
+
+    Grey is repeated over the three channels. 16-bit values are divided by 65,535, the same for
+    every image (no image is stretched to its own range, which would hide differences between
+    images). Float images must lie in [0, 1]. A palette is looked up, CMYK and other colour spaces
+    are converted, a transparent pixel is laid over black. Of several frames the first is read.
+
+    Args:
+        path: any file that Pillow reads.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not an image, is damaged or cut short, or its values have no
+            known range. The message names the file.
+    """
+    image = _open(Path(path))
+    if image.mode.startswith("I") or image.mode == "F":
+        grey = _deep_grey(image, Path(path))
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.has_transparency_data:
+        colours = np.asarray(image.convert("RGBA"), np.float32) / np.float32(255)
+        return colours[:, :, :3] * colours[:, :, 3:]
+    return np.asarray(image.convert("RGB"), np.float32) / np.float32(255)
+
+
+def load_mask(path: str | Path) -> Bool[np.ndarray, "H W"]:
+    """Mask of an image: every nonzero pixel is anomalous.
+
+    Not only 255: some data sets write their masks through a colour map, as grey levels or colours.
+    Transparency is not looked at. Store masks without loss, JPEG turns zeros into small numbers.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not an image, or is damaged or cut short; the message names it.
+    """
+    image = _open(Path(path))
+    if image.mode.startswith("I") or image.mode == "F":
+        return np.asarray(image).astype(bool)
+    return np.asarray(image.convert("RGB")).any(axis=2)
+
+
+def _open(path: Path) -> Image.Image:
+    """Decoded image, upright; every way a file can be bad becomes one sentence."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"image must be a file, got {path} (nothing there); check the path."
+        )
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except _READ_ERRORS as error:
+        raise ValueError(
+            f"image must be a whole file in a format that Pillow reads, got {path} "
+            f"({path.stat().st_size} bytes: {_one_line(error)}); replace it or leave it out."
+        ) from error
+
+
+def _deep_grey(image: Image.Image, path: Path) -> Float[np.ndarray, "H W"]:
+    values = np.asarray(image)
+    largest = 1.0 if image.mode == "F" else _LARGEST_16_BIT
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= largest):
+        raise ValueError(
+            f"image must have values from 0 to {largest:.0f} in mode {image.mode}, got {path} with "
+            f"{low:g} to {high:g}; rescale it the same way as all the others."
+        )
+    return (values / largest).astype(np.float32)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
