@@ -130,10 +130,8 @@ def centre(x: Num[Array, "N ..."], offset: Array | None) -> Num[Array, "N ..."]:
     return x if offset is None else x - offset[None].astype(x.dtype)
 
 
-def log_joint(
-    mixture: Mixture, readout: Readout, x: Num[Array, "N ..."]
-) -> Float[Array, "N K"]:
-    """log w_k + log p(x_n | theta_k) of raw points, as the read-out has it."""
+def log_joint(mixture: Mixture, readout: Readout, x: Num[Array, "N ..."]) -> Float[Array, "N K"]:
+    """Log w_k + log p(x_n | theta_k) of raw points, as the read-out has it."""
     likelihood = mixture.family.log_likelihood_matrix(readout.params, centre(x, readout.offset))
     return readout.log_weights[None] + likelihood
 
@@ -159,7 +157,7 @@ def summarize(
 def global_update(
     mixture: Mixture, prior: Prior, stats: Stats, previous: Posterior | None = None
 ) -> Posterior:
-    """posterior = prior + statistics, for every component; then the sticks.
+    """Posterior = prior + statistics, for every component; then the sticks.
 
     Args:
         mixture: static description.
@@ -174,9 +172,7 @@ def global_update(
     return Posterior(sticks, components, stats.counts, prior.offset)
 
 
-def elbo(
-    mixture: Mixture, prior: Prior, posterior: Posterior, stats: Stats
-) -> Float[Array, ""]:
+def elbo(mixture: Mixture, prior: Prior, posterior: Posterior, stats: Stats) -> Float[Array, ""]:
     """Evidence lower bound, with all constants, of any q given the statistics of its responsibilities.
 
     E[log w] counts + <E[eta], T> + log h + entropy - KL(components) - KL(sticks). The second and the fifth term
@@ -186,9 +182,7 @@ def elbo(
     References:
         Blei and Jordan (2006), equation 16.
     """
-    surplus = trees.subtract(
-        trees.add(stats.components, prior.component), posterior.components
-    )
+    surplus = trees.subtract(trees.add(stats.components, prior.component), posterior.components)
     expected = jax.vmap(mixture.family.expected_natural)(posterior.components)
     return trees.dot(expected, surplus) + elbo_after_update(mixture, prior, posterior, stats)
 
@@ -225,9 +219,7 @@ def default_prior(mixture: Mixture, x: Num[Array, "N ..."]) -> Prior:
     return Prior(component, mixture.sticks.default_prior(dtype), offset)
 
 
-def active_components(
-    posterior: Posterior, minimum_count: float = 0.5
-) -> Num[Array, " K"]:
+def active_components(posterior: Posterior, minimum_count: float = 0.5) -> Num[Array, " K"]:
     """Which components hold data: expected number of points of at least `minimum_count`, (K,) bool."""
     return posterior.counts >= minimum_count
 

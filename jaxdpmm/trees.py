@@ -34,7 +34,9 @@ def zeros_like(tree: Tree) -> Tree:
 def dot(left: Tree, right: Tree) -> jax.Array:
     """Inner product, a scalar: the sum over all leaves of elementwise products."""
     return jnp.sum(
-        jnp.stack([jnp.sum(a * b) for a, b in zip(*map(jax.tree.leaves, (left, right)), strict=True)])
+        jnp.stack(
+            [jnp.sum(a * b) for a, b in zip(*map(jax.tree.leaves, (left, right)), strict=True)]
+        )
     )
 
 

@@ -50,7 +50,7 @@ class Family(abc.ABC):
     # ------------------------------------------------------------------ optional
 
     def log_base_measure(self, x: Num[Array, "..."]) -> Float[Array, ""]:
-        """log h(x) of one point, without the part that `log_partition` holds. Default 0."""
+        """Log h(x) of one point, without the part that `log_partition` holds. Default 0."""
         return jnp.zeros((), jnp.result_type(x, jnp.bfloat16))
 
     def reference_point(self, x: Num[Array, "N ..."]) -> Array | None:
@@ -119,7 +119,7 @@ class Family(abc.ABC):
         return natural
 
     def log_predictive(self, params: Params, x: Num[Array, "..."]) -> Float[Array, ""]:
-        """log p(x | data) with theta integrated out, A(natural + T(x)) - A(natural) + log h(x)."""
+        """Log p(x | data) with theta integrated out, A(natural + T(x)) - A(natural) + log h(x)."""
         grown = trees.add(params, self.sufficient_statistics(x))
         return self.log_partition(grown) - self.log_partition(params) + self.log_base_measure(x)
 
@@ -139,14 +139,10 @@ class Family(abc.ABC):
             lambda leaf: jnp.einsum("n...,nk->k...", leaf, responsibilities), statistics
         )
 
-    def log_likelihood_matrix(
-        self, params: Params, x: Num[Array, "N ..."]
-    ) -> Float[Array, "N K"]:
+    def log_likelihood_matrix(self, params: Params, x: Num[Array, "N ..."]) -> Float[Array, "N K"]:
         """`log_likelihood` of every point under every component; leaves of `params` lead with K."""
         return jax.vmap(lambda point: jax.vmap(lambda p: self.log_likelihood(p, point))(params))(x)
 
-    def log_predictive_matrix(
-        self, params: Params, x: Num[Array, "N ..."]
-    ) -> Float[Array, "N K"]:
+    def log_predictive_matrix(self, params: Params, x: Num[Array, "N ..."]) -> Float[Array, "N K"]:
         """`log_predictive` of every point under every component; leaves of `params` lead with K."""
         return jax.vmap(lambda point: jax.vmap(lambda p: self.log_predictive(p, point))(params))(x)

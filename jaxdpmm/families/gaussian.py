@@ -118,7 +118,7 @@ class Gaussian(Family):
         return jnp.asarray(-0.5 * self.dim * LOG_TWO_PI, x.dtype)
 
     def log_likelihood(self, params: GaussianParams, x: Float[Array, " D"]) -> Float[Array, ""]:
-        """log N(x; mean, (U U')^-1), or its expectation under `expected_params`."""
+        """Log N(x; mean, (U U')^-1), or its expectation under `expected_params`."""
         return params.log_constant - 0.5 * self.squared_distance(params, x)
 
     def log_likelihood_matrix(
@@ -131,7 +131,7 @@ class Gaussian(Family):
 def log_student_t(
     params: StudentT, squared_distance: Float[Array, "..."], dim: int
 ) -> Float[Array, "..."]:
-    """log density of a multivariate Student-t at a squared distance (Bishop 2006, eq. 2.162)."""
+    """Log density of a multivariate Student-t at a squared distance (Bishop 2006, eq. 2.162)."""
     half = 0.5 * (params.dof + dim)
     half = half.reshape((1,) * (squared_distance.ndim - half.ndim) + half.shape)
     dof = params.dof.reshape(half.shape)
@@ -139,14 +139,14 @@ def log_student_t(
 
 
 def student_t_constant(dof: Array, log_det_factor: Array, dim: int) -> Array:
-    """log constant of a Student-t whose inverse scale matrix has the factor's log determinant."""
+    """Log constant of a Student-t whose inverse scale matrix has the factor's log determinant."""
     return (
         log_gamma_ratio(0.5 * dof, 0.5 * dim) - 0.5 * dim * jnp.log(jnp.pi * dof) + log_det_factor
     )
 
 
 def log_gamma_ratio(x: Array, step: float) -> Array:
-    """log Gamma(x + step) - log Gamma(x), also where x is so large that float32 loses the difference.
+    """Log Gamma(x + step) - log Gamma(x), also where x is so large that float32 loses the difference.
 
     From x = 20 on, two Stirling series are subtracted term by term (Abramowitz and Stegun 6.1.41).
     """

@@ -83,9 +83,7 @@ class GaussianDiagonal(Gaussian):
         factor = jnp.sqrt(2 * gamma / _scale(natural))
         noise = jax.random.normal(key_mean, (self.dim,), dtype)
         mean = natural.first / natural.count + noise / (factor * jnp.sqrt(natural.count))
-        return GaussianParams(
-            mean, factor, jnp.sum(jnp.log(factor)) - 0.5 * self.dim * LOG_TWO_PI
-        )
+        return GaussianParams(mean, factor, jnp.sum(jnp.log(factor)) - 0.5 * self.dim * LOG_TWO_PI)
 
     def predictive_params(self, natural: NormalWishart) -> StudentT:
         """A product of Student-t densities, one a feature, with nu degrees of freedom each."""
@@ -101,9 +99,13 @@ class GaussianDiagonal(Gaussian):
             jnp.log1p(squares / params.dof)
         )
 
-    def log_predictive_matrix(self, params: StudentT, x: Float[Array, "N D"]) -> Float[Array, "N K"]:
+    def log_predictive_matrix(
+        self, params: StudentT, x: Float[Array, "N D"]
+    ) -> Float[Array, "N K"]:
         """`log_predictive` of all points, one component at a time: no N x K x D array."""
-        return jax.lax.map(lambda p: jax.vmap(lambda point: self.log_predictive(p, point))(x), params).T
+        return jax.lax.map(
+            lambda p: jax.vmap(lambda point: self.log_predictive(p, point))(x), params
+        ).T
 
     def squared_distance(
         self, params: GaussianParams | StudentT, x: Float[Array, " D"]
@@ -130,5 +132,5 @@ class GaussianDiagonal(Gaussian):
 
 
 def _scale(natural: NormalWishart) -> Float[Array, " D"]:
-    """psi = second - first^2 / kappa."""
+    """Psi = second - first^2 / kappa."""
     return natural.second - natural.first**2 / natural.count

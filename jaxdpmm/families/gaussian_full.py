@@ -123,7 +123,9 @@ class GaussianFull(Gaussian):
         """Multivariate Student-t log density."""
         return log_student_t(params, self.squared_distance(params, x), self.dim)
 
-    def log_predictive_matrix(self, params: StudentT, x: Float[Array, "N D"]) -> Float[Array, "N K"]:
+    def log_predictive_matrix(
+        self, params: StudentT, x: Float[Array, "N D"]
+    ) -> Float[Array, "N K"]:
         """`log_predictive` of every point under every component."""
         return log_student_t(params, self.squared_distance_matrix(params, x), self.dim)
 
@@ -168,11 +170,7 @@ class GaussianFull(Gaussian):
         return NormalWishart(responsibilities.T @ x, second, count, count)
 
     def _params(self, mean: Array, factor: Array) -> GaussianParams:
-        return GaussianParams(
-            mean, factor, _sum_log_diagonal(factor) - 0.5 * self.dim * LOG_TWO_PI
-        )
-
-
+        return GaussianParams(mean, factor, _sum_log_diagonal(factor) - 0.5 * self.dim * LOG_TWO_PI)
 
 
 def _blocks(dim: int) -> list[tuple[int, int]]:

@@ -90,7 +90,9 @@ class GaussianSpherical(Gaussian):
         """Multivariate Student-t log density."""
         return log_student_t(params, self.squared_distance(params, x), self.dim)
 
-    def log_predictive_matrix(self, params: StudentT, x: Float[Array, "N D"]) -> Float[Array, "N K"]:
+    def log_predictive_matrix(
+        self, params: StudentT, x: Float[Array, "N D"]
+    ) -> Float[Array, "N K"]:
         """`log_predictive` of every point under every component."""
         return log_student_t(params, self.squared_distance_matrix(params, x), self.dim)
 
@@ -121,5 +123,5 @@ class GaussianSpherical(Gaussian):
 
 
 def _scale(natural: NormalWishart) -> Float[Array, ""]:
-    """psi = second - |first|^2 / kappa."""
+    """Psi = second - |first|^2 / kappa."""
     return natural.second - jnp.sum(natural.first**2) / natural.count

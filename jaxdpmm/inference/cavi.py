@@ -63,7 +63,9 @@ def cavi(mixture: Mixture, prior: Prior, local_step: LocalStep = dense) -> Algor
             return init(posterior), elbo_after_update(mixture, prior, posterior, stats)
 
         def go_on(_):
-            return CaviState(state.posterior, stats, rounding), jnp.full_like(stats.entropy, jnp.nan)
+            return CaviState(state.posterior, stats, rounding), jnp.full_like(
+                stats.entropy, jnp.nan
+            )
 
         state, objective = jax.lax.cond(batch.is_last, end_sweep, go_on, None)
         return state, Info(objective)

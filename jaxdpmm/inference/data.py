@@ -122,9 +122,13 @@ def check_points(x: ArrayLike, family: Family) -> np.ndarray | jax.Array:
         hint = "add a leading axis for the points."
         if array.ndim == 2 and shape is not None and len(shape) == 1:
             hint = f"build the family with dim={array.shape[1]} or use features of that dimension."
-        raise ValueError(f"x must have shape {expected} to match {family}, got {array.shape}; {hint}")
+        raise ValueError(
+            f"x must have shape {expected} to match {family}, got {array.shape}; {hint}"
+        )
     if array.shape[0] == 0:
-        raise ValueError(f"x must hold at least one point, got shape {array.shape}; pass some data.")
+        raise ValueError(
+            f"x must hold at least one point, got shape {array.shape}; pass some data."
+        )
     return array
 
 

@@ -1,0 +1,32 @@
+"""From a posterior to a number a point: densities and distances, as pairs of pure functions.
+
+`SCORERS` names them all; each takes a `Mixture` and returns a `Scorer`.
+"""
+
+from jaxdpmm.scoring.density import expected, log_predictive_density, plug_in, predictive
+from jaxdpmm.scoring.distance import component_means, cosine, euclidean, mahalanobis
+from jaxdpmm.scoring.scorer import Scorer, in_tiles, score
+
+SCORERS = {
+    "predictive": predictive,
+    "plug_in": plug_in,
+    "expected": expected,
+    "cosine": cosine,
+    "euclidean": euclidean,
+    "mahalanobis": mahalanobis,
+}
+
+__all__ = [
+    "SCORERS",
+    "Scorer",
+    "component_means",
+    "cosine",
+    "euclidean",
+    "expected",
+    "in_tiles",
+    "log_predictive_density",
+    "mahalanobis",
+    "plug_in",
+    "predictive",
+    "score",
+]

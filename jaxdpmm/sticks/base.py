@@ -77,7 +77,7 @@ def expected_log_weights(sticks: Sticks) -> Float[Array, " K"]:
 
 
 def log_mean_weights(sticks: Sticks) -> Float[Array, " K"]:
-    """log E[w_k], the weights of the posterior predictive; exp of it sums to one."""
+    """Log E[w_k], the weights of the posterior predictive; exp of it sums to one."""
     log_total = jnp.log(sticks.a + sticks.b)
     return _break_sticks(jnp.log(sticks.a) - log_total, jnp.log(sticks.b) - log_total)
 
@@ -88,9 +88,7 @@ def sample_log_weights(key: PRNGKeyArray, sticks: Sticks) -> Float[Array, " K"]:
     return _break_sticks(log_v, log_rest)
 
 
-def beta_kl_divergence(
-    a: Array, b: Array, prior_a: Array, prior_b: Array
-) -> Float[Array, " J"]:
+def beta_kl_divergence(a: Array, b: Array, prior_a: Array, prior_b: Array) -> Float[Array, " J"]:
     """KL(Beta(a, b) || Beta(prior_a, prior_b)), elementwise."""
     return (
         betaln(prior_a, prior_b)

@@ -1,0 +1,122 @@
+"""Distances of points to the nearest component that holds data.
+
+These ask what a point looks like and ignore how common it is. Families whose `point_params` have a field `mean`
+of the shape of one point have cosine and Euclidean scores (a TypeError says so of others), Gaussians the
+Mahalanobis score as well.
+Next file to read: `__init__.py`, which names all scores.
+
+References:
+    Schulthess and Konukoglu (2025), arXiv 2509.19997, equation 11 (cosine).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Num
+
+from jaxdpmm.families import Gaussian, GaussianParams
+from jaxdpmm.model import Mixture, Posterior, active_components, centre
+from jaxdpmm.scoring.scorer import Scorer
+
+
+class Means(NamedTuple):
+    """Prepared means: `vectors` (K, D) and a term a component, inf for those without data."""
+
+    vectors: Float[Array, "K D"]
+    constant: Float[Array, " K"]
+
+
+class Ellipsoids(NamedTuple):
+    """Prepared Gaussians: point estimates, and 0 or inf a component."""
+
+    params: GaussianParams
+    constant: Float[Array, " K"]
+    offset: Array | None
+
+
+def cosine(mixture: Mixture) -> Scorer:
+    """1 - max_k cos(x, mean_k) over components that hold data: the score of arXiv 2509.19997.
+
+    Raises:
+        TypeError: components of this family have no means.
+    """
+
+    def prepare(posterior: Posterior) -> Means:
+        means = component_means(mixture, posterior)
+        norms = jnp.linalg.norm(means, axis=1, keepdims=True)
+        return Means(means / jnp.maximum(norms, _tiny(means)), _barrier(posterior))
+
+    def score(params: Means, x: Float[Array, "N D"]) -> Float[Array, " N"]:
+        products = x @ params.vectors.T - params.constant[None]
+        norms = jnp.maximum(jnp.linalg.norm(x, axis=1), _tiny(x))
+        return 1 - jnp.max(products, axis=1) / norms
+
+    return Scorer(prepare, score)
+
+
+def euclidean(mixture: Mixture) -> Scorer:
+    """min_k |x - mean_k| over components that hold data.
+
+    Raises:
+        TypeError: components of this family have no means.
+    """
+
+    def prepare(posterior: Posterior) -> Means:
+        means = component_means(mixture, posterior)
+        return Means(means, jnp.sum(means**2, axis=1) + _barrier(posterior))
+
+    def score(params: Means, x: Float[Array, "N D"]) -> Float[Array, " N"]:
+        nearest = jnp.min(params.constant[None] - 2 * (x @ params.vectors.T), axis=1)
+        return jnp.sqrt(jnp.maximum(jnp.sum(x * x, axis=1) + nearest, 0))
+
+    return Scorer(prepare, score)
+
+
+def mahalanobis(mixture: Mixture) -> Scorer:
+    """min_k sqrt((x - mean_k)' precision_k (x - mean_k)) over components that hold data.
+
+    Raises:
+        TypeError: the family is not Gaussian.
+    """
+    family = mixture.family
+    if not isinstance(family, Gaussian):
+        raise TypeError(
+            f"score 'mahalanobis' needs a Gaussian family, got {type(family).__name__}; "
+            "use 'predictive', which every family has."
+        )
+
+    def prepare(posterior: Posterior) -> Ellipsoids:
+        params = jax.vmap(family.point_params)(posterior.components)
+        return Ellipsoids(params, _barrier(posterior), posterior.offset)
+
+    def score(params: Ellipsoids, x: Float[Array, "N D"]) -> Float[Array, " N"]:
+        squares = family.squared_distance_matrix(params.params, centre(x, params.offset))
+        return jnp.sqrt(jnp.min(squares + params.constant[None], axis=1))
+
+    return Scorer(prepare, score)
+
+
+def component_means(mixture: Mixture, posterior: Posterior) -> Num[Array, "K ..."]:
+    """Point estimates of the means in the user's coordinates, (K, ...).
+
+    Raises:
+        TypeError: the family's `point_params` have no field `mean`.
+    """
+    params = jax.vmap(mixture.family.point_params)(posterior.components)
+    if not hasattr(params, "mean"):
+        raise TypeError(
+            f"a distance score needs point_params with a field mean, {type(mixture.family).__name__} "
+            "has none; use the score 'predictive', which every family has."
+        )
+    return params.mean if posterior.offset is None else params.mean + posterior.offset[None]
+
+
+def _barrier(posterior: Posterior) -> Float[Array, " K"]:
+    """0 for components that hold data, infinity for the others."""
+    zero = jnp.zeros_like(posterior.counts)
+    return jnp.where(active_components(posterior), zero, jnp.inf)
+
+
+def _tiny(x: Array) -> float:
+    return float(jnp.finfo(x.dtype).tiny)
