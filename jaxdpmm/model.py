@@ -12,7 +12,7 @@ Features enter as the user has them. Families that lose precision far from zero 
 Next file to read: `inference/cavi.py`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -34,7 +34,7 @@ class Mixture:
 
     family: Family
     num_components: int
-    sticks: StickBreaking = DirichletProcess()
+    sticks: StickBreaking = field(default_factory=DirichletProcess)
 
     def __post_init__(self):
         if self.num_components < 1:

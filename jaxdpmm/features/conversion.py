@@ -121,6 +121,6 @@ def _problems(
 
 def _to_flax(path: tuple[str, ...], tensor: np.ndarray, compute_dtype: str) -> jax.Array:
     if path[-1] != "kernel":
-        return jnp.asarray(tensor, dtype=jnp.float32)
+        return jnp.array(tensor, dtype=jnp.float32)  # a copy: torch may change its own
     kernel = tensor.transpose(_KERNEL_TO_FLAX[tensor.ndim])
-    return jnp.asarray(np.ascontiguousarray(kernel), dtype=compute_dtype)
+    return jnp.array(np.ascontiguousarray(kernel), dtype=compute_dtype)

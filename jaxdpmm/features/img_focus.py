@@ -166,6 +166,8 @@ def backbone_tensors(graph: Any) -> dict[str, np.ndarray]:
     arrays["embeddings.position_embeddings"] = np.concatenate(
         [position["Concat"], position["Reshape"]], axis=1
     )
+    # Not exported, as only training reads it; without it transformers would warn.
+    arrays["embeddings.mask_token"] = np.zeros((1, position["Concat"].shape[-1]))
     return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}
 
 

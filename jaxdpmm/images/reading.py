@@ -62,7 +62,7 @@ def load_mask(path: str | Path) -> Bool[np.ndarray, "H W"]:
     image = _open(Path(path))
     if image.mode.startswith("I") or image.mode == "F":
         return np.asarray(image).astype(bool)
-    return np.asarray(image.convert("RGB")).any(axis=2)
+    return np.asarray(image.convert("RGB")).max(axis=2).astype(bool)
 
 
 def _open(path: Path) -> Image.Image:
