@@ -1,0 +1,63 @@
+"""DINOv2 checkpoints whose every parameter is random, made by numpy from a seed.
+
+Shared by the parity tests and by the script that stores their golden outputs, so that the weights
+need not be stored: a tensor depends on nothing but the seed, its name and its shape.
+"""
+
+import json
+import zlib
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from jaxdpmm.features.config import Dinov2Config
+from jaxdpmm.features.conversion import expected_tensors
+
+_SIZES = {
+    "hidden_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "image_size": 518,
+    "patch_size": 14,
+    "mlp_ratio": 4,
+}
+_PLAIN = {"model_type": "dinov2"} | _SIZES
+_REGISTERS = {"model_type": "dinov2_with_registers", "num_register_tokens": 4} | _SIZES
+
+VARIANTS = {
+    "plain": _PLAIN,
+    "registers": _REGISTERS,
+    "swiglu": _PLAIN | {"use_swiglu_ffn": True},
+    "registers-swiglu": _REGISTERS | {"use_swiglu_ffn": True},
+    "without-qkv-bias": _PLAIN | {"qkv_bias": False, "layerscale_value": 0.5},
+}
+
+
+def random_tensors(values: dict, seed: int = 0) -> dict[str, np.ndarray]:
+    """Every tensor of a checkpoint of this configuration, in torch layout, none at a default."""
+    table = expected_tensors(Dinov2Config.from_dict(values))
+    return {name: _random_tensor(name, shape, seed) for name, (_, shape) in table.items()}
+
+
+def _random_tensor(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    noise = np.random.default_rng([seed, zlib.crc32(name.encode())]).standard_normal(shape)
+    if name.endswith(".weight") and len(shape) > 1:
+        noise /= np.sqrt(np.prod(shape[1:]))  # unit variance in, unit variance out
+    elif name.endswith(".weight") or name.endswith(".lambda1"):
+        noise = 1 + 0.3 * noise
+    return noise.astype(np.float32)
+
+
+def write_checkpoint(folder, values: dict, tensors: dict[str, np.ndarray] | None = None):
+    """A folder in Hugging Face format; random tensors unless others are given."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = random_tensors(values) if tensors is None else tensors
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(values))
+    return folder
+
+
+def random_pixels(height: int, width: int, batch: int = 1) -> np.ndarray:
+    """Normalised pixels (batch, height, width, 3), one standard normal number each."""
+    generator = np.random.default_rng([height, width])
+    return generator.standard_normal((batch, height, width, 3), np.float32)
