@@ -164,7 +164,7 @@ def _check_draws(family, natural, x, num_draws) -> None:
     if (error > allowed + 1e-9).any():
         raise FamilyError(
             f"{type(family).__name__}.sample_params must agree with expected_params: the log likelihood averaged over "
-            f"{num_draws} draws is off by {error.max():.3g} where six standard errors are {allowed[error.argmax()]:.3g}."
+            f"{num_draws} draws is off by {error.max():.3g}, six standard errors are {allowed[error.argmax()]:.3g}."
         )
 
 

@@ -32,13 +32,13 @@ class NormalWishart(NamedTuple):
     """Natural parameter of the conjugate prior, and T(x), of a Gaussian.
 
     With prior mean m, mean count kappa, degrees of freedom nu and scale Psi (each within the structure
-    of the covariance): first = kappa m, second = Psi + kappa m m', count = kappa, dof = nu. T(x) is
+    of the covariance): first = kappa m, second = Psi + kappa m m', mean_count = kappa, dof = nu. T(x) is
     x, x x', 1, 1.
     """
 
     first: Float[Array, "*K D"]
     second: Float[Array, "..."]  # (D, D), (D,) or ()
-    count: Float[Array, "*K"]
+    mean_count: Float[Array, "*K"]
     dof: Float[Array, "*K"]
 
 

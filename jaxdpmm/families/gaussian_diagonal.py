@@ -33,7 +33,7 @@ class GaussianDiagonal(Gaussian):
     def log_partition(self, natural: NormalWishart) -> Float[Array, ""]:
         """sum_d [log(2 pi / kappa) / 2 + log Gamma(nu/2) - nu/2 log(psi_d / 2)]."""
         half_dof = 0.5 * natural.dof
-        shared = 0.5 * (LOG_TWO_PI - jnp.log(natural.count)) + gammaln(half_dof)
+        shared = 0.5 * (LOG_TWO_PI - jnp.log(natural.mean_count)) + gammaln(half_dof)
         return self.dim * shared - half_dof * jnp.sum(jnp.log(0.5 * _scale(natural)))
 
     def prior(
@@ -64,16 +64,16 @@ class GaussianDiagonal(Gaussian):
         scale = _scale(natural)
         log_det = self.dim * digamma(0.5 * natural.dof) - jnp.sum(jnp.log(0.5 * scale))
         return GaussianParams(
-            natural.first / natural.count,
+            natural.first / natural.mean_count,
             jnp.sqrt(natural.dof / scale),
-            0.5 * (log_det - self.dim / natural.count - self.dim * LOG_TWO_PI),
+            0.5 * (log_det - self.dim / natural.mean_count - self.dim * LOG_TWO_PI),
         )
 
     def point_params(self, natural: NormalWishart) -> GaussianParams:
         """Posterior means of mu and of the precisions."""
         factor = jnp.sqrt(natural.dof / _scale(natural))
         constant = jnp.sum(jnp.log(factor)) - 0.5 * self.dim * LOG_TWO_PI
-        return GaussianParams(natural.first / natural.count, factor, constant)
+        return GaussianParams(natural.first / natural.mean_count, factor, constant)
 
     def sample_params(self, key: Array, natural: NormalWishart) -> GaussianParams:
         """Draw the precisions, then the mean given them."""
@@ -82,15 +82,17 @@ class GaussianDiagonal(Gaussian):
         gamma = jax.random.gamma(key_precision, 0.5 * natural.dof, (self.dim,), dtype)
         factor = jnp.sqrt(2 * gamma / _scale(natural))
         noise = jax.random.normal(key_mean, (self.dim,), dtype)
-        mean = natural.first / natural.count + noise / (factor * jnp.sqrt(natural.count))
+        mean = natural.first / natural.mean_count + noise / (factor * jnp.sqrt(natural.mean_count))
         return GaussianParams(mean, factor, jnp.sum(jnp.log(factor)) - 0.5 * self.dim * LOG_TWO_PI)
 
     def predictive_params(self, natural: NormalWishart) -> StudentT:
         """A product of Student-t densities, one a feature, with nu degrees of freedom each."""
-        factor = jnp.sqrt(natural.count * natural.dof / ((natural.count + 1) * _scale(natural)))
+        factor = jnp.sqrt(
+            natural.mean_count * natural.dof / ((natural.mean_count + 1) * _scale(natural))
+        )
         constant = self.dim * student_t_constant(natural.dof, jnp.zeros_like(natural.dof), 1)
         constant = constant + jnp.sum(jnp.log(factor))
-        return StudentT(natural.first / natural.count, factor, natural.dof, constant)
+        return StudentT(natural.first / natural.mean_count, factor, natural.dof, constant)
 
     def log_predictive(self, params: StudentT, x: Float[Array, " D"]) -> Float[Array, ""]:
         """Sum over the features of univariate Student-t log densities."""
@@ -133,4 +135,4 @@ class GaussianDiagonal(Gaussian):
 
 def _scale(natural: NormalWishart) -> Float[Array, " D"]:
     """Psi = second - first^2 / kappa."""
-    return natural.second - natural.first**2 / natural.count
+    return natural.second - natural.first**2 / natural.mean_count

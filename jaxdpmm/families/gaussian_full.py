@@ -42,7 +42,7 @@ class GaussianFull(Gaussian):
         """D/2 log(2 pi / kappa) + nu D/2 log 2 + log Gamma_D(nu/2) - nu/2 log |Psi|."""
         half_dof = 0.5 * natural.dof
         log_det = 2 * _sum_log_diagonal(jnp.linalg.cholesky(_scale(natural)))
-        normal = 0.5 * self.dim * (LOG_TWO_PI - jnp.log(natural.count))
+        normal = 0.5 * self.dim * (LOG_TWO_PI - jnp.log(natural.mean_count))
         wishart = half_dof * (self.dim * LOG_TWO - log_det)
         return normal + wishart + multigammaln(half_dof, self.dim)
 
@@ -83,15 +83,15 @@ class GaussianFull(Gaussian):
         factor, log_det_scale = _inverse_factor(natural)
         orders = jnp.arange(self.dim, dtype=natural.dof.dtype)
         log_det = jnp.sum(digamma(0.5 * (natural.dof - orders)) + LOG_TWO) - log_det_scale
-        constant = 0.5 * (log_det - self.dim / natural.count - self.dim * LOG_TWO_PI)
+        constant = 0.5 * (log_det - self.dim / natural.mean_count - self.dim * LOG_TWO_PI)
         return GaussianParams(
-            natural.first / natural.count, jnp.sqrt(natural.dof) * factor, constant
+            natural.first / natural.mean_count, jnp.sqrt(natural.dof) * factor, constant
         )
 
     def point_params(self, natural: NormalWishart) -> GaussianParams:
         """Posterior means of mu and of the precision matrix."""
         factor, _ = _inverse_factor(natural)
-        return self._params(natural.first / natural.count, jnp.sqrt(natural.dof) * factor)
+        return self._params(natural.first / natural.mean_count, jnp.sqrt(natural.dof) * factor)
 
     def sample_params(self, key: Array, natural: NormalWishart) -> GaussianParams:
         """Draw the precision by Bartlett's decomposition, then the mean given it.
@@ -108,16 +108,16 @@ class GaussianFull(Gaussian):
         precision_factor = factor @ (jnp.triu(normal, 1) + jnp.diag(chi))
         noise = jax.random.normal(key_mean, (self.dim,), dtype)
         deviation = solve_triangular(precision_factor, noise, trans="T", lower=False)
-        mean = natural.first / natural.count + deviation / jnp.sqrt(natural.count)
+        mean = natural.first / natural.mean_count + deviation / jnp.sqrt(natural.mean_count)
         return self._params(mean, precision_factor)
 
     def predictive_params(self, natural: NormalWishart) -> StudentT:
         """Student-t with nu - D + 1 degrees of freedom (Bishop 2006, eq. 10.82)."""
         factor, _ = _inverse_factor(natural)
         dof = natural.dof - self.dim + 1
-        factor = factor * jnp.sqrt(natural.count * dof / (natural.count + 1))
+        factor = factor * jnp.sqrt(natural.mean_count * dof / (natural.mean_count + 1))
         constant = student_t_constant(dof, _sum_log_diagonal(factor), self.dim)
-        return StudentT(natural.first / natural.count, factor, dof, constant)
+        return StudentT(natural.first / natural.mean_count, factor, dof, constant)
 
     def log_predictive(self, params: StudentT, x: Float[Array, " D"]) -> Float[Array, ""]:
         """Multivariate Student-t log density."""
@@ -179,7 +179,7 @@ def _blocks(dim: int) -> list[tuple[int, int]]:
 
 def _scale(natural: NormalWishart) -> Float[Array, "D D"]:
     """Psi = second - first first' / kappa."""
-    return natural.second - jnp.outer(natural.first, natural.first) / natural.count
+    return natural.second - jnp.outer(natural.first, natural.first) / natural.mean_count
 
 
 def _inverse_factor(natural: NormalWishart) -> tuple[Float[Array, "D D"], Float[Array, ""]]:

@@ -33,7 +33,7 @@ class GaussianSpherical(Gaussian):
     def log_partition(self, natural: NormalWishart) -> Float[Array, ""]:
         """D/2 log(2 pi / kappa) + log Gamma(D nu / 2) - D nu / 2 log(psi / 2)."""
         shape = 0.5 * self.dim * natural.dof
-        normal = 0.5 * self.dim * (LOG_TWO_PI - jnp.log(natural.count))
+        normal = 0.5 * self.dim * (LOG_TWO_PI - jnp.log(natural.mean_count))
         return normal + gammaln(shape) - shape * jnp.log(0.5 * _scale(natural))
 
     def prior(
@@ -61,13 +61,15 @@ class GaussianSpherical(Gaussian):
         """E[lambda] = D nu / psi and E[log lambda] = digamma(D nu / 2) - log(psi / 2)."""
         scale, shape = _scale(natural), 0.5 * self.dim * natural.dof
         log_precision = digamma(shape) - jnp.log(0.5 * scale)
-        constant = 0.5 * self.dim * (log_precision - 1 / natural.count - LOG_TWO_PI)
-        return GaussianParams(natural.first / natural.count, jnp.sqrt(2 * shape / scale), constant)
+        constant = 0.5 * self.dim * (log_precision - 1 / natural.mean_count - LOG_TWO_PI)
+        return GaussianParams(
+            natural.first / natural.mean_count, jnp.sqrt(2 * shape / scale), constant
+        )
 
     def point_params(self, natural: NormalWishart) -> GaussianParams:
         """Posterior means of mu and of the precision."""
         factor = jnp.sqrt(self.dim * natural.dof / _scale(natural))
-        return self._params(natural.first / natural.count, factor)
+        return self._params(natural.first / natural.mean_count, factor)
 
     def sample_params(self, key: Array, natural: NormalWishart) -> GaussianParams:
         """Draw the precision, then the mean given it."""
@@ -76,15 +78,15 @@ class GaussianSpherical(Gaussian):
         gamma = jax.random.gamma(key_precision, 0.5 * self.dim * natural.dof, (), dtype)
         factor = jnp.sqrt(2 * gamma / _scale(natural))
         noise = jax.random.normal(key_mean, (self.dim,), dtype)
-        mean = natural.first / natural.count + noise / (factor * jnp.sqrt(natural.count))
+        mean = natural.first / natural.mean_count + noise / (factor * jnp.sqrt(natural.mean_count))
         return self._params(mean, factor)
 
     def predictive_params(self, natural: NormalWishart) -> StudentT:
         """A Student-t with D nu degrees of freedom (Murphy 2007, Normal-Gamma predictive)."""
         dof = self.dim * natural.dof
-        factor = jnp.sqrt(natural.count * dof / ((natural.count + 1) * _scale(natural)))
+        factor = jnp.sqrt(natural.mean_count * dof / ((natural.mean_count + 1) * _scale(natural)))
         constant = student_t_constant(dof, self.dim * jnp.log(factor), self.dim)
-        return StudentT(natural.first / natural.count, factor, dof, constant)
+        return StudentT(natural.first / natural.mean_count, factor, dof, constant)
 
     def log_predictive(self, params: StudentT, x: Float[Array, " D"]) -> Float[Array, ""]:
         """Multivariate Student-t log density."""
@@ -124,4 +126,4 @@ class GaussianSpherical(Gaussian):
 
 def _scale(natural: NormalWishart) -> Float[Array, ""]:
     """Psi = second - |first|^2 / kappa."""
-    return natural.second - jnp.sum(natural.first**2) / natural.count
+    return natural.second - jnp.sum(natural.first**2) / natural.mean_count

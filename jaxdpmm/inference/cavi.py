@@ -76,4 +76,5 @@ def cavi(mixture: Mixture, prior: Prior, local_step: LocalStep = dense) -> Algor
 def empty_stats(posterior: Posterior) -> Stats:
     """Statistics of no data, of the shapes and types of a posterior's."""
     scalar = jnp.zeros((), posterior.counts.dtype)
-    return Stats(*trees.zeros_like((posterior.counts, posterior.components)), scalar, scalar)
+    counts, components = trees.zeros_like((posterior.counts, posterior.components))
+    return Stats(counts, components, scalar, scalar)

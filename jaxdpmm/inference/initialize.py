@@ -63,7 +63,8 @@ def initialize(
 
 def draw_sample(key: PRNGKeyArray, x: ArrayLike, size: int) -> np.ndarray:
     """At most `size` rows of `x`, without replacement, in the order of the array."""
-    num_points = np.shape(x)[0]
+    x = x if isinstance(x, np.ndarray | jax.Array) else np.asarray(x)
+    num_points = x.shape[0]
     if num_points <= size:
         return np.asarray(x)
     seed = np.asarray(jax.random.key_data(key)).tolist()

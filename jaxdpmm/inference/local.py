@@ -50,7 +50,8 @@ def sum_over_tiles(of_tile, x: Array, weight: Float[Array, " B"], tile_size: int
     zeros = trees.zeros_like(shape)
 
     def add_tile(carry, tile):
-        return trees.add_compensated(*carry, of_tile(*tile)), None
+        total, error = carry
+        return trees.add_compensated(total, error, of_tile(*tile)), None
 
     (total, _), _ = jax.lax.scan(add_tile, (zeros, zeros), tiles)
     return total

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, Float, Num
+from numpy.typing import ArrayLike
 
 from jaxdpmm.model import Mixture, Posterior, Readout, centre, expected_readout, log_joint
 from jaxdpmm.scoring.scorer import Scorer, score
@@ -55,8 +56,8 @@ def expected(mixture: Mixture) -> Scorer:
 
 
 def log_predictive_density(
-    mixture: Mixture, posterior: Posterior, x: Num[Array, "N ..."]
-) -> Float[Array, " N"]:
+    mixture: Mixture, posterior: Posterior, x: Num[ArrayLike, "N ..."]
+) -> Float[np.ndarray, " N"]:
     """Log posterior predictive density of raw points in nats, (N,): exp of it integrates to one.
 
     scikit-learn's `score_samples` is minus the score `expected`, which does not (its issue 10148).

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
+from numpy.typing import ArrayLike
 
 TILE_SIZE = 4096  # points; with K = 500 components, 8 MB of float32 a tile
 
@@ -30,7 +31,7 @@ class Scorer(NamedTuple):
 
 
 def score(
-    scorer: Scorer, fitted: Any, x: Num[Array, "N ..."], tile_size: int = TILE_SIZE
+    scorer: Scorer, fitted: Any, x: Num[ArrayLike, "N ..."], tile_size: int = TILE_SIZE
 ) -> Float[np.ndarray, " N"]:
     """Scores of many points, compiled, a tile at a time.
 
@@ -49,7 +50,7 @@ def score(
 def in_tiles(
     compiled: Callable[[Any, Array], Array],
     params: Any,
-    x: Num[Array, "N ..."],
+    x: Num[ArrayLike, "N ..."],
     tile_size: int = TILE_SIZE,
 ) -> np.ndarray:
     """`compiled(params, tile)` over the points, joined; every tile has one shape, so it compiles once.
@@ -67,6 +68,7 @@ def in_tiles(
         raise ValueError(
             f"tile_size must be at least 1 point, got {tile_size}; the default is 4096."
         )
+    x = x if isinstance(x, np.ndarray | jax.Array) else np.asarray(x)
     num_points = x.shape[0]
     tile_size = min(tile_size, max(num_points, 1))
     results = []
