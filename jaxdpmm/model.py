@@ -154,6 +154,30 @@ def summarize(
     )
 
 
+def empty_stats(posterior: Posterior) -> Stats:
+    """Statistics of no data, of the shapes and types of a posterior's."""
+    scalar = jnp.zeros((), posterior.counts.dtype)
+    counts, components = trees.zeros_like((posterior.counts, posterior.components))
+    return Stats(counts, components, scalar, scalar)
+
+
+def stats_of(prior: Prior, posterior: Posterior, total_weight: float = 0.0) -> Stats:
+    """The statistics that a posterior holds, posterior - prior; entropy and log h are not in it and are 0.
+
+    Args:
+        prior: the prior that the posterior was made from.
+        posterior: of any backend.
+        total_weight: scale the statistics to this many points, so that a start from a sample weighs as
+            much as the data; 0 to leave them as they are.
+    """
+    zero = jnp.zeros((), posterior.counts.dtype)
+    components = trees.subtract(posterior.components, prior.component)
+    stats = Stats(posterior.counts, components, zero, zero)
+    if not total_weight:
+        return stats
+    return trees.scale(stats, total_weight / jnp.sum(posterior.counts))
+
+
 def global_update(
     mixture: Mixture, prior: Prior, stats: Stats, previous: Posterior | None = None
 ) -> Posterior:

@@ -13,6 +13,24 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxdpmm.model import Batch, Mixture, Posterior, Readout, Stats
 
 State = Any
+Memory = Any
+
+
+class Layout(NamedTuple):
+    """How the data are cut, for algorithms that remember something of each batch or point.
+
+    Attributes:
+        num_batches: batches a sweep.
+        batch_size: points a batch, padding included; 0 where nobody asks.
+        total_weight: sum of the sample weights; 0 for that of the posterior to start from.
+    """
+
+    num_batches: int = 1
+    batch_size: int = 0
+    total_weight: float = 0.0
+
+
+ONE_BATCH = Layout()
 
 
 class Info(NamedTuple):
@@ -26,25 +44,37 @@ class Info(NamedTuple):
     objective: Float[Array, ""]
 
 
+class InitFn(Protocol):
+    """Posterior and layout of the data to a state; without a layout, all data are one batch."""
+
+    def __call__(self, posterior: Posterior, layout: Layout = ..., /) -> State:
+        """A state to start from. A posterior of any other backend will do (warm start)."""
+        ...
+
+
 class Algorithm(NamedTuple):
     """A backend.
 
     Attributes:
-        init: posterior -> state. A posterior of any other backend will do (warm start).
+        init: (posterior, layout) -> state.
         step: (key, state, batch) -> (state, info); pure, compiled once by the caller.
         posterior: state -> posterior.
         mixture: what is fitted, so that `fit` can check the data against it.
     """
 
-    init: Callable[[Posterior], State]
+    init: InitFn
     step: Callable[[PRNGKeyArray, State, Batch], tuple[State, Info]]
     posterior: Callable[[State], Posterior]
     mixture: Mixture
 
 
-class LocalStep(Protocol):
-    """An E-step: statistics of a batch under the best q(z) that the step allows itself."""
+class LocalStep(NamedTuple):
+    """An E-step: statistics of a batch under the best q(z) that the step allows itself.
 
-    def __call__(self, mixture: Mixture, readout: Readout, batch: Batch) -> Stats:
-        """Statistics of `batch` under responsibilities found from `readout`."""
-        ...
+    Attributes:
+        init: (mixture, layout) -> memory, a tree whose leaves lead with the number of batches; () for none.
+        step: (mixture, readout, batch, memory of the batch) -> (stats, new memory of the batch).
+    """
+
+    init: Callable[[Mixture, Layout], Memory]
+    step: Callable[[Mixture, Readout, Batch, Memory], tuple[Stats, Memory]]

@@ -1,7 +1,7 @@
 """Coordinate-ascent variational inference, streamed: statistics of a whole sweep, then one global update.
 
 Batches of a sweep are summed (compensated), so the result does not depend on how the data are cut. The ELBO rises
-with every sweep. Next file to read: `fit.py`.
+with every sweep. Next file to read: `memoized.py`, or `fit.py` for the loop.
 
 References:
     Blei and Jordan (2006), Variational inference for Dirichlet process mixtures.
@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from jaxdpmm import trees
-from jaxdpmm.inference.base import Algorithm, Info, LocalStep
-from jaxdpmm.inference.local import dense
+from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Info, Layout, LocalStep, Memory
+from jaxdpmm.inference.local import dense, visit
 from jaxdpmm.model import (
     Batch,
     Mixture,
@@ -23,17 +23,19 @@ from jaxdpmm.model import (
     Prior,
     Stats,
     elbo_after_update,
+    empty_stats,
     expected_readout,
     global_update,
 )
 
 
 class CaviState(NamedTuple):
-    """The posterior that the sweep reads, and the statistics of its batches so far."""
+    """The posterior that the sweep reads, the statistics of its batches so far, the E-step's memory."""
 
     posterior: Posterior
     stats: Stats
     rounding: Stats
+    memory: Memory
 
 
 def cavi(mixture: Mixture, prior: Prior, local_step: LocalStep = dense) -> Algorithm:
@@ -48,33 +50,28 @@ def cavi(mixture: Mixture, prior: Prior, local_step: LocalStep = dense) -> Algor
         An `Algorithm` whose objective is the ELBO of the whole data, after the last batch of each sweep.
     """
 
-    def init(posterior: Posterior) -> CaviState:
+    def start(posterior: Posterior, memory: Memory) -> CaviState:
         zeros = empty_stats(posterior)
-        return CaviState(posterior, zeros, zeros)
+        return CaviState(posterior, zeros, zeros, memory)
+
+    def init(posterior: Posterior, layout: Layout = ONE_BATCH) -> CaviState:
+        return start(posterior, local_step.init(mixture, layout))
 
     def step(key: PRNGKeyArray, state: CaviState, batch: Batch) -> tuple[CaviState, Info]:
         del key
         readout = expected_readout(mixture, state.posterior)
-        new = local_step(mixture, readout, batch)
+        new, memory = visit(local_step, mixture, readout, batch, state.memory)
         stats, rounding = trees.add_compensated(state.stats, state.rounding, new)
 
         def end_sweep(_):
             posterior = global_update(mixture, prior, stats, state.posterior)
-            return init(posterior), elbo_after_update(mixture, prior, posterior, stats)
+            return start(posterior, memory), elbo_after_update(mixture, prior, posterior, stats)
 
         def go_on(_):
-            return CaviState(state.posterior, stats, rounding), jnp.full_like(
-                stats.entropy, jnp.nan
-            )
+            nan = jnp.full_like(stats.entropy, jnp.nan)
+            return CaviState(state.posterior, stats, rounding, memory), nan
 
         state, objective = jax.lax.cond(batch.is_last, end_sweep, go_on, None)
         return state, Info(objective)
 
     return Algorithm(init, step, lambda state: state.posterior, mixture)
-
-
-def empty_stats(posterior: Posterior) -> Stats:
-    """Statistics of no data, of the shapes and types of a posterior's."""
-    scalar = jnp.zeros((), posterior.counts.dtype)
-    counts, components = trees.zeros_like((posterior.counts, posterior.components))
-    return Stats(counts, components, scalar, scalar)

@@ -25,10 +25,12 @@ class DataSource(Protocol):
 
     Attributes:
         num_batches: batches a sweep.
+        batch_size: points a batch, padding included.
         total_weight: sum of the sample weights, the number of points without any.
     """
 
     num_batches: int
+    batch_size: int
     total_weight: float
 
     def sweep(self) -> Iterator[Batch]:

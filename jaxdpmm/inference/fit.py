@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from jaxdpmm.inference.base import Algorithm
+from jaxdpmm.inference.base import Algorithm, Layout
 from jaxdpmm.inference.data import ArraySource, DataSource
 from jaxdpmm.model import Posterior, active_components
 
@@ -88,9 +89,12 @@ def fit(
     if num_epochs < 1:
         raise ValueError(f"num_epochs must be at least 1, got {num_epochs}; the default is 100.")
     source = _as_source(algorithm, data, sample_weight, batch_size)
-    step = jax.jit(algorithm.step)
+    step = jax.jit(algorithm.step, donate_argnums=1)
     key = jax.random.key(0) if key is None else key
-    state, history, converged = algorithm.init(posterior), [], False
+    layout = Layout(source.num_batches, source.batch_size, source.total_weight)
+    # Each step consumes its state (donated buffers); the caller keeps what is the caller's.
+    state = _copy(algorithm.init(posterior, layout))
+    history, converged = [], False
     start = time.perf_counter()
     with tqdm(total=num_epochs, desc="fit", unit="sweep", disable=not progress) as bar:
         for number in range(1, num_epochs + 1):
@@ -101,7 +105,7 @@ def fit(
             history.append(epoch)
             _show(bar, epoch, source.total_weight)
             converged = _has_converged(history, tolerance * source.total_weight)
-            wants_stop = callback is not None and callback(epoch, algorithm.posterior(state))
+            wants_stop = callback and callback(epoch, _copy(algorithm.posterior(state)))
             if converged or wants_stop:
                 break
     return FitResult(algorithm.posterior(state), tuple(history), converged, state)
@@ -116,6 +120,10 @@ def _as_source(algorithm, data, sample_weight, batch_size) -> DataSource:
             "give them to the source."
         )
     return data
+
+
+def _copy(tree: Any) -> Any:
+    return jax.tree.map(jnp.copy, tree)
 
 
 def _read_epoch(algorithm, state, info, number, start) -> Epoch:
