@@ -56,11 +56,7 @@ class Dinov2Config:
                 "choose float32 on CPU and bfloat16 for speed on an accelerator."
             )
         for name in _REQUIRED:
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} must be a positive integer, got {getattr(self, name)!r}; correct the "
-                    "configuration."
-                )
+            _check_positive(name, getattr(self, name))
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 "hidden_size must be a multiple of "
@@ -86,6 +82,8 @@ class Dinov2Config:
         fields = {field.name for field in dataclasses.fields(cls)} - {"compute_dtype"}
         chosen = {name: values[name] for name in sorted(fields & set(values))}
         chosen |= {name: _square(name, values[name]) for name in ("image_size", "patch_size")}
+        for name in _REQUIRED:
+            _check_positive(name, chosen[name])
         if values["model_type"] == _PLAIN:
             chosen["num_register_tokens"] = 0
         else:
@@ -126,6 +124,13 @@ def _check_supported(values: Mapping[str, Any]) -> None:
                 f"{name} must be {only!r}, got {values[name]!r}; use one of the published DINOv2 "
                 "checkpoints."
             )
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(
+            f"{name} must be a positive integer, got {value!r}; correct the configuration."
+        )
 
 
 def _square(name: str, value: Any) -> Any:

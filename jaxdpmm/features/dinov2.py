@@ -159,8 +159,14 @@ def dot_product_attention(
         Array shaped like `query`, of its dtype. The softmax runs in float32.
     """
     return jax.lax.platform_dependent(
-        query, key, value, cpu=_attention_head_by_head, default=jax.nn.dot_product_attention
+        query, key, value, cpu=_attention_head_by_head, default=_attention_at_once
     )
+
+
+def _attention_at_once(query, key, value):
+    # jax's own mixes bfloat16 and float32 inside, which strict promotion would refuse.
+    with jax.numpy_dtype_promotion("standard"):
+        return jax.nn.dot_product_attention(query, key, value)
 
 
 def _attention_head_by_head(query, key, value):
