@@ -1,11 +1,13 @@
 """From scores of patches to a map over the original image, and to one number for the image.
 
 Bilinear interpolation and Gaussian smoothing both act on rows and columns apart, so a whole map is
-two small matrix products with matrices that depend on sizes only: `row_weights @ scores @
-column_weights.T`. They undo resizing and cropping as well. Read `metrics.py` next.
+two small matrix products with matrices that depend on sizes only (`map_weights`). They undo
+resizing and cropping as well. `anomaly_map` multiplies on the host: originals differ in size, and
+compiling for each size takes longer than the products. Read `metrics.py` next.
 """
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +20,25 @@ from jaxdpmm.images.geometry import Frame
 SMOOTHING = 4.0  # sigma in pixels of the original image, what anomalib and AnomalyDINO use
 
 
+class MapWeights(NamedTuple):
+    """How much each row and column of patches counts at each row and column of pixels.
+
+    The map is `rows @ patch_scores @ columns.T`.
+
+    Attributes:
+        rows: (H, h); each row sums to one.
+        columns: (W, w); each row sums to one.
+    """
+
+    rows: Float[np.ndarray, "H h"]
+    columns: Float[np.ndarray, "W w"]
+
+
 def anomaly_map(
-    patch_scores: Float[Array, "h w"], frame: Frame, sigma: float = SMOOTHING
-) -> Float[Array, "H W"]:
+    patch_scores: Float[np.ndarray, "h w"] | Float[Array, "h w"],
+    frame: Frame,
+    sigma: float = SMOOTHING,
+) -> Float[np.ndarray, "H W"]:
     """Anomaly score of every pixel of the original image.
 
     Bilinear between the centres of the patches (torch's `align_corners=False`); outside them, which
@@ -28,7 +46,7 @@ def anomaly_map(
     `scipy.ndimage.gaussian_filter` (reflected at the edges).
 
     Args:
-        patch_scores: one score a patch, as many as `frame.grid`.
+        patch_scores: one score a patch, as many as `frame.grid`; fetched from the device.
         frame: how the image was prepared.
         sigma: spread of the Gaussian in pixels of the original image; 0 for none.
 
@@ -40,14 +58,24 @@ def anomaly_map(
             f"patch_scores must have shape {frame.grid}, one a patch of the prepared image, got "
             f"{patch_scores.shape}; reshape the scores of one image to its grid."
         )
+    scores = np.asarray(patch_scores)
+    rows, columns = map_weights(frame, sigma)
+    return rows.astype(scores.dtype) @ scores @ columns.T.astype(scores.dtype)
+
+
+def map_weights(frame: Frame, sigma: float = SMOOTHING) -> MapWeights:
+    """Matrices of `anomaly_map`, in float64, for whoever multiplies in a compiled function.
+
+    Args:
+        frame: how the image was prepared.
+        sigma: spread of the Gaussian in pixels of the original image; 0 for none.
+
+    Raises:
+        ValueError: sigma is negative.
+    """
     if sigma < 0:
         raise ValueError(f"sigma must not be negative, got {sigma}; use 0 for no smoothing.")
-    rows, columns = (
-        jnp.asarray(_pixel_weights(frame, axis, float(sigma)), patch_scores.dtype)
-        for axis in (0, 1)
-    )
-    smoothed = jnp.matmul(rows, patch_scores, precision="highest")
-    return jnp.matmul(smoothed, columns.T, precision="highest")
+    return MapWeights(*(_pixel_weights(frame, axis, float(sigma)) for axis in (0, 1)))
 
 
 def image_score(patch_scores: Float[Array, "..."], fraction: float = 0.01) -> Float[Array, ""]:
@@ -74,7 +102,7 @@ def image_score(patch_scores: Float[Array, "..."], fraction: float = 0.01) -> Fl
 
 @lru_cache(maxsize=256)
 def _pixel_weights(frame: Frame, axis: int, sigma: float) -> Float[np.ndarray, "pixels patches"]:
-    """How much each patch of a row (axis 1) or column (axis 0) counts at each original pixel."""
+    """How much each row (axis 0) or column (axis 1) of patches counts at each of the pixels."""
     num_patches, num_pixels = frame.grid[axis], frame.original[axis]
     centres = np.arange(num_pixels) + 0.5
     in_crop = centres * frame.resized[axis] / num_pixels - frame.corner[axis]
@@ -87,4 +115,5 @@ def _pixel_weights(frame: Frame, axis: int, sigma: float) -> Float[np.ndarray, "
     np.add.at(weights, (pixels, above), position - below)
     if sigma > 0:
         weights = scipy.ndimage.gaussian_filter1d(weights, sigma, axis=0)
+    weights.setflags(write=False)  # shared by all callers
     return weights

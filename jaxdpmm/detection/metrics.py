@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
-MAX_ROWS = 2**20  # 24 MB; a table just made coarser keeps at least half of it
+MAX_ROWS = 2**18  # 6 MB; a table just made coarser keeps at least half of it
 
 
 class ScoreTable(NamedTuple):

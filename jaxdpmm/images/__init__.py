@@ -3,5 +3,6 @@
 In the order of the data: `records` (what an image of a data set is), `layouts` and `elpv` (finding
 them on disk), `reading` (one file to one array), `geometry` and `transforms` (to the size the
 backbone takes, and back), `streaming` (many images, read ahead). Nothing here knows of the model.
-Pillow is imported inside this package only; `records` and `geometry` do without it.
+Pillow is imported by this package and, on first use, by `jaxdpmm.detection.overlay`; `records` and
+`geometry` do without it.
 """

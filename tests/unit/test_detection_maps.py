@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from jaxdpmm.detection.maps import anomaly_map, image_score
+from jaxdpmm.detection.maps import anomaly_map, image_score, map_weights
 from jaxdpmm.images.geometry import Frame, Preprocessing, frame_of
 from jaxdpmm.images.transforms import crop_to_multiple, resize_short_side
 
@@ -74,6 +74,15 @@ def test_constant_scores_give_a_constant_map():
 def test_single_patch():
     frame = plain_frame(5, 7, (1, 1))
     np.testing.assert_allclose(anomaly_map(jnp.asarray([[3.0]]), frame), 3, atol=1e-13)
+
+
+def test_weights_make_the_same_map_in_a_compiled_function():
+    frame = frame_of((28, 51), Preprocessing(short_side=28))
+    rows, columns = (jnp.asarray(weights) for weights in map_weights(frame, 2.0))
+    scores = jnp.asarray(SCORES[:2, :3])
+    found = jax.jit(lambda scores: rows @ scores @ columns.T)(scores)
+    np.testing.assert_allclose(found, anomaly_map(SCORES[:2, :3], frame, 2.0), atol=1e-14)
+    np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-14)
 
 
 def test_map_errors():
