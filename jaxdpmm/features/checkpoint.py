@@ -69,7 +69,7 @@ def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def _read_json(file: pathlib.Path) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{str(file.parent)!r} must hold a {file.name}, got none; download the checkpoint "
@@ -79,6 +79,11 @@ def _read_json(file: pathlib.Path) -> dict[str, Any]:
         raise ValueError(
             f"{str(file)!r} must be JSON, got text that is not ({error}); download the file again."
         ) from None
+    if not isinstance(values, dict):
+        raise ValueError(
+            f"{str(file)!r} must be a JSON object, got a {type(values).__name__}; download the file again."
+        )
+    return values
 
 
 def _read_safetensors(file: pathlib.Path) -> dict[str, np.ndarray]:

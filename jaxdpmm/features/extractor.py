@@ -44,8 +44,8 @@ class PatchExtractor:
     layers: tuple[int, ...]
     normalize: bool = True
 
-    def __init__(self, layers: int | tuple[int, ...], normalize: bool = True):
-        several = (layers,) if isinstance(layers, int | np.integer) else tuple(layers)
+    def __init__(self, layers: Any, normalize: bool = True):
+        several = tuple(layers) if isinstance(layers, list | tuple) else (layers,)
         if not several or any(
             not isinstance(layer, int | np.integer) or layer < 0 for layer in several
         ):
