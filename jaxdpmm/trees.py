@@ -26,6 +26,11 @@ def scale(tree: Tree, factor: Any) -> Tree:
     return jax.tree.map(lambda leaf: leaf * jnp.asarray(factor, leaf.dtype), tree)
 
 
+def blend(old: Tree, new: Tree, rate: Any) -> Tree:
+    """(1 - rate) old + rate new, leaf by leaf: one step of an exponential average."""
+    return jax.tree.map(lambda a, b: a + jnp.asarray(rate, a.dtype) * (b - a), old, new)
+
+
 def zeros_like(tree: Tree) -> Tree:
     """A tree of zeros of the same shapes and types; also of a tree of `ShapeDtypeStruct`."""
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), tree)

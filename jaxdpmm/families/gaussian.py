@@ -95,6 +95,10 @@ class Gaussian(Family):
     def covariance(self, x: Float[Array, "N D"]) -> Float[Array, "..."]:
         """Covariance of centred data within the structure: (D, D), (D,) or ()."""
 
+    @abc.abstractmethod
+    def widen(self, natural: NormalWishart, variance: float) -> NormalWishart:
+        """The same component with `variance` added to every variance of its point estimate."""
+
     @property
     @abc.abstractmethod
     def default_dof(self) -> float:

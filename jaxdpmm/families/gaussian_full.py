@@ -78,6 +78,11 @@ class GaussianFull(Gaussian):
         """D + 2, the smallest whole number at which the covariance has a mean."""
         return self.dim + 2.0
 
+    def widen(self, natural: NormalWishart, variance: float) -> NormalWishart:
+        """The same component with `variance` added to every variance of its point estimate."""
+        ridge = variance * natural.dof * jnp.eye(self.dim, dtype=natural.second.dtype)
+        return natural._replace(second=natural.second + ridge)
+
     def expected_params(self, natural: NormalWishart) -> GaussianParams:
         """E[Lambda] = nu Psi^-1 and E[log |Lambda|] (Bishop 2006, eqs. 10.64 and 10.65)."""
         factor, log_det_scale = _inverse_factor(natural)
@@ -150,6 +155,15 @@ class GaussianFull(Gaussian):
             return sum(blocks[1:], blocks[0])
 
         return jax.lax.map(to_component, (params.mean, params.precision_factor)).T
+
+    def proposal_matrix(
+        self, params: GaussianParams, x: Float[Array, "N D"]
+    ) -> Float[Array, "N K"]:
+        """The component as a sphere of its mean log variance: N K D in place of N K D^2."""
+        log_scale = jnp.mean(jnp.log(jnp.diagonal(params.precision_factor, axis1=1, axis2=2)), 1)
+        norms = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(params.mean**2, axis=1)[None]
+        squares = norms - 2 * (x @ params.mean.T)
+        return params.log_constant[None] - 0.5 * squares * jnp.exp(2 * log_scale)[None]
 
     def weighted_statistics(
         self, x: Float[Array, "N D"], responsibilities: Float[Array, "N K"]

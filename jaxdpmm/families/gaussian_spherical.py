@@ -57,6 +57,11 @@ class GaussianSpherical(Gaussian):
         """2 points."""
         return 2.0
 
+    def widen(self, natural: NormalWishart, variance: float) -> NormalWishart:
+        """The same component with `variance` added to every variance of its point estimate."""
+        ridge = variance * natural.dof * self.dim
+        return natural._replace(second=natural.second + ridge)
+
     def expected_params(self, natural: NormalWishart) -> GaussianParams:
         """E[lambda] = D nu / psi and E[log lambda] = digamma(D nu / 2) - log(psi / 2)."""
         scale, shape = _scale(natural), 0.5 * self.dim * natural.dof

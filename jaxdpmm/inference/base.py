@@ -6,7 +6,7 @@ responsibilities work in every backend. Loops live in `fit.py` alone. Next file 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -68,13 +68,28 @@ class Algorithm(NamedTuple):
     mixture: Mixture
 
 
+class LocalResult(NamedTuple):
+    """What an E-step finds in a batch.
+
+    Attributes:
+        stats: statistics under the responsibilities found.
+        log_evidence: sum_n w_n log sum_k exp(log joint) over the components allowed; for point and sampled
+            read-outs the log likelihood of the batch.
+        memory: the batch's new memory.
+    """
+
+    stats: Stats
+    log_evidence: Float[Array, ""]
+    memory: Memory
+
+
 class LocalStep(NamedTuple):
     """An E-step: statistics of a batch under the best q(z) that the step allows itself.
 
     Attributes:
         init: (mixture, layout) -> memory, a tree whose leaves lead with the number of batches; () for none.
-        step: (mixture, readout, batch, memory of the batch) -> (stats, new memory of the batch).
+        step: (mixture, readout, batch, memory of the batch) -> result.
     """
 
     init: Callable[[Mixture, Layout], Memory]
-    step: Callable[[Mixture, Readout, Batch, Memory], tuple[Stats, Memory]]
+    step: Callable[[Mixture, Readout, Batch, Memory], LocalResult]

@@ -60,7 +60,7 @@ def cavi(mixture: Mixture, prior: Prior, local_step: LocalStep = dense) -> Algor
     def step(key: PRNGKeyArray, state: CaviState, batch: Batch) -> tuple[CaviState, Info]:
         del key
         readout = expected_readout(mixture, state.posterior)
-        new, memory = visit(local_step, mixture, readout, batch, state.memory)
+        new, _, memory = visit(local_step, mixture, readout, batch, state.memory)
         stats, rounding = trees.add_compensated(state.stats, state.rounding, new)
 
         def end_sweep(_):

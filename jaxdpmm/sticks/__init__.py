@@ -6,6 +6,7 @@ from jaxdpmm.sticks.base import (
     Sticks,
     expected_log_weights,
     log_mean_weights,
+    log_mode_weights,
     sample_log_weights,
 )
 from jaxdpmm.sticks.dirichlet_process import DirichletProcess
@@ -17,5 +18,6 @@ __all__ = [
     "Sticks",
     "expected_log_weights",
     "log_mean_weights",
+    "log_mode_weights",
     "sample_log_weights",
 ]

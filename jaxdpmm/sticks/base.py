@@ -82,6 +82,17 @@ def log_mean_weights(sticks: Sticks) -> Float[Array, " K"]:
     return _break_sticks(jnp.log(sticks.a) - log_total, jnp.log(sticks.b) - log_total)
 
 
+def log_mode_weights(sticks: Sticks) -> Float[Array, " K"]:
+    """log w at the most probable fractions v_k = (a - 1) / (a + b - 2), the read-out of MAP methods.
+
+    A component without data has weight zero, hence -inf. Fractions outside [0, 1], which a < 1 or b < 1
+    give, are clipped.
+    """
+    ones, rest = jnp.maximum(sticks.a - 1, 0), jnp.maximum(sticks.b - 1, 0)
+    log_total = jnp.log(jnp.maximum(ones + rest, jnp.finfo(ones.dtype).tiny))
+    return _break_sticks(jnp.log(ones) - log_total, jnp.log(rest) - log_total)
+
+
 def sample_log_weights(key: PRNGKeyArray, sticks: Sticks) -> Float[Array, " K"]:
     """Draw log w from q(v), exact also where a weight is too small for its own logarithm."""
     log_v, log_rest = _sample_log_beta(key, sticks.a, sticks.b)

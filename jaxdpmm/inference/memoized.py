@@ -1,0 +1,89 @@
+"""Memoized variational inference: total - what this batch gave last time + what it gives now.
+
+Whole-data statistics are known at every step, so the global update comes after every batch and the ELBO is exact,
+entropy included. Faster than a full sweep where data are redundant; costs one set of statistics a batch (K D^2 for
+full covariance: use few batches then). Next file to read: `stochastic.py`.
+
+References:
+    Hughes and Sudderth (2013), Memoized online variational inference for Dirichlet process mixture models.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from jaxdpmm import trees
+from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Info, Layout, LocalStep, Memory
+from jaxdpmm.inference.local import dense, visit
+from jaxdpmm.model import (
+    Batch,
+    Mixture,
+    Posterior,
+    Prior,
+    Stats,
+    elbo_after_update,
+    expected_readout,
+    global_update,
+    stats_of,
+)
+
+
+class MemoizedState(NamedTuple):
+    """The posterior, statistics of all data, those of each batch, and how many batches were visited."""
+
+    posterior: Posterior
+    total: Stats
+    rounding: Stats
+    batches: Stats  # leaves lead with the number of batches
+    num_visited: Int[Array, ""]
+    memory: Memory
+
+
+def memoized(mixture: Mixture, prior: Prior, local_step: LocalStep = dense) -> Algorithm:
+    """Memoized variational inference.
+
+    Until every batch was visited once, the start's statistics stand for the rest: each slot begins with
+    an equal share of them, scaled to the weight of the data.
+
+    Args:
+        mixture: static description.
+        prior: hyper-parameters.
+        local_step: the E-step, `dense` by default.
+
+    Returns:
+        An `Algorithm` whose objective is the exact ELBO of the whole data, at every step from the end of
+        the first sweep on, where it never falls; nan before.
+    """
+
+    def init(posterior: Posterior, layout: Layout = ONE_BATCH) -> MemoizedState:
+        total = stats_of(prior, posterior, layout.total_weight)
+        share = trees.scale(total, 1 / layout.num_batches)
+        shares = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf[None], (layout.num_batches, *leaf.shape)), share
+        )
+        visited = jnp.zeros((), jnp.int32)
+        memory = local_step.init(mixture, layout)
+        return MemoizedState(posterior, total, trees.zeros_like(total), shares, visited, memory)
+
+    def step(key: PRNGKeyArray, state: MemoizedState, batch: Batch) -> tuple[MemoizedState, Info]:
+        del key
+        readout = expected_readout(mixture, state.posterior)
+        new, _, memory = visit(local_step, mixture, readout, batch, state.memory)
+        change = jax.tree.map(lambda n, leaf: n - leaf[batch.slot], new, state.batches)
+        total, rounding = trees.add_compensated(state.total, state.rounding, change)
+        batches = jax.tree.map(lambda leaf, n: leaf.at[batch.slot].set(n), state.batches, new)
+        posterior = global_update(mixture, prior, total, state.posterior)
+        bound = elbo_after_update(mixture, prior, posterior, total)
+        visited = state.num_visited + 1
+        objective = jnp.where(visited < num_batches(state.batches), jnp.nan, bound)
+        new_state = MemoizedState(posterior, total, rounding, batches, visited, memory)
+        return new_state, Info(objective)
+
+    return Algorithm(init, step, lambda state: state.posterior, mixture)
+
+
+def num_batches(batches: Stats) -> int:
+    """How many batches a memory of statistics holds."""
+    return batches.entropy.shape[0]

@@ -1,0 +1,154 @@
+"""Local steps that keep few components a point: valid restrictions of q(z), so the bound stays a bound.
+
+In hundreds of dimensions responsibilities are almost one-hot. `sparse` scores all K components and keeps the best
+L, so that statistics cost N L instead of N K; `candidates` scores only C of them, the last sweep's support and the
+best of a cheap proposal. Keeping the support among the candidates means that the restricted bound never falls:
+the best L of a set that holds the old L are at least as good. Next file to read: `grouping.py`.
+
+References:
+    Hughes and Sudderth (2016), Fast learning of clusters and topics via sparse posteriors.
+    Forster and Luecke (2018), Can clustering scale sublinearly with its clusters?
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Num
+
+from jaxdpmm.inference.base import Layout, LocalResult, LocalStep, Memory
+from jaxdpmm.inference.grouping import group_by_component, pair_log_likelihood, pair_statistics
+from jaxdpmm.inference.local import over_tiles
+from jaxdpmm.model import Batch, Mixture, Readout, Stats, centre, log_joint
+
+
+class Support(NamedTuple):
+    """The components kept for each point, and their log joint densities."""
+
+    component: Int[Array, "B L"]
+    log_joint: Float[Array, "B L"]
+
+
+def sparse(num_kept: int = 4) -> LocalStep:
+    """The best `num_kept` of all K components a point, renormalised.
+
+    Args:
+        num_kept: L, at least 1; with K or more the step equals `dense`.
+
+    Raises:
+        ValueError: `num_kept` is below 1.
+    """
+    _check_at_least_one("num_kept", num_kept)
+
+    def init(mixture: Mixture, layout: Layout) -> Memory:
+        del mixture, layout
+        return ()
+
+    def step(mixture: Mixture, readout: Readout, batch: Batch, memory: Memory):
+        def of_tile(x: Num[Array, "T ..."]) -> Support:
+            return _best(log_joint(mixture, readout, x), min(num_kept, mixture.num_components))
+
+        support = over_tiles(of_tile, batch.x)
+        return LocalResult(*_summarize(mixture, readout, batch, support), memory)
+
+    return LocalStep(init, step)
+
+
+def candidates(num_candidates: int = 8, num_kept: int = 2) -> LocalStep:
+    """The best `num_kept` of `num_candidates` components a point.
+
+    The candidates are the support of the last visit, filled up with the family's cheap proposal
+    (`Family.proposal_matrix`). Memory: `num_kept` whole numbers a point.
+
+    Args:
+        num_candidates: C, scored exactly; the more, the closer to `sparse`.
+        num_kept: L <= C, remembered and updated.
+
+    Raises:
+        ValueError: not 1 <= num_kept <= num_candidates.
+    """
+    _check_at_least_one("num_kept", num_kept)
+    if num_candidates < num_kept:
+        raise ValueError(
+            f"num_candidates must be at least num_kept = {num_kept}, got {num_candidates}; "
+            f"use {4 * num_kept} for a start."
+        )
+
+    def init(mixture: Mixture, layout: Layout) -> Memory:
+        kept = min(num_kept, mixture.num_components)
+        nobody = mixture.num_components  # out of range: dropped where it is used as an index
+        return jnp.full((layout.num_batches, layout.batch_size, kept), nobody, jnp.int32)
+
+    def step(mixture: Mixture, readout: Readout, batch: Batch, memory: Memory):
+        chosen = _propose(mixture, readout, batch.x, memory, num_candidates)
+        joint = _candidate_log_joint(mixture, readout, batch.x, chosen)
+        best = _best(joint, memory.shape[1])
+        component = jnp.take_along_axis(chosen, best.component, axis=1)
+        support = Support(component, best.log_joint)
+        found = _summarize(mixture, readout, batch, support)
+        return LocalResult(*found, component.astype(jnp.int32))
+
+    return LocalStep(init, step)
+
+
+def _propose(mixture, readout, x, support, num_candidates) -> Int[Array, "B C"]:
+    """The support and the components best by proposal, all different."""
+    num_candidates = min(num_candidates, mixture.num_components)
+
+    def of_tile(x: Num[Array, "T ..."], support: Int[Array, "T L"]) -> Int[Array, "T C"]:
+        proposal = mixture.family.proposal_matrix(readout.params, centre(x, readout.offset))
+        proposal = proposal + readout.log_weights[None]
+        rows = jnp.arange(x.shape[0])[:, None]
+        proposal = proposal.at[rows, support].set(jnp.inf, mode="drop")
+        return jax.lax.top_k(proposal, num_candidates)[1]
+
+    return over_tiles(of_tile, x, support)
+
+
+def _candidate_log_joint(mixture, readout, x, chosen) -> Float[Array, "B C"]:
+    num_points, num_candidates = chosen.shape
+    component, point = _pairs(chosen)
+    groups = group_by_component(component, mixture.num_components)
+    centred = centre(x, readout.offset)
+    likelihood = pair_log_likelihood(mixture, readout.params, centred, point, groups)
+    return (readout.log_weights[component] + likelihood).reshape(num_points, num_candidates)
+
+
+def _summarize(
+    mixture: Mixture, readout: Readout, batch: Batch, support: Support
+) -> tuple[Stats, Float[Array, ""]]:
+    """Statistics under responsibilities that are zero outside the support, and the evidence."""
+    centred = centre(batch.x, readout.offset)
+    evidence = jax.nn.logsumexp(support.log_joint, axis=1)
+    responsibilities = jnp.exp(support.log_joint - evidence[:, None])
+    weighted = (responsibilities * batch.weight[:, None]).ravel()
+    component, point = _pairs(support.component)
+    groups = group_by_component(component, mixture.num_components)
+    counts = jnp.zeros(mixture.num_components, weighted.dtype).at[component].add(weighted)
+    entropy = jnp.sum(jax.scipy.special.entr(responsibilities), axis=1)
+    log_base = jax.vmap(mixture.family.log_base_measure)(centred)
+    stats = Stats(
+        counts,
+        pair_statistics(mixture, centred, point, weighted, groups),
+        jnp.sum(batch.weight * entropy),
+        jnp.sum(batch.weight * log_base),
+    )
+    return stats, jnp.sum(batch.weight * evidence)
+
+
+def _pairs(component: Int[Array, "B L"]) -> tuple[Int[Array, " P"], Int[Array, " P"]]:
+    """Component and point of each pair, the pairs of a point side by side."""
+    num_points, num_kept = component.shape
+    return component.ravel(), jnp.repeat(jnp.arange(num_points), num_kept)
+
+
+def _best(joint: Float[Array, "T K"], num_kept: int) -> Support:
+    values, component = jax.lax.top_k(joint, num_kept)
+    return Support(component, values)
+
+
+def _check_at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(
+            f"{name} must be a whole number of at least 1, got {value}; the default will do."
+        )

@@ -1,0 +1,112 @@
+"""Stochastic variational inference: natural-gradient steps on batches, each scaled up to the whole data.
+
+stats <- (1 - rho) stats + rho (N / B) statistics of the batch. Memory does not grow with N, one pass often is
+enough; the bound is an estimate. Next file to read: `online_em.py`.
+
+References:
+    Hoffman, Blei, Wang and Paisley (2013), Stochastic variational inference, algorithm in figure 4.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jaxdpmm import trees
+from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Info, Layout, LocalStep, Memory
+from jaxdpmm.inference.local import dense, visit
+from jaxdpmm.model import (
+    Batch,
+    Mixture,
+    Posterior,
+    Prior,
+    Stats,
+    elbo,
+    expected_readout,
+    global_update,
+    stats_of,
+)
+
+
+class StochasticState(NamedTuple):
+    """The posterior, the running estimate of the whole data's statistics, and the sweep's bounds so far."""
+
+    posterior: Posterior
+    stats: Stats
+    num_steps: Int[Array, ""]
+    bound_sum: Float[Array, ""]
+    bound_weight: Float[Array, ""]
+    memory: Memory
+
+
+def robbins_monro(delay: float = 1.0, forgetting: float = 0.7) -> optax.Schedule:
+    """Step sizes (t + delay)^-forgetting, t = 1, 2, ..., the schedule of Hoffman et al. (2013), eq. 26.
+
+    Args:
+        delay: damps the first steps, at least 0.
+        forgetting: in (0.5, 1] for convergence.
+
+    Raises:
+        ValueError: outside these.
+    """
+    if delay < 0 or not 0.5 < forgetting <= 1:
+        raise ValueError(
+            f"delay must be at least 0 and forgetting in (0.5, 1], got {delay} and {forgetting}; "
+            "steps of (t + 1)^-0.7 are the default."
+        )
+    return lambda step: (step + 1.0 + delay) ** -forgetting
+
+
+def stochastic(
+    mixture: Mixture,
+    prior: Prior,
+    step_size: optax.Schedule | None = None,
+    local_step: LocalStep = dense,
+) -> Algorithm:
+    """Stochastic variational inference.
+
+    Args:
+        mixture: static description.
+        prior: hyper-parameters.
+        step_size: an optax schedule of rho in (0, 1], by default `robbins_monro()`.
+        local_step: the E-step, `dense` by default.
+
+    Returns:
+        An `Algorithm` whose objective, at the end of each sweep, is the mean over its batches of the
+        ELBO estimated from one batch.
+    """
+    schedule = robbins_monro() if step_size is None else step_size
+
+    def init(posterior: Posterior, layout: Layout = ONE_BATCH) -> StochasticState:
+        stats = stats_of(prior, posterior, layout.total_weight)
+        zero = jnp.zeros_like(stats.entropy)
+        memory = local_step.init(mixture, layout)
+        return StochasticState(posterior, stats, jnp.zeros((), jnp.int32), zero, zero, memory)
+
+    def step(
+        key: PRNGKeyArray, state: StochasticState, batch: Batch
+    ) -> tuple[StochasticState, Info]:
+        del key
+        readout = expected_readout(mixture, state.posterior)
+        new, _, memory = visit(local_step, mixture, readout, batch, state.memory)
+        weight = jnp.sum(batch.weight)
+        scaled = trees.scale(new, batch.total / weight)
+        rho = schedule(state.num_steps.astype(weight.dtype))
+        stats = trees.blend(state.stats, scaled, rho)
+        posterior = global_update(mixture, prior, stats, state.posterior)
+        bound = elbo(mixture, prior, posterior, scaled)
+        bound_sum, bound_weight = state.bound_sum + weight * bound, state.bound_weight + weight
+        objective = jnp.where(batch.is_last, bound_sum / bound_weight, jnp.nan)
+        keep = 1 - batch.is_last.astype(weight.dtype)
+        new_state = StochasticState(
+            posterior,
+            stats,
+            state.num_steps + 1,
+            keep * bound_sum,
+            keep * bound_weight,
+            memory,
+        )
+        return new_state, Info(objective)
+
+    return Algorithm(init, step, lambda state: state.posterior, mixture)
