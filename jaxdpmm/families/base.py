@@ -51,7 +51,7 @@ class Family(abc.ABC):
 
     def log_base_measure(self, x: Num[Array, "..."]) -> Float[Array, ""]:
         """Log h(x) of one point, without the part that `log_partition` holds. Default 0."""
-        return jnp.zeros((), jnp.result_type(x, jnp.bfloat16))
+        return jnp.zeros((), x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else float)
 
     def reference_point(self, x: Num[Array, "N ..."]) -> Array | None:
         """A point to subtract from all data before T(x), for precision in float32; None for none.

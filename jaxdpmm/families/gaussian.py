@@ -96,8 +96,8 @@ class Gaussian(Family):
         """Covariance of centred data within the structure: (D, D), (D,) or ()."""
 
     @abc.abstractmethod
-    def widen(self, natural: NormalWishart, variance: float) -> NormalWishart:
-        """The same component with `variance` added to every variance of its point estimate."""
+    def widen(self, natural: NormalWishart, variance: float | Float[Array, " D"]) -> NormalWishart:
+        """The same component with `variance`, one or one a feature, added to its point estimate's."""
 
     @property
     @abc.abstractmethod

@@ -59,10 +59,10 @@ class GaussianDiagonal(Gaussian):
         """2 points."""
         return 2.0
 
-    def widen(self, natural: NormalWishart, variance: float) -> NormalWishart:
-        """The same component with `variance` added to every variance of its point estimate."""
-        ridge = variance * natural.dof * jnp.ones_like(natural.second)
-        return natural._replace(second=natural.second + ridge)
+    def widen(self, natural: NormalWishart, variance: float | Float[Array, " D"]) -> NormalWishart:
+        """`variance` times the degrees of freedom, added to the second statistic."""
+        variances = jnp.broadcast_to(jnp.asarray(variance, natural.first.dtype), (self.dim,))
+        return natural._replace(second=natural.second + natural.dof * variances)
 
     def expected_params(self, natural: NormalWishart) -> GaussianParams:
         """E[lambda_d] = nu / psi_d, E[log lambda_d] = digamma(nu/2) - log(psi_d/2) (Bishop 2006, 10.2)."""

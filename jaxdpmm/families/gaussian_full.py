@@ -78,10 +78,10 @@ class GaussianFull(Gaussian):
         """D + 2, the smallest whole number at which the covariance has a mean."""
         return self.dim + 2.0
 
-    def widen(self, natural: NormalWishart, variance: float) -> NormalWishart:
-        """The same component with `variance` added to every variance of its point estimate."""
-        ridge = variance * natural.dof * jnp.eye(self.dim, dtype=natural.second.dtype)
-        return natural._replace(second=natural.second + ridge)
+    def widen(self, natural: NormalWishart, variance: float | Float[Array, " D"]) -> NormalWishart:
+        """`variance` times the degrees of freedom, added to the second statistic."""
+        variances = jnp.broadcast_to(jnp.asarray(variance, natural.first.dtype), (self.dim,))
+        return natural._replace(second=natural.second + natural.dof * jnp.diag(variances))
 
     def expected_params(self, natural: NormalWishart) -> GaussianParams:
         """E[Lambda] = nu Psi^-1 and E[log |Lambda|] (Bishop 2006, eqs. 10.64 and 10.65)."""

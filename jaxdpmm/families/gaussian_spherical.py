@@ -57,10 +57,10 @@ class GaussianSpherical(Gaussian):
         """2 points."""
         return 2.0
 
-    def widen(self, natural: NormalWishart, variance: float) -> NormalWishart:
-        """The same component with `variance` added to every variance of its point estimate."""
-        ridge = variance * natural.dof * self.dim
-        return natural._replace(second=natural.second + ridge)
+    def widen(self, natural: NormalWishart, variance: float | Float[Array, " D"]) -> NormalWishart:
+        """`variance` times the degrees of freedom, added to the second statistic."""
+        variances = jnp.broadcast_to(jnp.asarray(variance, natural.first.dtype), (self.dim,))
+        return natural._replace(second=natural.second + natural.dof * jnp.sum(variances))
 
     def expected_params(self, natural: NormalWishart) -> GaussianParams:
         """E[lambda] = D nu / psi and E[log lambda] = digamma(D nu / 2) - log(psi / 2)."""
