@@ -51,6 +51,22 @@ class StickBreaking(abc.ABC):
     def kl_divergence(self, sticks: Sticks, prior: Any) -> Float[Array, ""]:
         """KL(q(v) q(alpha) || p(v | alpha) p(alpha)), a scalar, never negative."""
 
+    def sample_concentration(
+        self, key: PRNGKeyArray, log_weights: Float[Array, " K"], prior: Any
+    ) -> tuple[Float[Array, ""], Any]:
+        """Draw alpha given the weights; Gibbs needs it.
+
+        Returns:
+            alpha, and the distribution it was drawn from, a tree like `prior`.
+
+        Raises:
+            TypeError: the prior does not offer it.
+        """
+        raise TypeError(
+            f"{type(self).__name__} cannot be sampled: expected the method "
+            "sample_concentration(key, log_weights, prior), got none; write it to use Gibbs, or use cavi."
+        )
+
 
 def expected_log_fractions(sticks: Sticks) -> tuple[Float[Array, " J"], Float[Array, " J"]]:
     """E[log v_k] and E[log(1 - v_k)] of the K - 1 free fractions."""

@@ -6,9 +6,10 @@ Next file to read: `../model.py`.
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax.scipy.special import betaln, digamma
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxdpmm.sticks.base import (
     Gamma,
@@ -64,3 +65,17 @@ class DirichletProcess(StickBreaking):
         log_q = (sticks.a - 1) * log_v + (sticks.b - 1) * log_rest - betaln(sticks.a, sticks.b)
         log_p = log_alpha + (alpha - 1) * log_rest
         return jnp.sum(log_q - log_p) + gamma_kl_divergence(q, prior)
+
+    def sample_concentration(
+        self, key: PRNGKeyArray, log_weights: Float[Array, " K"], prior: Gamma
+    ) -> tuple[Float[Array, ""], Gamma]:
+        """Draw alpha from Gamma(shape + K - 1, rate - sum_k log(1 - v_k)); with v_K = 1, the sum is log w_K.
+
+        References:
+            Ishwaran and James (2001), section 5.3; Escobar and West (1995) without truncation.
+        """
+        if not self.infer_concentration:
+            return prior.shape / prior.rate, prior
+        given = Gamma(prior.shape + len(log_weights) - 1, prior.rate - log_weights[-1])
+        draw = jax.random.gamma(key, given.shape, dtype=given.shape.dtype)
+        return draw / given.rate, given

@@ -1,0 +1,295 @@
+"""Blocked Gibbs sampling of the truncated mixture: the posterior itself, not a point on it.
+
+One sweep draws, each given the rest: weights and parameters given the labels, alpha given the weights, then all labels
+at once given weights and parameters; optional moves (`gibbs_moves.py`) change many labels together. A draw is kept as
+p(weights, parameters | labels, alpha), which is a `Posterior` like that of every other backend: all scores work on
+it, and their average over draws has less variance than that over drawn parameters (Rao-Blackwell).
+
+Labels are drawn in tiles and statistics summed over points grouped by label, so the work of the latter does not
+grow with K and nothing of size N x K is held. `fit` streams the data and its callback sees every draw; chains, warm-up
+and ArviZ are NumPyro's: next file to read: `numpyro_kernel.py`.
+
+References:
+    Ishwaran and James (2001), Gibbs sampling methods for stick-breaking priors, section 5.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
+
+from jaxdpmm import trees
+from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Layout
+from jaxdpmm.inference.grouping import group_by_component, pair_statistics
+from jaxdpmm.inference.local import over_tiles
+from jaxdpmm.model import (
+    Batch,
+    Mixture,
+    Posterior,
+    Prior,
+    Readout,
+    Stats,
+    centre,
+    empty_stats,
+    global_update,
+    log_joint,
+)
+from jaxdpmm.sticks import Gamma, Sticks, sample_log_weights
+
+
+class Partition(NamedTuple):
+    """Which point belongs where, and what follows from it.
+
+    Attributes:
+        labels: component of each point, (num_batches, batch_size); () where they are not kept.
+        stats: one-hot statistics of all data under these labels; entropy and log h are left 0.
+    """
+
+    labels: Any
+    stats: Stats
+
+
+class Move(NamedTuple):
+    """A Metropolis-Hastings step on the labels, with weights and parameters integrated out.
+
+    Attributes:
+        propose: (key, mixture, prior, alpha, partition, batch) -> (partition, share of accepted proposals).
+        needs_points: whether it reads `batch` and changes single labels; then all data must be one batch.
+    """
+
+    propose: Callable[..., tuple[Partition, Float[Array, ""]]]
+    needs_points: bool
+
+
+class Sweep(NamedTuple):
+    """What a sweep draws labels with, and what its batches have added so far.
+
+    Attributes:
+        readout: drawn weights and parameters.
+        alpha: drawn concentration.
+        concentration: the Gamma that alpha was drawn from.
+        stats: one-hot statistics of the batches seen.
+        rounding: what rounding took from them.
+        log_likelihood: sum_n log sum_k w_k p(x_n | theta_k) of the batches seen.
+    """
+
+    readout: Readout
+    alpha: Float[Array, ""]
+    concentration: Gamma
+    stats: Stats
+    rounding: Stats
+    log_likelihood: Float[Array, ""]
+
+
+class GibbsState(NamedTuple):
+    """The last draw, p(weights, parameters | labels, alpha); the last sweep or the one under way; labels or ()."""
+
+    posterior: Posterior
+    sweep: Sweep
+    labels: Any
+
+
+class GibbsInfo(NamedTuple):
+    """Diagnostics of one step.
+
+    Attributes:
+        objective: log p(x | drawn weights and parameters) in nats after the last batch of a sweep, else nan. It
+            fluctuates about its mean and does not converge.
+        accepted: share of accepted proposals of each move, (M,).
+    """
+
+    objective: Float[Array, ""]
+    accepted: Float[Array, " M"]
+
+
+def gibbs(
+    mixture: Mixture, prior: Prior, *, moves: tuple[Move, ...] = (), keep_labels: bool = False
+) -> Algorithm:
+    """Blocked Gibbs sampling; every sweep is one draw.
+
+    With `fit`, pass `tolerance=0` so that `num_epochs` sweeps are made. A sample weight w makes w copies of a point
+    that share one label.
+
+    Args:
+        mixture: static description; its family needs `sample_params`, its sticks `sample_concentration`.
+        prior: hyper-parameters.
+        moves: steps that change many labels at once, done in this order after each sweep.
+        keep_labels: keep the labels in the state (4 bytes a point); moves that need points keep them anyway.
+
+    Returns:
+        An `Algorithm` whose init raises TypeError if family or sticks cannot be sampled, ValueError if a move
+        needs all points and the data are cut.
+    """
+    keep_labels = keep_labels or any(move.needs_points for move in moves)
+
+    def init(posterior: Posterior, layout: Layout = ONE_BATCH) -> GibbsState:
+        _check_layout(layout, moves, keep_labels)
+        start = partial(_start_sweep, mixture, prior)
+        sweep = trees.zeros_like(jax.eval_shape(start, jax.random.key(0), posterior))
+        labels = jnp.zeros((layout.num_batches, layout.batch_size), jnp.int32)
+        return GibbsState(posterior, sweep, labels if keep_labels else ())
+
+    def step(
+        key: PRNGKeyArray, state: GibbsState, batch: Batch
+    ) -> tuple[GibbsState, GibbsInfo]:
+        key_draw, key_labels, key_moves = jax.random.split(key, 3)
+        sweep = jax.lax.cond(
+            batch.slot == 0,
+            lambda: _start_sweep(mixture, prior, key_draw, state.posterior),
+            lambda: state.sweep,
+        )
+        sweep, new = _visit(mixture, key_labels, sweep, batch)
+        labels = state.labels.at[batch.slot].set(new) if keep_labels else ()
+
+        def end_sweep() -> tuple[GibbsState, GibbsInfo]:
+            partition = Partition(labels, sweep.stats)
+            partition, accepted = _move(
+                mixture, prior, moves, key_moves, sweep.alpha, partition, batch
+            )
+            posterior = conditional_posterior(
+                mixture, prior, partition.stats, sweep.alpha, sweep.concentration
+            )
+            state = GibbsState(posterior, sweep, partition.labels)
+            return state, GibbsInfo(sweep.log_likelihood, accepted)
+
+        def go_on() -> tuple[GibbsState, GibbsInfo]:
+            nan = jnp.full_like(sweep.log_likelihood, jnp.nan)
+            info = GibbsInfo(nan, jnp.full(len(moves), jnp.nan, nan.dtype))
+            return GibbsState(state.posterior, sweep, labels), info
+
+        return jax.lax.cond(batch.is_last, end_sweep, go_on)
+
+    return Algorithm(init, step, lambda state: state.posterior, mixture)
+
+
+def sample_labels(
+    mixture: Mixture,
+    key: PRNGKeyArray,
+    readout: Readout,
+    x: Num[Array, "B ..."],
+    weight: Float[Array, " B"],
+) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
+    """Labels of raw points given weights and parameters.
+
+    P(z_n = k) is proportional to [w_k p(x_n | theta_k)]^weight_n. By inversion: one uniform number a point, where
+    Gumbel noise would need K.
+
+    Returns:
+        Labels, and the log density log sum_k w_k p(x_n | theta_k) of each point.
+    """
+    # In (0, 1], so that a component of probability zero is never chosen.
+    uniform = 1 - jax.random.uniform(key, weight.shape, readout.log_weights.dtype)
+
+    def of_tile(x, weight, uniform):
+        joint = log_joint(mixture, readout, x)
+        tempered = joint * weight[:, None]
+        mass = jnp.exp(tempered - jnp.max(tempered, axis=1, keepdims=True))
+        cumulative = jnp.cumsum(mass, axis=1)
+        threshold = uniform[:, None] * cumulative[:, -1:]
+        labels = jnp.sum(cumulative < threshold, axis=1, dtype=jnp.int32)
+        return labels, jax.nn.logsumexp(joint, axis=1)
+
+    return over_tiles(of_tile, x, weight, uniform)
+
+
+def label_stats(
+    mixture: Mixture,
+    labels: Int[Array, " B"],
+    x: Num[Array, "B ..."],
+    weight: Float[Array, " B"],
+    offset: Array | None,
+) -> Stats:
+    """Statistics of raw points under one-hot responsibilities; entropy and log h are left 0.
+
+    Points are grouped by label, so a full covariance costs N D^2 and not N K D^2.
+    """
+    groups = group_by_component(labels, mixture.num_components)
+    points = jnp.arange(labels.shape[0])
+    components = pair_statistics(mixture, centre(x, offset), points, weight, groups)
+    counts = jnp.zeros(mixture.num_components, weight.dtype).at[labels].add(weight)
+    zero = jnp.zeros((), weight.dtype)
+    return Stats(counts, components, zero, zero)
+
+
+def conditional_posterior(
+    mixture: Mixture, prior: Prior, stats: Stats, alpha: Float[Array, ""], concentration: Gamma
+) -> Posterior:
+    """p(weights, parameters | labels, alpha), from the statistics of the labels.
+
+    Args:
+        mixture: static description.
+        prior: hyper-parameters.
+        stats: of the labels.
+        alpha: the drawn concentration.
+        concentration: the Gamma that alpha was drawn from, kept with the posterior.
+    """
+    components = trees.add(stats.components, prior.component)
+    sticks = sticks_given(mixture, prior, stats.counts, alpha)
+    return Posterior(
+        Sticks(sticks.a, sticks.b, concentration), components, stats.counts, prior.offset
+    )
+
+
+def sticks_given(
+    mixture: Mixture, prior: Prior, counts: Float[Array, " K"], alpha: Float[Array, ""]
+) -> Sticks:
+    """p(v | counts, alpha); its concentration is without meaning."""
+    # `posterior` takes the mean of the last q(alpha), which for this Gamma is alpha itself.
+    nothing = jnp.zeros_like(counts[:-1])
+    known = Sticks(nothing, nothing, Gamma(alpha, jnp.ones_like(alpha)))
+    return mixture.sticks.posterior(counts, prior.concentration, known)
+
+
+def _start_sweep(
+    mixture: Mixture, prior: Prior, key: PRNGKeyArray, posterior: Posterior
+) -> Sweep:
+    """Weights and parameters given labels and alpha, then alpha given the weights."""
+    key_weights, key_params, key_alpha = jax.random.split(key, 3)
+    log_weights = sample_log_weights(key_weights, posterior.sticks)
+    keys = jax.random.split(key_params, mixture.num_components)
+    params = jax.vmap(mixture.family.sample_params)(keys, posterior.components)
+    alpha, concentration = mixture.sticks.sample_concentration(
+        key_alpha, log_weights, prior.concentration
+    )
+    readout = Readout(log_weights, params, posterior.offset)
+    zeros = empty_stats(posterior)
+    return Sweep(readout, alpha, concentration, zeros, zeros, zeros.entropy)
+
+
+def _visit(
+    mixture: Mixture, key: PRNGKeyArray, sweep: Sweep, batch: Batch
+) -> tuple[Sweep, Int[Array, " B"]]:
+    """Labels of one batch, its statistics added to the sweep's."""
+    labels, log_density = sample_labels(mixture, key, sweep.readout, batch.x, batch.weight)
+    new = label_stats(mixture, labels, batch.x, batch.weight, sweep.readout.offset)
+    stats, rounding = trees.add_compensated(sweep.stats, sweep.rounding, new)
+    log_likelihood = sweep.log_likelihood + jnp.sum(batch.weight * log_density)
+    sweep = Sweep(
+        sweep.readout, sweep.alpha, sweep.concentration, stats, rounding, log_likelihood
+    )
+    return sweep, labels
+
+
+def _move(mixture, prior, moves, key, alpha, partition, batch) -> tuple[Partition, Array]:
+    shares = []
+    for number, move in enumerate(moves):
+        key_move = jax.random.fold_in(key, number)
+        partition, share = move.propose(key_move, mixture, prior, alpha, partition, batch)
+        shares.append(share)
+    return partition, jnp.stack(shares) if shares else jnp.zeros(0, alpha.dtype)
+
+
+def _check_layout(layout: Layout, moves: tuple[Move, ...], keep_labels: bool) -> None:
+    if layout.num_batches > 1 and any(move.needs_points for move in moves):
+        raise ValueError(
+            "a move that changes single labels needs all data in one batch, got "
+            f"{layout.num_batches} batches; set batch_size to the number of points or leave the move out."
+        )
+    if keep_labels and layout.batch_size < 1:
+        raise ValueError(
+            f"labels are kept by place, so layout.batch_size must be known, got {layout.batch_size}; "
+            "pass Layout(num_batches, batch_size) to init, as fit does."
+        )
