@@ -9,9 +9,12 @@
         main()
 
 Both sides take turns (ours, peer, ours, peer, ...) after a warm-up of each, so that whatever else
-the machine does falls on both; medians of at least 5 runs. ratio = peer / ours, above 1 if we are
-faster. Against NumPy, SciPy or scikit-learn, unset OPENBLAS_CORETYPE and OPENBLAS_NUM_THREADS
-first: either may slow the peer.
+the machine does falls on both; medians of at least 5 runs. ratio = peer / ours in wall time, above
+1 if we are faster; cpu_ratio is the same in processor time of all threads, which other programs
+disturb less, but which does not see how well a side uses its threads.
+
+Against NumPy, SciPy or scikit-learn, unset OPENBLAS_CORETYPE and OPENBLAS_NUM_THREADS first: either
+may slow the peer.
 """
 
 import argparse
@@ -78,7 +81,9 @@ def record(name: str, *, peer: str = "", in_quick: bool = True):
 def main() -> None:
     """Run the registered records as the command line says; print a table, write `--json`."""
     options = _parse_options()
-    print(f"{'record':<28} {'peer':<14} {'ours':>10} {'peer':>10} {'ratio':>7} {'peak':>12}")
+    print(
+        f"{'record':<28} {'peer':<14} {'ours':>10} {'peer':>10} {'ratio':>7} {'cpu':>7} {'peak':>12}"
+    )
     results = []
     for entry in _records:
         if entry.name in options.only or (not options.only and entry.in_quick >= options.quick):
@@ -91,9 +96,9 @@ def main() -> None:
 
 def interleave(
     ours: Callable[[], Any], peer: Callable[[], Any] | None, num_runs: int
-) -> tuple[list[float], list[float]]:
-    """Seconds of each run, the sides taking turns after one unmeasured run of each."""
-    times: list[list[float]] = [[], []]
+) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
+    """(Wall, processor) seconds of each run, the sides taking turns after a warm-up of each."""
+    times: list[list[tuple[float, float]]] = [[], []]
     for _ in range(1 + num_runs):
         for measured, side in zip(times, (ours, peer), strict=True):
             if side is not None:
@@ -138,33 +143,40 @@ def versions() -> dict[str, str]:
 def _measure(entry: _Record, quick: bool) -> dict[str, Any]:
     case = entry.build(quick)
     ours, peer = interleave(case.ours, case.peer, MIN_RUNS if quick else 2 * MIN_RUNS + 1)
-    our_median, peer_median = statistics.median(ours), statistics.median(peer) if peer else None
+    our_wall, our_cpu = _medians(ours)
+    peer_wall, peer_cpu = _medians(peer)
     return {
         "name": entry.name,
         "peer": entry.peer,
-        "ours_seconds": our_median,
-        "peer_seconds": peer_median,
-        "ratio": peer_median / our_median if peer_median else None,
-        "ours_all_seconds": ours,
-        "peer_all_seconds": peer,
+        "ours_seconds": our_wall,
+        "peer_seconds": peer_wall,
+        "ratio": peer_wall / our_wall if peer_wall else None,
+        "cpu_ratio": peer_cpu / our_cpu if peer_cpu and our_cpu else None,
+        "ours_runs": ours,
+        "peer_runs": peer,
         "peak_memory_bytes": peak_memory_bytes(),
         **case.extras,
     }
 
 
-def _seconds(side: Callable[[], Any]) -> float:
+def _medians(runs: list[tuple[float, float]]) -> list[Any]:
+    return [statistics.median(column) for column in zip(*runs, strict=True)] or [None, None]
+
+
+def _seconds(side: Callable[[], Any]) -> tuple[float, float]:
     import jax
 
     gc.collect()
-    start = time.perf_counter()
+    wall, cpu = time.perf_counter(), time.process_time()
     jax.block_until_ready(side())
-    return time.perf_counter() - start
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def _row(result: dict[str, Any]) -> str:
     columns = [f"{result['name']:<28} {result['peer']:<14} {result['ours_seconds']:8.4f} s"]
     if result["ratio"] is not None:
         columns.append(f"{result['peer_seconds']:8.4f} s {result['ratio']:7.2f}")
+        columns.append(f"{result['cpu_ratio'] or 0:7.2f}")
     return " ".join(columns) + f" {result['peak_memory_bytes'] / 2**20:8.0f} MiB"
 
 

@@ -170,16 +170,22 @@ def _attention_at_once(query, key, value):
 
 
 def _attention_head_by_head(query, key, value):
-    """One head at a time, so that its T x T scores stay in the processor's cache."""
+    """One head of one image at a time, so that its T x T scores stay in the processor's cache."""
+    batch, length, num_heads, width = query.shape
 
     def one_head(head):
         query, key, value = head
-        scale = query.shape[-1] ** -0.5
-        scores = jnp.einsum("bqe,bke->bqk", query * scale, key, preferred_element_type=jnp.float32)
-        return jnp.einsum("bqk,bke->bqe", nn.softmax(scores).astype(value.dtype), value)
+        scores = jnp.einsum(
+            "qe,ke->qk", query * width**-0.5, key, preferred_element_type=jnp.float32
+        )
+        return nn.softmax(scores).astype(value.dtype) @ value
 
-    heads = tuple(jnp.moveaxis(tensor, 2, 0) for tensor in (query, key, value))
-    return jnp.moveaxis(jax.lax.map(one_head, heads), 0, 2)
+    heads = tuple(
+        jnp.moveaxis(tensor, 2, 1).reshape(batch * num_heads, length, width)
+        for tensor in (query, key, value)
+    )
+    mixed = jax.lax.map(one_head, heads).reshape(batch, num_heads, length, width)
+    return jnp.moveaxis(mixed, 1, 2)
 
 
 class _PatchProjection(nn.Module):
