@@ -57,13 +57,14 @@ class Algorithm(NamedTuple):
 
     Attributes:
         init: (posterior, layout) -> state.
-        step: (key, state, batch) -> (state, info); pure, compiled once by the caller.
+        step: (key, state, batch) -> (state, info); pure, compiled once by the caller. `info` is an `Info`, or has its
+            field and more.
         posterior: state -> posterior.
         mixture: what is fitted, so that `fit` can check the data against it.
     """
 
     init: InitFn
-    step: Callable[[PRNGKeyArray, State, Batch], tuple[State, Info]]
+    step: Callable[[PRNGKeyArray, State, Batch], tuple[State, Any]]
     posterior: Callable[[State], Posterior]
     mixture: Mixture
 

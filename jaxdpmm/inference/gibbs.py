@@ -34,7 +34,6 @@ from jaxdpmm.model import (
     Stats,
     centre,
     empty_stats,
-    global_update,
     log_joint,
 )
 from jaxdpmm.sticks import Gamma, Sticks, sample_log_weights
@@ -132,9 +131,7 @@ def gibbs(
         labels = jnp.zeros((layout.num_batches, layout.batch_size), jnp.int32)
         return GibbsState(posterior, sweep, labels if keep_labels else ())
 
-    def step(
-        key: PRNGKeyArray, state: GibbsState, batch: Batch
-    ) -> tuple[GibbsState, GibbsInfo]:
+    def step(key: PRNGKeyArray, state: GibbsState, batch: Batch) -> tuple[GibbsState, GibbsInfo]:
         key_draw, key_labels, key_moves = jax.random.split(key, 3)
         sweep = jax.lax.cond(
             batch.slot == 0,
@@ -243,9 +240,7 @@ def sticks_given(
     return mixture.sticks.posterior(counts, prior.concentration, known)
 
 
-def _start_sweep(
-    mixture: Mixture, prior: Prior, key: PRNGKeyArray, posterior: Posterior
-) -> Sweep:
+def _start_sweep(mixture: Mixture, prior: Prior, key: PRNGKeyArray, posterior: Posterior) -> Sweep:
     """Weights and parameters given labels and alpha, then alpha given the weights."""
     key_weights, key_params, key_alpha = jax.random.split(key, 3)
     log_weights = sample_log_weights(key_weights, posterior.sticks)
@@ -267,9 +262,7 @@ def _visit(
     new = label_stats(mixture, labels, batch.x, batch.weight, sweep.readout.offset)
     stats, rounding = trees.add_compensated(sweep.stats, sweep.rounding, new)
     log_likelihood = sweep.log_likelihood + jnp.sum(batch.weight * log_density)
-    sweep = Sweep(
-        sweep.readout, sweep.alpha, sweep.concentration, stats, rounding, log_likelihood
-    )
+    sweep = Sweep(sweep.readout, sweep.alpha, sweep.concentration, stats, rounding, log_likelihood)
     return sweep, labels
 
 

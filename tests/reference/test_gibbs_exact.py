@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gibbs_chains import run_chains, z_score
+from gibbs_chains import one_batch, run_chains, z_score
 from scipy.integrate import quad_vec
 from scipy.special import betaln
 from scipy.stats import gamma, multivariate_t, t
@@ -20,7 +20,8 @@ from jaxdpmm import (
     Mixture,
     Prior,
 )
-from jaxdpmm.inference.gibbs import gibbs
+from jaxdpmm.inference.gibbs import Partition, gibbs, label_stats
+from jaxdpmm.inference.gibbs_moves import label_switching, split_merge
 from jaxdpmm.model import Stats, global_update
 
 X = np.array([[-1.2, 0.1], [-0.9, 0.4], [1.1, -0.3], [0.2, 0.3], [1.4, 0.2]])
@@ -32,7 +33,7 @@ COVARIANCES = {
     GaussianSpherical: np.array(0.25),
 }
 FAMILIES = list(COVARIANCES)
-NUM_CHAINS, NUM_SWEEPS, WARMUP = 1500, 60, 20
+NUM_CHAINS, NUM_SWEEPS, WARMUP = 1000, 40, 15
 ALLOWED = 4.5  # standard errors; some hundred comparisons, a chance of 1e-3 that any fails
 
 
@@ -92,9 +93,7 @@ def exact_posterior(family, infer_concentration):
 
 def problem(family_type, infer_concentration=True):
     family = family_type(2)
-    component = family.prior(
-        jnp.zeros(2), jnp.asarray(COVARIANCES[family_type]), MEAN_COUNT, DOF
-    )
+    component = family.prior(jnp.zeros(2), jnp.asarray(COVARIANCES[family_type]), MEAN_COUNT, DOF)
     mixture = Mixture(family, NUM_COMPONENTS, DirichletProcess(infer_concentration))
     prior = Prior(component, Gamma(*map(jnp.asarray, CONCENTRATION)))
     zero = jnp.zeros(())
@@ -106,7 +105,12 @@ def problem(family_type, infer_concentration=True):
 def check_draws(algorithm, start, family_type, infer_concentration, key):
     """Counts, labels of each point, co-clustering and alpha within Monte Carlo error."""
     labels, alpha = run_chains(
-        algorithm, start, X, key, NUM_CHAINS, NUM_SWEEPS,
+        algorithm,
+        start,
+        X,
+        key,
+        NUM_CHAINS,
+        NUM_SWEEPS,
         lambda state: (state.labels[0], state.sweep.alpha),
     )
     labels, alpha = np.asarray(labels)[:, WARMUP:], np.asarray(alpha)[:, WARMUP:]
@@ -139,3 +143,43 @@ def test_draws_match_enumeration(family, key):
 def test_draws_match_enumeration_with_fixed_concentration(key):
     mixture, prior, start = problem(GaussianDiagonal, False)
     check_draws(gibbs(mixture, prior, keep_labels=True), start, GaussianDiagonal, False, key)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "moves",
+    [(label_switching(),), (split_merge(3, 2),), (split_merge(1, 0), label_switching(4))],
+    ids=["label_switching", "split_merge", "both"],
+)
+def test_moves_keep_the_exact_posterior(family, moves, key):
+    mixture, prior, start = problem(family)
+    check_draws(gibbs(mixture, prior, moves=moves, keep_labels=True), start, family, True, key)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "move", [label_switching(20), split_merge(10, 2)], ids=["label_switching", "split_merge"]
+)
+def test_moves_alone_keep_the_exact_posterior(family, move, key):
+    """From exact draws of the labels, many proposals and no Gibbs step: the law of the labels stays."""
+    mixture, prior, _ = problem(family, False)
+    labellings, probability, alpha = exact_posterior(family, False)
+    drawn = np.random.default_rng(0).choice(len(labellings), 4000, p=probability)
+    batch = one_batch(X)
+
+    def apply(key, labels):
+        stats = label_stats(mixture, labels, batch.x, batch.weight, None)
+        start = Partition(labels[None], stats)
+        partition, share = move.propose(key, mixture, prior, jnp.asarray(alpha), start, batch)
+        return partition.labels[0], share, partition.stats
+
+    labels, share, stats = jax.jit(jax.vmap(apply))(
+        jax.random.split(key, len(drawn)), jnp.asarray(labellings[drawn], jnp.int32)
+    )
+    assert np.mean(share) > 0.02
+    for feature in (_indicators, _together, _occupied):
+        exact = np.tensordot(probability, feature(labellings), 1)
+        assert z_score(feature(np.asarray(labels)), exact).max() < ALLOWED
+    again = jax.vmap(lambda z: label_stats(mixture, z, batch.x, batch.weight, None))(labels)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), stats, again)

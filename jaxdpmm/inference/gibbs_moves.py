@@ -1,0 +1,280 @@
+"""Moves that change many labels at once, where single sweeps would need ages.
+
+Each is a Metropolis-Hastings step on the labels alone, weights and parameters integrated out, with the target
+
+    p(labels | x, alpha) ~ prod_k<K B(a_k, b_k) exp A(prior + statistics of k),
+
+a_k and b_k those of the sticks' posterior. Every factor follows from `Stats`, so a move works for every family
+and every stick-breaking prior. After a move, `gibbs` draws weights and parameters anew, which makes the whole sweep
+exact.
+
+`label_switching` repairs what the order of the sticks imposes: large components want to be early. `split_merge`
+joins or parts whole components. Next file to read: `numpyro_kernel.py`.
+
+References:
+    Papaspiliopoulos and Roberts (2008), Retrospective MCMC for Dirichlet process hierarchical models, section 3.4;
+    Jain and Neal (2004), A split-merge Markov chain Monte Carlo procedure for the Dirichlet process mixture model;
+    Chang and Fisher (2013), Parallel sampling of DP mixture models using sub-cluster splits.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import betaln
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jaxdpmm import trees
+from jaxdpmm.inference.gibbs import Move, Partition, label_stats, sticks_given
+from jaxdpmm.inference.local import over_tiles, sum_over_tiles
+from jaxdpmm.model import Batch, Mixture, Prior, Readout, Stats, log_joint, summarize
+
+
+def label_switching(num_proposals: int | None = None) -> Move:
+    """Swap the labels of two components: random pairs and neighbours in turn.
+
+    Likelihoods do not change, so a swap is accepted with the ratio of p(labels | alpha). Papaspiliopoulos and Roberts
+    swap given the weights; with these integrated out, one ratio serves both of their moves.
+
+    Args:
+        num_proposals: swaps tried a sweep, by default 2 K. Each costs O(K).
+
+    Raises:
+        ValueError: `num_proposals` is below 1.
+    """
+    if num_proposals is not None:
+        _check_at_least_one("num_proposals", num_proposals)
+
+    def propose(key, mixture: Mixture, prior: Prior, alpha, partition: Partition, batch: Batch):
+        del batch
+        num = num_proposals or 2 * mixture.num_components
+        log_prior = partial(log_prior_of_counts, mixture, prior, alpha)
+        order, accepted = _swap_labels(key, log_prior, partition.stats.counts, num)
+        old = partition.stats
+        components = trees.take(old.components, order)
+        stats = Stats(old.counts[order], components, old.entropy, old.log_base)
+        place = jnp.argsort(order).astype(jnp.int32)  # where each old label has gone
+        labels = jax.tree.map(lambda leaf: place[leaf], partition.labels)
+        return Partition(labels, stats), accepted / jnp.asarray(num, alpha.dtype)
+
+    return Move(propose, needs_points=False)
+
+
+def split_merge(num_proposals: int = 1, num_refinements: int = 5) -> Move:
+    """Part a component into two sub-clusters, or join two components.
+
+    Two anchor points are drawn. If they share a component, its points are divided: two sub-clusters, started from the
+    anchors and refined by EM on the component's points, give each point's probability of either side, and sides are
+    drawn independently; the second side moves to an empty component. Otherwise the anchors' components are joined.
+    The sub-clusters depend on the anchors and on the *joined* points only, which are the same before and after, so
+    the probability of the way back is known exactly and points are divided all at once, where Jain and Neal go
+    through them one by one.
+
+    Args:
+        num_proposals: proposals a sweep; each costs 2 (`num_refinements` + 2) passes over the data for one component.
+        num_refinements: EM steps; 0 divides by the anchors alone.
+
+    Raises:
+        ValueError: `num_proposals` is below 1 or `num_refinements` below 0.
+    """
+    _check_at_least_one("num_proposals", num_proposals)
+    if num_refinements < 0:
+        raise ValueError(
+            f"num_refinements must not be negative, got {num_refinements}; the default is 5."
+        )
+
+    def propose(key, mixture: Mixture, prior: Prior, alpha, partition: Partition, batch: Batch):
+        def attempt(carry, key):
+            labels, stats, num_accepted = carry
+            labels, stats, accepted = _split_or_merge(
+                key, mixture, prior, alpha, labels, stats, batch, num_refinements
+            )
+            return (labels, stats, num_accepted + accepted.astype(alpha.dtype)), None
+
+        start = (partition.labels[0], partition.stats, jnp.zeros_like(alpha))
+        keys = jax.random.split(key, num_proposals)
+        (labels, stats, num_accepted), _ = jax.lax.scan(attempt, start, keys)
+        share = num_accepted / jnp.asarray(num_proposals, alpha.dtype)
+        return Partition(labels[None], stats), share
+
+    return Move(propose, needs_points=True)
+
+
+def log_prior_of_counts(
+    mixture: Mixture, prior: Prior, alpha: Float[Array, ""], counts: Float[Array, " K"]
+) -> Float[Array, ""]:
+    """Log p(labels | alpha) up to a constant, sticks integrated out: sum_k<K log B(a_k, b_k)."""
+    sticks = sticks_given(mixture, prior, counts, alpha)
+    return jnp.sum(betaln(sticks.a, sticks.b))
+
+
+def _swap_labels(
+    key: PRNGKeyArray, log_prior, counts: Float[Array, " K"], num_proposals: int
+) -> tuple[Int[Array, " K"], Float[Array, ""]]:
+    """The order that accepted swaps lead to, new place -> old label, and their number."""
+    num_components = counts.shape[0]
+
+    def attempt(carry, step):
+        number, key = step
+        order, now, num_accepted = carry
+        key_first, key_offset, key_accept = jax.random.split(key, 3)
+        first = jax.random.randint(key_first, (), 0, num_components)
+        farthest = jnp.where(number % 2 == 0, 2, max(num_components, 2))  # neighbours at even turns
+        second = (first + jax.random.randint(key_offset, (), 1, farthest)) % num_components
+        # A step of +1 from `first` is as likely as one of -1 from `second` only as an unordered
+        # pair, and that pair is all a swap depends on: the proposal is symmetric.
+        swapped = order.at[first].set(order[second]).at[second].set(order[first])
+        then = log_prior(counts[swapped])
+        accept = _log_uniform(key_accept, now.dtype) < then - now
+        order, now = _choose(accept, (swapped, then), (order, now))
+        return (order, now, num_accepted + accept.astype(now.dtype)), None
+
+    steps = jnp.arange(num_proposals), jax.random.split(key, num_proposals)
+    now = log_prior(counts)
+    start = (jnp.arange(num_components), now, jnp.zeros_like(now))
+    (order, _, num_accepted), _ = jax.lax.scan(attempt, start, steps)
+    return order, num_accepted
+
+
+class _Anchors(NamedTuple):
+    """Two points and their components."""
+
+    first: Int[Array, ""]
+    second: Int[Array, ""]
+    own: Int[Array, ""]
+    other: Int[Array, ""]
+
+
+def _split_or_merge(key, mixture, prior, alpha, labels, stats, batch, num_refinements) -> tuple:
+    """One proposal; labels and statistics after it, and whether it was accepted."""
+    key_anchors, key_empty, key_sides, key_accept = jax.random.split(key, 4)
+    anchors = _draw_anchors(key_anchors, labels, batch.weight)
+    is_split = anchors.own == anchors.other
+    empty = stats.counts == 0
+    target = jax.random.categorical(key_empty, jnp.log(empty.astype(alpha.dtype)))
+    other = jnp.where(is_split, target.astype(labels.dtype), anchors.other)
+    joined = ((labels == anchors.own) | (labels == anchors.other)) & (batch.weight > 0)
+
+    log_sides = _log_sides(mixture, prior, batch, joined, anchors, num_refinements)
+    drawn = jax.random.uniform(key_sides, labels.shape, alpha.dtype) >= jnp.exp(log_sides[:, 0])
+    on_other = jnp.where(is_split, drawn, labels == anchors.other)
+    on_other = on_other.at[anchors.first].set(False).at[anchors.second].set(True)
+    free = joined.at[anchors.first].set(False).at[anchors.second].set(False)
+    log_side = jnp.where(on_other, log_sides[:, 1], log_sides[:, 0])
+    log_proposal = jnp.sum(jnp.where(free, log_side, 0))
+
+    log_ratio, apart, together = _compare(
+        mixture,
+        prior,
+        alpha,
+        stats,
+        _sides(mixture, prior, batch, joined, on_other),
+        anchors.own,
+        other,
+    )
+    log_ratio = jnp.where(is_split, log_ratio - log_proposal, log_proposal - log_ratio)
+    possible = (anchors.first != anchors.second) & (~is_split | jnp.any(empty))
+    accept = possible & (_log_uniform(key_accept, alpha.dtype) < log_ratio)
+    split_labels = jnp.where(joined & on_other, other, labels)
+    merged_labels = jnp.where(joined, anchors.own, labels)
+    proposed = _choose(is_split, (split_labels, apart), (merged_labels, together))
+    return *_choose(accept, proposed, (labels, stats)), accept
+
+
+def _draw_anchors(key, labels: Int[Array, " B"], weight: Float[Array, " B"]) -> _Anchors:
+    """Two points, each uniform over those that are no padding; a pair of equals is rejected later."""
+    places = jnp.cumsum(weight > 0)
+    drawn = jax.random.randint(key, (2,), 0, places[-1])
+    first, second = jnp.searchsorted(places, drawn, side="right")
+    return _Anchors(first, second, labels[first], labels[second])
+
+
+def _log_sides(mixture, prior, batch, joined, anchors, num_refinements) -> Float[Array, "B 2"]:
+    """Log probability of either sub-cluster for every point: EM on the joined points from the anchors."""
+    pair = _pair(mixture)
+    weight = batch.weight * joined.astype(batch.weight.dtype)
+    seeds = batch.x[jnp.stack([anchors.first, anchors.second])]
+    ones = jnp.ones_like(batch.weight[:2])
+    start = label_stats(pair, jnp.arange(2), seeds, ones, prior.offset)
+
+    def readout(stats: Stats) -> Readout:
+        components = trees.add(stats.components, prior.component)
+        log_weights = jnp.log1p(stats.counts) - jnp.log(2 + jnp.sum(stats.counts))
+        params = jax.vmap(mixture.family.expected_params)(components)
+        return Readout(log_weights, params, prior.offset)
+
+    def log_sides(stats: Stats, x: Array) -> Float[Array, "T 2"]:
+        return jax.nn.log_softmax(log_joint(pair, readout(stats), x), axis=1)
+
+    def refine(_, stats: Stats) -> Stats:
+        def of_tile(x: Array, weight: Array) -> Stats:
+            return summarize(pair, jnp.exp(log_sides(stats, x)), x, weight, prior.offset)
+
+        return sum_over_tiles(of_tile, batch.x, weight)
+
+    stats = jax.lax.fori_loop(0, num_refinements, refine, start)
+    return over_tiles(partial(log_sides, stats), batch.x)
+
+
+def _sides(mixture, prior, batch, joined, on_other) -> Stats:
+    """Statistics of the joined points on either side, leaves lead with 2."""
+    weight = batch.weight * joined.astype(batch.weight.dtype)
+    return label_stats(_pair(mixture), on_other.astype(jnp.int32), batch.x, weight, prior.offset)
+
+
+def _compare(
+    mixture: Mixture,
+    prior: Prior,
+    alpha: Array,
+    stats: Stats,
+    sides: Stats,
+    own: Array,
+    other: Array,
+) -> tuple[Float[Array, ""], Stats, Stats]:
+    """Log p(apart) / p(joined) times the number of empty components to choose from, and both statistics."""
+    two = jnp.stack([own, other])
+
+    def place(part: Stats) -> Stats:
+        counts = stats.counts.at[two].set(part.counts)
+        components = jax.tree.map(
+            lambda leaf, new: leaf.at[two].set(new), stats.components, part.components
+        )
+        return Stats(counts, components, stats.entropy, stats.log_base)
+
+    def join(leaf: Array) -> Array:
+        """Everything on the first side."""
+        return jnp.zeros_like(leaf).at[0].set(jnp.sum(leaf, axis=0))
+
+    components = jax.tree.map(join, sides.components)
+    joined = Stats(join(sides.counts), components, sides.entropy, sides.log_base)
+    apart, together = place(sides), place(joined)
+    log_prior = partial(log_prior_of_counts, mixture, prior, alpha)
+    evidence = partial(_log_evidence, mixture, prior)
+    log_ratio = evidence(sides.components) - evidence(joined.components)
+    log_ratio += log_prior(apart.counts) - log_prior(together.counts)
+    num_empty = jnp.sum(together.counts == 0).astype(alpha.dtype)
+    return log_ratio + jnp.log(num_empty), apart, together
+
+
+def _log_evidence(mixture: Mixture, prior: Prior, components) -> Float[Array, ""]:
+    """Log p(x | labels) of components from their statistics, A(prior + T) - A(prior) each."""
+    posterior = jax.vmap(mixture.family.log_partition)(trees.add(components, prior.component))
+    return jnp.sum(posterior - mixture.family.log_partition(prior.component))
+
+
+def _pair(mixture: Mixture) -> Mixture:
+    return Mixture(mixture.family, 2, mixture.sticks)
+
+
+def _choose(condition: Array, yes, no):
+    return jax.tree.map(partial(jnp.where, condition), yes, no)
+
+
+def _log_uniform(key: PRNGKeyArray, dtype) -> Float[Array, ""]:
+    return -jax.random.exponential(key, (), dtype)
+
+
+def _check_at_least_one(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}; leave the move out for none.")
