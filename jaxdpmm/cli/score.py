@@ -1,0 +1,83 @@
+"""`jaxdpmm score`: a model file and images in; a table of scores, maps and pictures out."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jaxdpmm.cli.terminal import (
+    JsonOption,
+    StrictOption,
+    check_can_write,
+    skipped_text,
+    write_json,
+)
+
+COLUMNS = ("path", "score", "width", "height")
+
+
+def score(
+    model: Annotated[Path, typer.Argument(help="Model file that `jaxdpmm fit` wrote.")],
+    images: Annotated[Path, typer.Argument(help="Folder of images, or one image.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder for scores.csv, maps/ and overlays/."),
+    ],
+    strict: StrictOption = False,
+    json: JsonOption = None,
+) -> None:
+    """Score images: one number an image, one map an image, one picture an image.
+
+    Writes scores.csv, maps/<image>.npy (float32, one number a pixel of the original) and overlays/<image>.png.
+    """
+    from jaxdpmm.detection import Detector
+    from jaxdpmm.images.layouts import read_folder
+    from jaxdpmm.images.records import ImageRecord
+    from jaxdpmm.persist import write_whole
+
+    check_can_write(output / "scores.csv" if output.exists() else output.parent / "x", json)
+    records = (ImageRecord(images),) if images.is_file() else read_folder(images)
+    root = images.parent if images.is_file() else images
+    detector = Detector.load(model)
+    output.mkdir(exist_ok=True)
+    rows: list[dict] = []
+    try:
+        for scored in detector.score(records, strict=strict, progress="images"):
+            _write_pictures(detector, scored, output, scored.record.path.relative_to(root))
+            height, width = scored.frame.original
+            path = str(scored.record.path)
+            rows.append({"path": path, "score": scored.score, "width": width, "height": height})
+    finally:  # also what was done until an interruption or an error
+        if rows:
+            write_whole(output / "scores.csv", _csv(rows))
+    num_skipped = len(records) - len(rows)
+    write_json(json, {"model": str(model), "images": rows, "num_skipped": num_skipped})
+    print(f"{output / 'scores.csv'}: {len(rows)} images{skipped_text(num_skipped)}")
+
+
+def _csv(rows: list[dict]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _write_pictures(detector, scored, output: Path, name: Path) -> None:
+    import numpy as np
+
+    from jaxdpmm.detection.overlay import Tile, panel
+    from jaxdpmm.images.reading import load_image
+    from jaxdpmm.persist import write_whole
+
+    pixels = scored.pixel_scores(detector.config.sigma)
+    tile = Tile(load_image(scored.record.path), pixels, f"{name}   score {scored.score:.4g}")
+    buffers = {"maps": (".npy", io.BytesIO()), "overlays": (".png", io.BytesIO())}
+    np.save(buffers["maps"][1], pixels.astype(np.float32))
+    panel(tile, detector.colour_limits).save(buffers["overlays"][1], format="PNG")
+    for folder, (suffix, buffer) in buffers.items():
+        path = output / folder / name.parent / (name.name + suffix)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, buffer.getvalue())

@@ -1,0 +1,81 @@
+"""What all commands share: options of the same meaning, tables, messages, and checks before long work.
+
+Results go to standard output; messages, warnings and progress bars to standard error.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON.")
+]
+StrictOption = Annotated[
+    bool,
+    typer.Option("--strict", help="Stop at an image that cannot be read instead of skipping it."),
+]
+
+
+def say(message: str) -> None:
+    """One message on standard error, above a progress bar if there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(message, file=sys.stderr)
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks."""
+    return " ".join(text.split())
+
+
+def check_can_write(*files: Path | None) -> None:
+    """Before long work: that every folder to write into is there.
+
+    Raises:
+        FileNotFoundError: one is not.
+    """
+    for file in files:
+        if file is not None and not file.expanduser().resolve().parent.is_dir():
+            raise FileNotFoundError(
+                f"the output must lie in an existing folder, got {file}, whose folder is not there; create it."
+            )
+        if file is not None and file.is_dir():
+            raise IsADirectoryError(
+                f"the output must be a file, got {file}, which is a folder; add a name, for example "
+                f"{file / 'model.safetensors'}."
+            )
+
+
+def write_json(file: Path | None, result: Mapping[str, Any]) -> None:
+    """Write a result where `--json` says, if it was given."""
+    from jaxdpmm.persist import write_whole
+
+    if file is not None:
+        write_whole(file, (json.dumps(result, indent=2) + "\n").encode())
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as they need, the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = []
+    for row in [header, *rows]:
+        first, *others = (
+            cell.ljust(width) if not number else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        lines.append("  ".join([first, *others]).rstrip())
+    return "\n".join(lines)
+
+
+def size_text(num_bytes: float) -> str:
+    """Bytes in a unit that is easy to read."""
+    return f"{num_bytes / 1e6:,.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e3:,.1f} kB"
+
+
+def skipped_text(num_skipped: int) -> str:
+    """How many images could not be read, as the end of a line; nothing for none."""
+    return f" ({num_skipped} skipped that could not be read)" if num_skipped else ""

@@ -1,0 +1,124 @@
+"""From image files to patch features in memory: streamed for scoring, stacked for fitting.
+
+The only place where images meet the backbone. A full batch goes through the backbone at once and what is left
+over image by image, so that every size of image costs two compilations at most. Read `detector.py` next.
+"""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from tqdm import tqdm
+
+from jaxdpmm.detection.config import DetectorConfig
+from jaxdpmm.features import Backbone, PatchExtractor
+from jaxdpmm.images.geometry import Frame
+from jaxdpmm.images.records import ImageRecord
+from jaxdpmm.images.streaming import ImageStream, in_batches
+
+BATCH_SIZE = 8
+
+
+class ImagePatches(NamedTuple):
+    """Patch features of one image.
+
+    Attributes:
+        record: where the image comes from.
+        frame: how it was prepared.
+        features: one vector a patch.
+        seconds: what the backbone took for it, its share of a batch; compilation included.
+    """
+
+    record: ImageRecord
+    frame: Frame
+    features: Float[np.ndarray, "h w D"]
+    seconds: float
+
+
+class TrainingPatches(NamedTuple):
+    """All patches of the training images.
+
+    Attributes:
+        features: float32.
+        num_images: how many images they come from, without those that were skipped.
+    """
+
+    features: Float[np.ndarray, "N D"]
+    num_images: int
+
+
+def stream_patches(
+    records: Sequence[ImageRecord],
+    config: DetectorConfig,
+    backbone: Backbone,
+    *,
+    strict: bool = False,
+    batch_size: int = BATCH_SIZE,
+    progress: str | None = None,
+) -> Iterator[ImagePatches]:
+    """Patch features image by image, in order, read ahead.
+
+    Args:
+        records: the images.
+        config: which layers, which size.
+        backbone: the one that the configuration names.
+        strict: an image that cannot be read is an error, instead of a warning and a gap.
+        batch_size: images through the backbone at once.
+        progress: what to write before a progress bar; None for no bar.
+
+    Raises:
+        ValueError, FileNotFoundError: no image could be read, or not all with `strict`.
+    """
+    extractor = PatchExtractor(config.resolved(backbone).layers or ())
+    images = ImageStream(records, config.preprocessing(backbone), strict=strict)
+    shown = tqdm(images, desc=progress, unit="image", disable=progress is None)
+    for batch in in_batches(shown, batch_size):
+        size = len(batch.records)
+        step = size if size == batch_size else 1
+        for start in range(0, size, step):
+            rows = slice(start, start + step)
+            begin = time.perf_counter()
+            features = np.asarray(extractor.extract(backbone, batch.pixels[rows]))
+            seconds = (time.perf_counter() - begin) / step
+            for record, frame, one in zip(
+                batch.records[rows], batch.frames[rows], features, strict=True
+            ):
+                yield ImagePatches(record, frame, one, seconds)
+
+
+def stack_patches(
+    patches: Iterable[ImagePatches], num_images: int, *, progress: bool = False
+) -> TrainingPatches:
+    """All patches as one array, which is laid out at the first image as if the rest were like it.
+
+    Args:
+        patches: at least one image.
+        num_images: how many are expected.
+        progress: say on standard error how much memory that takes.
+    """
+    rows = np.zeros((0, 0), np.float32)
+    filled = number = 0
+    for number, image in enumerate(patches, start=1):
+        height, width, dim = image.features.shape
+        if number == 1:
+            rows = np.empty((num_images * height * width, dim), np.float32)
+            if progress:
+                _tell_size(num_images, height * width, rows)
+        if filled + height * width > len(rows):
+            rows = np.concatenate(
+                [rows[:filled], np.empty_like(rows[: len(rows) // 2 + height * width])]
+            )
+        rows[filled : filled + height * width] = image.features.reshape(-1, dim)
+        filled += height * width
+    return TrainingPatches(rows[:filled], number)
+
+
+def _tell_size(num_images: int, num_patches: int, rows: np.ndarray) -> None:
+    tqdm.write(
+        f"training features: about {num_images} images x {num_patches} patches x {rows.shape[1]} "
+        f"numbers = {rows.nbytes / 1e6:,.0f} MB",
+        file=sys.stderr,
+    )
