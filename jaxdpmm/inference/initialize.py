@@ -17,7 +17,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from numpy.typing import ArrayLike
 
 from jaxdpmm.inference.data import check_finite, check_points
-from jaxdpmm.model import Mixture, Posterior, Prior, global_update, summarize
+from jaxdpmm.inference.sparse import summarize_labels
+from jaxdpmm.model import Mixture, Posterior, Prior, global_update
 
 SAMPLE_PER_COMPONENT = 50
 MINIMUM_SAMPLE = 10_000
@@ -120,9 +121,8 @@ def _nearest(x: Array, centres: Array) -> Int[Array, " N"]:
 
 def _posterior_of_labels(mixture, prior, x, labels) -> Posterior:
     dtype = jax.tree.leaves(prior.component)[0].dtype
-    responsibilities = jax.nn.one_hot(labels, mixture.num_components, dtype=dtype)
     ones = jnp.ones(x.shape[0], dtype)
-    stats = jax.jit(summarize, static_argnums=0)(mixture, responsibilities, x, ones, prior.offset)
+    stats = jax.jit(summarize_labels, static_argnums=0)(mixture, labels, x, ones, prior.offset)
     return global_update(mixture, prior, stats)
 
 

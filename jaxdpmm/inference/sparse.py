@@ -114,26 +114,46 @@ def _candidate_log_joint(mixture, readout, x, chosen) -> Float[Array, "B C"]:
     return (readout.log_weights[component] + likelihood).reshape(num_points, num_candidates)
 
 
+def summarize_labels(
+    mixture: Mixture,
+    labels: Int[Array, " N"],
+    x: Num[Array, "N ..."],
+    weight: Float[Array, " N"],
+    offset: Array | None,
+) -> Stats:
+    """Statistics of raw points that belong to one component each: cost N D^2 for full covariance."""
+    ones = jnp.ones((labels.shape[0], 1), weight.dtype)
+    return _statistics(mixture, labels[:, None], ones, centre(x, offset), weight)
+
+
 def _summarize(
     mixture: Mixture, readout: Readout, batch: Batch, support: Support
 ) -> tuple[Stats, Float[Array, ""]]:
     """Statistics under responsibilities that are zero outside the support, and the evidence."""
-    centred = centre(batch.x, readout.offset)
     evidence = jax.nn.logsumexp(support.log_joint, axis=1)
     responsibilities = jnp.exp(support.log_joint - evidence[:, None])
-    weighted = (responsibilities * batch.weight[:, None]).ravel()
-    component, point = _pairs(support.component)
-    groups = group_by_component(component, mixture.num_components)
-    counts = jnp.zeros(mixture.num_components, weighted.dtype).at[component].add(weighted)
-    entropy = jnp.sum(jax.scipy.special.entr(responsibilities), axis=1)
-    log_base = jax.vmap(mixture.family.log_base_measure)(centred)
-    stats = Stats(
-        counts,
-        pair_statistics(mixture, centred, point, weighted, groups),
-        jnp.sum(batch.weight * entropy),
-        jnp.sum(batch.weight * log_base),
-    )
+    centred = centre(batch.x, readout.offset)
+    stats = _statistics(mixture, support.component, responsibilities, centred, batch.weight)
     return stats, jnp.sum(batch.weight * evidence)
+
+
+def _statistics(
+    mixture: Mixture,
+    kept: Int[Array, "B L"],
+    responsibilities: Float[Array, "B L"],
+    centred: Num[Array, "B ..."],
+    weight: Float[Array, " B"],
+) -> Stats:
+    weighted = (responsibilities * weight[:, None]).ravel()
+    component, point = _pairs(kept)
+    groups = group_by_component(component, mixture.num_components)
+    entropy = jnp.sum(jax.scipy.special.entr(responsibilities), axis=1)
+    return Stats(
+        jnp.zeros(mixture.num_components, weighted.dtype).at[component].add(weighted),
+        pair_statistics(mixture, centred, point, weighted, groups),
+        jnp.sum(weight * entropy),
+        jnp.sum(weight * jax.vmap(mixture.family.log_base_measure)(centred)),
+    )
 
 
 def _pairs(component: Int[Array, "B L"]) -> tuple[Int[Array, " P"], Int[Array, " P"]]:
