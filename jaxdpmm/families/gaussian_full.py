@@ -1,6 +1,6 @@
 """Gaussian components with a full covariance under a Normal-Wishart prior.
 
-Each component is factorised once (Cholesky, then one triangular solve on the identity); points only meet
+Each component is factorised once (`factorize.py`: Cholesky factor and its inverse); points only meet
 matrix products. Both products have structure that halves them in the limit: the factor is triangular and
 the scatter symmetric, so they run over blocks of columns and leave out what is zero or known.
 Next file to read: `gaussian_spherical.py`.
@@ -15,6 +15,7 @@ from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import digamma, multigammaln
 from jaxtyping import Array, Float
 
+from jaxdpmm.families.factorize import cholesky_and_inverse
 from jaxdpmm.families.gaussian import (
     LOG_TWO_PI,
     Gaussian,
@@ -41,7 +42,8 @@ class GaussianFull(Gaussian):
     def log_partition(self, natural: NormalWishart) -> Float[Array, ""]:
         """D/2 log(2 pi / kappa) + nu D/2 log 2 + log Gamma_D(nu/2) - nu/2 log |Psi|."""
         half_dof = 0.5 * natural.dof
-        log_det = 2 * _sum_log_diagonal(jnp.linalg.cholesky(_scale(natural)))
+        lower, _ = cholesky_and_inverse(_scale(natural))
+        log_det = 2 * _sum_log_diagonal(lower)
         normal = 0.5 * self.dim * (LOG_TWO_PI - jnp.log(natural.mean_count))
         wishart = half_dof * (self.dim * LOG_TWO - log_det)
         return normal + wishart + multigammaln(half_dof, self.dim)
@@ -202,9 +204,7 @@ def _scale(natural: NormalWishart) -> Float[Array, "D D"]:
 
 def _inverse_factor(natural: NormalWishart) -> tuple[Float[Array, "D D"], Float[Array, ""]]:
     """Upper triangular U with U U' = Psi^-1, and log |Psi|."""
-    lower = jnp.linalg.cholesky(_scale(natural))
-    identity = jnp.eye(lower.shape[0], dtype=lower.dtype)
-    inverse = solve_triangular(lower, identity, lower=True)
+    lower, inverse = cholesky_and_inverse(_scale(natural))
     return inverse.T, 2 * _sum_log_diagonal(lower)
 
 
