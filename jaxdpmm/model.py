@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxdpmm import trees
 from jaxdpmm.families import Family
@@ -243,7 +243,7 @@ def default_prior(mixture: Mixture, x: Num[Array, "N ..."]) -> Prior:
     return Prior(component, mixture.sticks.default_prior(dtype), offset)
 
 
-def active_components(posterior: Posterior, minimum_count: float = 0.5) -> Num[Array, " K"]:
+def active_components(posterior: Posterior, minimum_count: float = 0.5) -> Bool[Array, " K"]:
     """Which components hold data: expected number of points of at least `minimum_count`, (K,) bool."""
     return posterior.counts >= minimum_count
 

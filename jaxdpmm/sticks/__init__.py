@@ -10,12 +10,16 @@ from jaxdpmm.sticks.base import (
     sample_log_weights,
 )
 from jaxdpmm.sticks.dirichlet_process import DirichletProcess
+from jaxdpmm.sticks.pitman_yor import PitmanYor
+from jaxdpmm.sticks.symmetric_dirichlet import SymmetricDirichlet
 
 __all__ = [
     "DirichletProcess",
     "Gamma",
+    "PitmanYor",
     "StickBreaking",
     "Sticks",
+    "SymmetricDirichlet",
     "expected_log_weights",
     "log_mean_weights",
     "log_mode_weights",
