@@ -89,13 +89,13 @@ def expected_log_weights(sticks: Sticks) -> Float[Array, " K"]:
     References:
         Blei and Jordan (2006), Variational inference for Dirichlet process mixtures, section 3.2.
     """
-    return _break_sticks(*expected_log_fractions(sticks))
+    return break_sticks(*expected_log_fractions(sticks))
 
 
 def log_mean_weights(sticks: Sticks) -> Float[Array, " K"]:
     """Log E[w_k], the weights of the posterior predictive; exp of it sums to one."""
     log_total = jnp.log(sticks.a + sticks.b)
-    return _break_sticks(jnp.log(sticks.a) - log_total, jnp.log(sticks.b) - log_total)
+    return break_sticks(jnp.log(sticks.a) - log_total, jnp.log(sticks.b) - log_total)
 
 
 def log_mode_weights(sticks: Sticks) -> Float[Array, " K"]:
@@ -106,13 +106,13 @@ def log_mode_weights(sticks: Sticks) -> Float[Array, " K"]:
     """
     ones, rest = jnp.maximum(sticks.a - 1, 0), jnp.maximum(sticks.b - 1, 0)
     log_total = jnp.log(jnp.maximum(ones + rest, jnp.finfo(ones.dtype).tiny))
-    return _break_sticks(jnp.log(ones) - log_total, jnp.log(rest) - log_total)
+    return break_sticks(jnp.log(ones) - log_total, jnp.log(rest) - log_total)
 
 
 def sample_log_weights(key: PRNGKeyArray, sticks: Sticks) -> Float[Array, " K"]:
     """Draw log w from q(v), exact also where a weight is too small for its own logarithm."""
     log_v, log_rest = _sample_log_beta(key, sticks.a, sticks.b)
-    return _break_sticks(log_v, log_rest)
+    return break_sticks(log_v, log_rest)
 
 
 def beta_kl_divergence(a: Array, b: Array, prior_a: Array, prior_b: Array) -> Float[Array, " J"]:
@@ -142,7 +142,8 @@ def remaining_counts(counts: Float[Array, " K"]) -> Float[Array, " J"]:
     return jnp.cumsum(counts[:0:-1])[::-1]
 
 
-def _break_sticks(log_v: Float[Array, " J"], log_rest: Float[Array, " J"]) -> Float[Array, " K"]:
+def break_sticks(log_v: Float[Array, " J"], log_rest: Float[Array, " J"]) -> Float[Array, " K"]:
+    """log w_k = log v_k + sum_{j<k} log(1 - v_j), with v_K = 1, from log v and log(1 - v)."""
     zero = jnp.zeros((1,), log_v.dtype)
     return jnp.concatenate([log_v, zero]) + jnp.concatenate([zero, jnp.cumsum(log_rest)])
 
