@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num
+from numpy.typing import ArrayLike
 
 from jaxdpmm import trees
 from jaxdpmm.families import Family
@@ -222,7 +223,7 @@ def elbo_after_update(
     return evidence + weights + stats.entropy + stats.log_base - sticks
 
 
-def default_prior(mixture: Mixture, x: Num[Array, "N ..."]) -> Prior:
+def default_prior(mixture: Mixture, x: Num[ArrayLike, "N ..."]) -> Prior:
     """A weak prior at the scale of the data.
 
     Args:
@@ -236,9 +237,9 @@ def default_prior(mixture: Mixture, x: Num[Array, "N ..."]) -> Prior:
     Raises:
         TypeError: the family has no data-driven prior.
     """
-    x = jnp.asarray(x)
-    offset = mixture.family.reference_point(x)
-    component = mixture.family.default_prior(centre(x, offset), mixture.num_components)
+    points = jnp.asarray(x)
+    offset = mixture.family.reference_point(points)
+    component = mixture.family.default_prior(centre(points, offset), mixture.num_components)
     dtype = jax.tree.leaves(component)[0].dtype
     return Prior(component, mixture.sticks.default_prior(dtype), offset)
 

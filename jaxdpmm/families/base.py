@@ -143,6 +143,14 @@ class Family(abc.ABC):
         """`log_likelihood` of every point under every component; leaves of `params` lead with K."""
         return jax.vmap(lambda point: jax.vmap(lambda p: self.log_likelihood(p, point))(params))(x)
 
+    def proposal_matrix(self, params: Params, x: Num[Array, "N ..."]) -> Float[Array, "N K"]:
+        """Cheap scores that rank components much as `log_likelihood_matrix` does.
+
+        The candidate E-step scores exactly only what ranks high here. Default: the exact matrix itself; a
+        family whose matrix costs more than N K D overrides it.
+        """
+        return self.log_likelihood_matrix(params, x)
+
     def log_predictive_matrix(self, params: Params, x: Num[Array, "N ..."]) -> Float[Array, "N K"]:
         """`log_predictive` of every point under every component; leaves of `params` lead with K."""
         return jax.vmap(lambda point: jax.vmap(lambda p: self.log_predictive(p, point))(params))(x)
