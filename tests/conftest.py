@@ -9,7 +9,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 # Shapes in signatures are checked at run time in the tests only.
-_hook = install_import_hook("jaxdpmm", "beartype.beartype")
+_hook = install_import_hook("jaxdpmm", "strict_types.check")
 
 
 @pytest.fixture
