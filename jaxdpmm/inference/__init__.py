@@ -6,6 +6,7 @@ from jaxdpmm.inference.data import ArraySource, DataSource
 from jaxdpmm.inference.fit import Epoch, FitResult, fit
 from jaxdpmm.inference.initialize import initialize
 from jaxdpmm.inference.local import dense
+from jaxdpmm.inference.sources import IterableSource
 
 __all__ = [
     "Algorithm",
@@ -14,6 +15,7 @@ __all__ = [
     "Epoch",
     "FitResult",
     "Info",
+    "IterableSource",
     "LocalStep",
     "cavi",
     "dense",

@@ -1,25 +1,33 @@
-"""Where batches come from: any array, in memory or mapped from disk, cut into batches of one shape.
+"""Where batches come from: any array, in memory or on disk, cut into batches of one shape.
 
 This is the user's boundary: shapes, weights and finiteness are checked here, with one sentence each, so that
-nothing has to be checked inside a compiled step. Next file to read: `fit.py`.
+nothing has to be checked inside a compiled step. An array is whatever has a NumPy `dtype`, a `shape` and slices: NumPy,
+JAX, a memory map, a `FeatureStore`, HDF5, zarr. Next file to read: `sources.py`, for data that come in pieces.
 """
 
+import hashlib
+import math
 from collections.abc import Iterator
-from typing import Protocol
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import PRNGKeyArray
 from numpy.typing import ArrayLike
 
 from jaxdpmm.families import Family
 from jaxdpmm.model import Batch
 
 BATCH_SIZE = 65_536  # points held on the device at a time when data are streamed
-CACHED_BYTES = 2**31  # arrays up to this size go to the device once and stay
+CACHED_BYTES = 2**31  # arrays in memory up to this size go to the device once and stay
+FINGERPRINT_ROWS = 16
+
+T = TypeVar("T")
 
 
+@runtime_checkable
 class DataSource(Protocol):
     """Data that can be swept again and again.
 
@@ -33,96 +41,179 @@ class DataSource(Protocol):
     batch_size: int
     total_weight: float
 
-    def sweep(self) -> Iterator[Batch]:
-        """The batches of one sweep, slots 0 to num_batches - 1, the last marked as such."""
+    def sweep(self, key: PRNGKeyArray | None = None) -> Iterator[Batch]:
+        """The batches of one sweep, each slot from 0 to num_batches - 1 once, the last to come marked as such.
+
+        Args:
+            key: visit them in an order drawn from it, where the source can; None for their own order.
+        """
         ...
 
 
 class ArraySource:
-    """Points in one array: NumPy, a memory map or JAX.
+    """Points in one array.
 
-    Small arrays are put on the device once; larger ones batch by batch, in every sweep, so that memory does not
-    grow with N. The last batch is padded with points of weight zero.
+    Arrays in memory of up to 2 GiB are put on the device once. Larger ones, and all that lie on disk, go there
+    batch by batch in every sweep, the next one read by a thread while the device computes, so that memory does
+    not grow with N. The last batch is padded with points of weight zero.
     """
 
     def __init__(
         self,
-        x: Num[ArrayLike, "N ..."],
+        x: Any,
         family: Family,
         sample_weight: ArrayLike | None = None,
         batch_size: int | None = None,
     ):
+        """Check all that can be checked without reading the points.
+
+        Args:
+            x: points, (N, ...).
+            family: whose points these are.
+            sample_weight: (N,), ones by default.
+            batch_size: points a batch; by default all of data that stay on the device, else 65,536.
+
+        Raises:
+            ValueError: wrong shape, no points, bad weights, or a `batch_size` below 1.
+            TypeError: not numbers.
+        """
         self._x = check_points(x, family)
         num_points = self._x.shape[0]
-        self._weight = check_weights(sample_weight, num_points, _float_type(self._x))
-        nbytes = self._x.size * self._x.dtype.itemsize
-        if batch_size is None:
-            batch_size = num_points if nbytes <= CACHED_BYTES else BATCH_SIZE
-        if batch_size < 1:
-            raise ValueError(
-                f"batch_size must be at least 1 point, got {batch_size}; leave it out for the default."
-            )
+        self._weight = check_weights(sample_weight, num_points, compute_type(self._x.dtype))
+        nbytes = math.prod(self._x.shape) * self._x.dtype.itemsize
+        self._keep = nbytes <= CACHED_BYTES and not _is_on_disk(self._x)
+        batch_size = check_batch_size(batch_size, num_points if self._keep else BATCH_SIZE)
         self.batch_size = min(batch_size, num_points)
         self.num_batches = -(-num_points // self.batch_size)
         self.total_weight = float(np.sum(self._weight, dtype=np.float64))
-        self._cache: list[Batch] | None = None
-        self._is_checked = False
-        self._keep = nbytes <= CACHED_BYTES
+        self._cache: dict[int, Batch] = {}
+        self._checked: set[int] = set()
 
-    def sweep(self) -> Iterator[Batch]:
-        """Batches in the order of the array.
+    @property
+    def fingerprint(self) -> str:
+        """A digest of shape, type, weight and the first and last points, to tell data sets apart."""
+        ends = [np.asarray(self._x[:FINGERPRINT_ROWS]), np.asarray(self._x[-FINGERPRINT_ROWS:])]
+        return digest(self._x.shape, self._x.dtype, self.total_weight, *ends)
+
+    def sweep(self, key: PRNGKeyArray | None = None) -> Iterator[Batch]:
+        """Batches in the order of the array, or in one drawn from `key`.
 
         Raises:
             ValueError: a point is not finite; named is the first of them.
         """
-        if self._cache is not None:
-            yield from self._cache
-            return
-        batches = []
-        for slot in range(self.num_batches):
-            batch = self._batch(slot)
-            if self._keep:
-                batches.append(batch)
-            yield batch
-        self._is_checked = True
-        self._cache = batches if self._keep else None
+        batches: Iterator[Batch] = map(self._batch, sweep_order(self.num_batches, key))
+        if not self._keep:
+            batches = prefetched(batches)
+        for position, batch in enumerate(batches, start=1):
+            yield on_device(batch._replace(is_last=np.asarray(position == self.num_batches)))
 
     def _batch(self, slot: int) -> Batch:
+        if slot not in self._cache:
+            batch = self._read(slot)
+            if not self._keep:
+                return batch
+            self._cache[slot] = on_device(batch)
+        return self._cache[slot]
+
+    def _read(self, slot: int) -> Batch:
         start = slot * self.batch_size
         rows = slice(start, start + self.batch_size)
-        x, weight = self._x[rows], self._weight[rows]
-        if not self._is_checked:
+        x = in_compute_type(self._x[rows])
+        if _is_on_disk(self._x):
+            x = np.array(x)  # of a memory map, the reading itself
+        if slot not in self._checked:
             check_finite(x, start)
-        padding = self.batch_size - x.shape[0]
-        if padding:
-            x = np.concatenate([x, np.broadcast_to(x[:1], (padding, *x.shape[1:]))])
-            weight = np.pad(weight, (0, padding))
-        return Batch(
-            jnp.asarray(x),
-            jnp.asarray(weight),
-            jnp.asarray(slot, jnp.int32),
-            jnp.asarray(slot == self.num_batches - 1),
-            jnp.asarray(self.total_weight, weight.dtype),
-        )
+            self._checked.add(slot)
+        x, weight = padded(x, self._weight[rows], self.batch_size)
+        return host_batch(x, weight, slot, self.total_weight)
 
 
-def check_points(x: ArrayLike, family: Family) -> np.ndarray | jax.Array:
-    """The points as an array of the family's shape and of the precision in force.
+def host_batch(x: Any, weight: np.ndarray, slot: int, total_weight: float) -> Batch:
+    """A batch of NumPy arrays, not the last of its sweep: threads must not see JAX's settings."""
+    scalars = np.asarray(slot, np.int32), np.asarray(False), np.asarray(total_weight, weight.dtype)
+    return Batch(x, weight, *scalars)  # type: ignore[arg-type]
+
+
+def on_device(batch: Batch) -> Batch:
+    """The same batch as JAX arrays."""
+    return jax.tree.map(jnp.asarray, batch)
+
+
+def padded(x: Any, weight: np.ndarray, size: int) -> tuple[Any, np.ndarray]:
+    """Points and weights filled up to `size` with copies of the first point, which weigh nothing."""
+    padding = size - x.shape[0]
+    if not padding:
+        return x, weight
+    library: Any = jnp if isinstance(x, jax.Array) else np
+    copies = library.broadcast_to(x[:1], (padding, *x.shape[1:]))
+    return library.concatenate([x, copies]), np.pad(weight, (0, padding))
+
+
+def prefetched(items: Iterator[T]) -> Iterator[T]:
+    """The same items, the next one always made by a thread while the caller uses the last."""
+    end: Any = object()
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = pool.submit(next, items, end)
+            yield item
+
+
+def sweep_order(num_batches: int, key: PRNGKeyArray | None) -> list[int]:
+    """Slots in the order of a sweep: as they are, or as drawn from a key."""
+    if key is None:
+        return list(range(num_batches))
+    seed = np.asarray(jax.random.key_data(key)).tolist()
+    return np.random.default_rng(seed).permutation(num_batches).tolist()
+
+
+def digest(*parts: Any) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of arrays and of whatever has a `repr`."""
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(part.tobytes() if isinstance(part, np.ndarray) else repr(part).encode())
+    return sha.hexdigest()[:12]
+
+
+def is_array(x: Any) -> bool:
+    """Whether rows can be sliced out of `x` as it is."""
+    has_parts = all(hasattr(x, name) for name in ("shape", "__getitem__"))
+    return has_parts and isinstance(getattr(x, "dtype", None), np.dtype)
+
+
+def compute_type(dtype: np.dtype) -> np.dtype:
+    """The type to compute in: that of floating data, but of 32 bits at least, else JAX's default."""
+    if dtype.kind == "f":
+        wanted: Any = np.promote_types(dtype, np.float32)
+    else:
+        wanted = np.float32 if dtype == jnp.bfloat16 else float
+    return np.dtype(jax.dtypes.canonicalize_dtype(wanted))
+
+
+def in_compute_type(x: Any) -> Any:
+    """Floating points in `compute_type`; whole numbers stay what they are."""
+    x = x if isinstance(x, jax.Array) else np.asarray(x)
+    return x if x.dtype.kind in "iub" else x.astype(compute_type(x.dtype), copy=False)
+
+
+def check_points(x: Any, family: Family) -> Any:
+    """The points as an array of the family's shape.
 
     Raises:
         ValueError: wrong shape or no points, with what to do.
         TypeError: not numbers.
     """
-    array = x if isinstance(x, (np.ndarray, jax.Array)) else np.asarray(x)
+    array = x if is_array(x) else np.asarray(x)
     if array.dtype.kind not in "fiub" and array.dtype != jnp.bfloat16:
         raise TypeError(
             f"x must be an array of numbers, got dtype {array.dtype}; convert it with np.asarray(x, float)."
         )
     shape = family.point_shape
-    if array.ndim == 0 or (shape is not None and array.shape[1:] != shape):
+    num_axes = len(array.shape)
+    if num_axes == 0 or (shape is not None and array.shape[1:] != shape):
         expected = "(N, ...)" if shape is None else f"({', '.join(('N', *map(str, shape)))})"
         hint = "add a leading axis for the points."
-        if array.ndim == 2 and shape is not None and len(shape) == 1:
+        if num_axes == 2 and shape is not None and len(shape) == 1:
             hint = f"build the family with dim={array.shape[1]} or use features of that dimension."
         raise ValueError(
             f"x must have shape {expected} to match {family}, got {array.shape}; {hint}"
@@ -162,7 +253,7 @@ def check_weights(weight: ArrayLike | None, num_points: int, dtype: np.dtype) ->
         ValueError: wrong shape, negative, not finite or all zero.
     """
     if weight is None:
-        return np.ones(num_points, dtype)
+        return np.broadcast_to(np.ones((), dtype), (num_points,))
     array = np.asarray(weight, dtype)
     if array.shape != (num_points,):
         raise ValueError(
@@ -177,7 +268,20 @@ def check_weights(weight: ArrayLike | None, num_points: int, dtype: np.dtype) ->
     return array
 
 
-def _float_type(x: np.ndarray | jax.Array) -> np.dtype:
-    """The type to compute in: that of floating data as JAX will hold them, else JAX's default."""
-    wanted = x.dtype if x.dtype.kind == "f" else np.dtype(float)
-    return np.dtype(jax.dtypes.canonicalize_dtype(wanted))
+def check_batch_size(batch_size: int | None, default: int) -> int:
+    """The number of points a batch.
+
+    Raises:
+        ValueError: below 1.
+    """
+    if batch_size is None:
+        return default
+    if batch_size < 1:
+        raise ValueError(
+            f"batch_size must be at least 1 point, got {batch_size}; leave it out for the default."
+        )
+    return batch_size
+
+
+def _is_on_disk(x: Any) -> bool:
+    return isinstance(x, np.memmap) or not isinstance(x, np.ndarray | jax.Array)

@@ -1,9 +1,10 @@
 """The only loop in the library: sweeps over the data until the objective no longer moves.
 
-A backend brings `init`, `step` and `posterior`; this file brings tolerance, history, callback, progress and
-the reading of a result that went wrong. Next file to read: `initialize.py`.
+A backend brings `init`, `step` and `posterior`; this file brings tolerance, history, callback, progress,
+checkpoints and the reading of a result that went wrong. Next file to read: `initialize.py`.
 """
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,7 +17,9 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from jaxdpmm.inference.base import Algorithm, Layout
-from jaxdpmm.inference.data import ArraySource, DataSource
+from jaxdpmm.inference.checkpoint import Checkpoint, Progress
+from jaxdpmm.inference.data import DataSource
+from jaxdpmm.inference.sources import as_source
 from jaxdpmm.model import Posterior, active_components
 
 
@@ -54,7 +57,7 @@ class FitResult(NamedTuple):
 
 def fit(
     algorithm: Algorithm,
-    data: ArrayLike | DataSource,
+    data: Any,
     posterior: Posterior,
     *,
     key: PRNGKeyArray | None = None,
@@ -62,64 +65,103 @@ def fit(
     tolerance: float = 1e-3,
     sample_weight: ArrayLike | None = None,
     batch_size: int | None = None,
+    shuffle: bool = False,
     callback: Callable[[Epoch, Posterior], bool | None] | None = None,
     progress: bool = False,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_every: int = 1,
 ) -> FitResult:
     """Fit a mixture with any backend.
 
     Args:
         algorithm: the backend, for example `cavi(mixture, prior)`.
-        data: points, (N, ...) as the user has them (NumPy, memory map, JAX), or a `DataSource`.
+        data: points, (N, ...) as the user has them (NumPy, JAX, memory map, feature store, HDF5), pieces of them
+            (a list of arrays, or a function that returns an iterator of arrays), or a `DataSource`.
         posterior: where to start, from `initialize` or from another backend.
         key: random key, for backends that draw; the same key gives the same fit.
         num_epochs: most sweeps over the data.
         tolerance: stop when a sweep changes the objective by less than this, in nats a point.
         sample_weight: (N,), weight 2 counts as the point twice. Only with an array.
-        batch_size: points on the device at a time; by default all, or 65,536 of more than 2 GiB. Only with an array.
+        batch_size: points on the device at a time; by default all, or 65,536 of more than 2 GiB or of data on disk.
+        shuffle: visit the batches of an array in a new random order in every sweep, for `stochastic` and `online_em`.
         callback: called with each `Epoch` and posterior; returning True stops the fit.
         progress: show a bar with the objective a point and the number of active components.
+        checkpoint: folder in which to keep where the fit stands. The same call goes on from there after a crash, to
+            the same posterior; start and key are then those of the first time. A larger `num_epochs` goes on too.
+        checkpoint_every: sweeps from one checkpoint to the next; one is made at the end in any case.
 
     Returns:
         Posterior, history, whether it converged, and the state.
 
     Raises:
-        ValueError: data of the wrong shape, not finite, or a `num_epochs` below 1.
+        ValueError: data of the wrong shape, not finite, a `num_epochs` or `checkpoint_every` below 1, or a
+            checkpoint that is damaged or of another fit.
+        OSError: the checkpoint cannot be written; the last one stays.
         FloatingPointError: the objective became nan.
     """
-    if num_epochs < 1:
-        raise ValueError(f"num_epochs must be at least 1, got {num_epochs}; the default is 100.")
-    source = _as_source(algorithm, data, sample_weight, batch_size)
+    _check_at_least_one("num_epochs", num_epochs, 100)
+    _check_at_least_one("checkpoint_every", checkpoint_every, 1)
+    source = as_source(data, algorithm.mixture.family, sample_weight, batch_size)
     step = jax.jit(algorithm.step, donate_argnums=1)
     key = jax.random.key(0) if key is None else key
     layout = Layout(source.num_batches, source.batch_size, source.total_weight)
+    threshold = tolerance * source.total_weight
+    saved = checkpoint and Checkpoint(checkpoint, _identity(algorithm, source, key, shuffle))
     # Each step consumes its state (donated buffers); the caller keeps what is the caller's.
-    state = _copy(algorithm.init(posterior, layout))
-    history, converged = [], False
-    start = time.perf_counter()
-    with tqdm(total=num_epochs, desc="fit", unit="sweep", disable=not progress) as bar:
-        for number in range(1, num_epochs + 1):
-            for batch in source.sweep():
-                key, key_step = jax.random.split(key)
-                state, info = step(key_step, state, batch)
-            epoch = _read_epoch(algorithm, state, info, number, start)
-            history.append(epoch)
-            _show(bar, epoch, source.total_weight)
-            converged = _has_converged(history, tolerance * source.total_weight)
-            wants_stop = callback and callback(epoch, _copy(algorithm.posterior(state)))
-            if converged or wants_stop:
-                break
-    return FitResult(algorithm.posterior(state), tuple(history), converged, state)
+    now = Progress(_copy(algorithm.init(posterior, layout)), key, ())
+    now = saved.load(now) if saved else now
+    history = [Epoch(*numbers) for numbers in now.history]
+    start = time.perf_counter() - (history[-1].seconds if history else 0)
+    wants_stop = _has_converged(history, threshold)
+    with tqdm(total=num_epochs, initial=len(history), desc="fit", disable=not progress) as bar:
+        while len(history) < num_epochs and not wants_stop:
+            key, state, info = _sweep(step, source, now, shuffle)
+            history.append(_read_epoch(algorithm, state, info, len(history) + 1, start))
+            now = Progress(state, key, tuple(history))
+            _show(bar, history[-1], source.total_weight)
+            wants_stop = _has_converged(history, threshold) or bool(
+                callback and callback(history[-1], _copy(algorithm.posterior(state)))
+            )
+            is_end = wants_stop or len(history) == num_epochs
+            if saved and (is_end or len(history) % checkpoint_every == 0):
+                saved.save(now)
+    converged = _has_converged(history, threshold)
+    return FitResult(algorithm.posterior(now.state), tuple(history), converged, now.state)
 
 
-def _as_source(algorithm, data, sample_weight, batch_size) -> DataSource:
-    if not hasattr(data, "sweep"):
-        return ArraySource(data, algorithm.mixture.family, sample_weight, batch_size)
-    if sample_weight is not None or batch_size is not None:
-        raise ValueError(
-            "sample_weight and batch_size go with an array, got a data source that has its own; "
-            "give them to the source."
-        )
-    return data
+def _sweep(step: Callable, source: DataSource, now: Progress, shuffle: bool):
+    """One sweep: key, state and diagnostics after it."""
+    key, state, info = now.key, now.state, None
+    order: tuple = ()
+    if shuffle:
+        key, key_order = jax.random.split(key)
+        order = (key_order,)
+    for batch in source.sweep(*order):
+        key, key_step = jax.random.split(key)
+        previous = info
+        state, info = step(key_step, state, batch)
+        # One step runs, one waits: with more, the batches of all of them would be in memory.
+        jax.block_until_ready(previous)
+    return key, state, info
+
+
+def _identity(algorithm, source, key, shuffle) -> dict[str, Any]:
+    """What must be the same for a fit to go on: that which a checkpoint is compared with."""
+    return {
+        "algorithm": algorithm.step.__qualname__.split(".")[0],
+        "mixture": repr(algorithm.mixture),
+        "data": getattr(source, "fingerprint", "unknown"),
+        "batch_size": source.batch_size,
+        "num_batches": source.num_batches,
+        "total_weight": source.total_weight,
+        "key": np.asarray(jax.random.key_data(key)).tolist(),
+        "shuffle": shuffle,
+    }
+
+
+def _check_at_least_one(name: str, value: int, default: int) -> None:
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}; the default is {default}.")
 
 
 def _copy(tree: Any) -> Any:

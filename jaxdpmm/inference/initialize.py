@@ -9,14 +9,15 @@ References:
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
-from numpy.typing import ArrayLike
 
-from jaxdpmm.inference.data import check_finite, check_points
+from jaxdpmm.inference.data import check_finite, check_points, in_compute_type, is_array
+from jaxdpmm.inference.sources import sample_source
 from jaxdpmm.inference.sparse import summarize_labels
 from jaxdpmm.model import Mixture, Posterior, Prior, global_update
 
@@ -27,7 +28,7 @@ MINIMUM_SAMPLE = 10_000
 def initialize(
     mixture: Mixture,
     prior: Prior,
-    x: ArrayLike,
+    x: Any,
     *,
     key: PRNGKeyArray,
     sample_size: int | None = None,
@@ -38,7 +39,7 @@ def initialize(
     Args:
         mixture: static description.
         prior: hyper-parameters.
-        x: all points, (N, ...); rows are read where the sample needs them.
+        x: all points, (N, ...), of which rows are read where the sample needs them; or a `DataSource`.
         key: random key.
         sample_size: points to use, by default 50 a component and at least 10,000.
         num_iterations: Lloyd steps after the seeding.
@@ -46,31 +47,34 @@ def initialize(
     Raises:
         ValueError: wrong shape, not finite, or fewer points than components.
     """
-    points = check_points(x, mixture.family)
-    num_points, num_components = points.shape[0], mixture.num_components
+    points = x if hasattr(x, "sweep") else check_points(x, mixture.family)
+    num_components = mixture.num_components
+    if sample_size is None:
+        sample_size = max(SAMPLE_PER_COMPONENT * num_components, MINIMUM_SAMPLE)
+    key_sample, key_seeds = jax.random.split(key)
+    sample = draw_sample(key_sample, points, max(sample_size, num_components))
+    num_points = len(sample)  # all of them, where there are too few
     if num_components > num_points:
         raise ValueError(
             f"num_components must not exceed the number of points, got {num_components} components "
             f"for {num_points} points; use at most {num_points}."
         )
-    if sample_size is None:
-        sample_size = max(SAMPLE_PER_COMPONENT * num_components, MINIMUM_SAMPLE)
-    key_sample, key_seeds = jax.random.split(key)
-    sample = draw_sample(key_sample, points, max(sample_size, num_components))
     check_finite(sample)
     labels = k_means(key_seeds, _flat(sample), num_components, num_iterations)
     return _posterior_of_labels(mixture, prior, jnp.asarray(sample), labels)
 
 
-def draw_sample(key: PRNGKeyArray, x: ArrayLike, size: int) -> np.ndarray:
-    """At most `size` rows of `x`, without replacement, in the order of the array."""
-    x = x if isinstance(x, np.ndarray | jax.Array) else np.asarray(x)
+def draw_sample(key: PRNGKeyArray, x: Any, size: int) -> np.ndarray:
+    """At most `size` rows of an array or a `DataSource`, without replacement, in their order."""
+    if hasattr(x, "sweep"):
+        return x.sample(key, size) if hasattr(x, "sample") else sample_source(key, x, size)
+    x = x if is_array(x) else np.asarray(x)
     num_points = x.shape[0]
     if num_points <= size:
-        return np.asarray(x)
+        return np.asarray(in_compute_type(x[:]))
     seed = np.asarray(jax.random.key_data(key)).tolist()
     rows = np.random.default_rng(seed).choice(num_points, size, replace=False)
-    return np.asarray(x[np.sort(rows)])
+    return np.asarray(in_compute_type(x[np.sort(rows)]))
 
 
 @partial(jax.jit, static_argnums=(2, 3))
