@@ -48,7 +48,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         warnings.showwarning = _show_warning
         warnings.simplefilter("always", UserWarning)
         try:
-            return int(app(arguments, prog_name="jaxdpmm", standalone_mode=False) or 0)
+            status = int(app(arguments, prog_name="jaxdpmm", standalone_mode=False) or 0)
+            if status == INTERRUPTED:  # typer's way to tell of Ctrl-C, in some of its versions
+                raise KeyboardInterrupt
+            return status
         except (KeyboardInterrupt, typer.Abort):
             say("interrupted; every file written so far is complete")
             return INTERRUPTED

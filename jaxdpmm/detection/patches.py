@@ -108,9 +108,8 @@ def stack_patches(
             if progress:
                 _tell_size(num_images, height * width, rows)
         if filled + height * width > len(rows):
-            rows = np.concatenate(
-                [rows[:filled], np.empty_like(rows[: len(rows) // 2 + height * width])]
-            )
+            more = len(rows) // 2 + height * width
+            rows = np.concatenate([rows[:filled], np.empty((more, dim), np.float32)])
         rows[filled : filled + height * width] = image.features.reshape(-1, dim)
         filled += height * width
     return TrainingPatches(rows[:filled], number)
