@@ -9,6 +9,7 @@ from jaxdpmm.families.gaussian import Gaussian, GaussianParams, NormalWishart, S
 from jaxdpmm.families.gaussian_diagonal import GaussianDiagonal
 from jaxdpmm.families.gaussian_full import GaussianFull
 from jaxdpmm.families.gaussian_spherical import GaussianSpherical
+from jaxdpmm.families.von_mises_fisher import VonMisesFisher
 
 __all__ = [
     "Family",
@@ -19,4 +20,5 @@ __all__ = [
     "GaussianSpherical",
     "NormalWishart",
     "StudentT",
+    "VonMisesFisher",
 ]
