@@ -17,6 +17,7 @@ Subclasses are frozen dataclasses without arrays: hashable, hence static under `
 """
 
 import abc
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -140,8 +141,17 @@ class Family(abc.ABC):
         )
 
     def log_likelihood_matrix(self, params: Params, x: Num[Array, "N ..."]) -> Float[Array, "N K"]:
-        """`log_likelihood` of every point under every component; leaves of `params` lead with K."""
-        return jax.vmap(lambda point: jax.vmap(lambda p: self.log_likelihood(p, point))(params))(x)
+        """`log_likelihood` of every point under every component; leaves of `params` lead with K.
+
+        <params, T(x)> is linear in both, hence one matrix product a leaf; a family with a `log_likelihood` of its own
+        is taken point by point.
+        """
+        if type(self).log_likelihood is not Family.log_likelihood:
+            return _every_pair(self.log_likelihood, params, x)
+        statistics = jax.vmap(self.sufficient_statistics)(x)
+        pairs = zip(*map(jax.tree.leaves, (statistics, params)), strict=True)
+        base = jax.vmap(self.log_base_measure)(x)[:, None]
+        return sum((_rows(statistic) @ _rows(param).T for statistic, param in pairs), base)
 
     def proposal_matrix(self, params: Params, x: Num[Array, "N ..."]) -> Float[Array, "N K"]:
         """Cheap scores that rank components much as `log_likelihood_matrix` does.
@@ -153,4 +163,15 @@ class Family(abc.ABC):
 
     def log_predictive_matrix(self, params: Params, x: Num[Array, "N ..."]) -> Float[Array, "N K"]:
         """`log_predictive` of every point under every component; leaves of `params` lead with K."""
-        return jax.vmap(lambda point: jax.vmap(lambda p: self.log_predictive(p, point))(params))(x)
+        return _every_pair(self.log_predictive, params, x)
+
+
+def _every_pair(
+    of: Callable[[Params, Array], Array], params: Params, x: Num[Array, "N ..."]
+) -> Float[Array, "N K"]:
+    return jax.vmap(lambda point: jax.vmap(lambda one: of(one, point))(params))(x)
+
+
+def _rows(leaf: Array) -> Array:
+    """The leading axis and one for all others."""
+    return leaf.reshape(leaf.shape[0], -1)

@@ -104,9 +104,13 @@ class GaussianDiagonal(Gaussian):
         squares = ((x - params.mean) * params.precision_factor) ** 2 / params.dof
         return params.log_constant - 0.5 * (params.dof + 1) * _sum_log1p(squares)
 
-    def log_predictive_matrix(self, params: StudentT, x: Float[Array, "N D"]) -> Float[Array, "N K"]:
+    def log_predictive_matrix(
+        self, params: StudentT, x: Float[Array, "N D"]
+    ) -> Float[Array, "N K"]:
         """`log_predictive` of all points, one component at a time: no N x K x D array."""
-        return jax.lax.map(lambda p: jax.vmap(lambda point: self.log_predictive(p, point))(x), params).T
+        return jax.lax.map(
+            lambda p: jax.vmap(lambda point: self.log_predictive(p, point))(x), params
+        ).T
 
     def squared_distance(
         self, params: GaussianParams | StudentT, x: Float[Array, " D"]

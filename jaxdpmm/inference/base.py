@@ -6,7 +6,7 @@ responsibilities work in every backend. Loops live in `fit.py` alone. Next file 
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol
 
 from jaxtyping import Array, Float, PRNGKeyArray
 

@@ -56,6 +56,9 @@ class ArraySource:
     Arrays in memory of up to 2 GiB are put on the device once. Larger ones, and all that lie on disk, go there
     batch by batch in every sweep, the next one read by a thread while the device computes, so that memory does
     not grow with N. The last batch is padded with points of weight zero.
+
+    Attributes:
+        is_kept: whether the data stay on the device.
     """
 
     def __init__(
@@ -81,8 +84,8 @@ class ArraySource:
         num_points = self._x.shape[0]
         self._weight = check_weights(sample_weight, num_points, compute_type(self._x.dtype))
         nbytes = math.prod(self._x.shape) * self._x.dtype.itemsize
-        self._keep = nbytes <= CACHED_BYTES and not _is_on_disk(self._x)
-        batch_size = check_batch_size(batch_size, num_points if self._keep else BATCH_SIZE)
+        self.is_kept = nbytes <= CACHED_BYTES and not _is_on_disk(self._x)
+        batch_size = check_batch_size(batch_size, num_points if self.is_kept else BATCH_SIZE)
         self.batch_size = min(batch_size, num_points)
         self.num_batches = -(-num_points // self.batch_size)
         self.total_weight = float(np.sum(self._weight, dtype=np.float64))
@@ -103,19 +106,19 @@ class ArraySource:
         Raises:
             ValueError: a point is not finite; named is the first of them.
         """
-        batches: Iterator[Batch] = map(self._batch, sweep_order(self.num_batches, key))
-        if not self._keep:
-            batches = prefetched(batches)
-        for position, batch in enumerate(batches, start=1):
-            yield on_device(batch._replace(is_last=np.asarray(position == self.num_batches)))
+        if not self.is_kept:
+            yield from map(on_device, self.host_sweep(key))
+            return
+        for position, slot in enumerate(sweep_order(self.num_batches, key), start=1):
+            if slot not in self._cache:
+                self._cache[slot] = on_device(self._read(slot))
+            yield self._cache[slot]._replace(is_last=jnp.asarray(position == self.num_batches))
 
-    def _batch(self, slot: int) -> Batch:
-        if slot not in self._cache:
-            batch = self._read(slot)
-            if not self._keep:
-                return batch
-            self._cache[slot] = on_device(batch)
-        return self._cache[slot]
+    def host_sweep(self, key: PRNGKeyArray | None = None) -> Iterator[Batch]:
+        """The same batches where the data are, for whoever places them elsewhere than on the default device."""
+        batches = prefetched(map(self._read, sweep_order(self.num_batches, key)))
+        for position, batch in enumerate(batches, start=1):
+            yield batch._replace(is_last=np.asarray(position == self.num_batches))
 
     def _read(self, slot: int) -> Batch:
         start = slot * self.batch_size

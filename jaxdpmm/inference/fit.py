@@ -108,7 +108,7 @@ def fit(
     threshold = tolerance * source.total_weight
     saved = checkpoint and Checkpoint(checkpoint, _identity(algorithm, source, key, shuffle))
     # Each step consumes its state (donated buffers); the caller keeps what is the caller's.
-    now = Progress(_copy(algorithm.init(posterior, layout)), key, ())
+    now = Progress(_copy(_init(algorithm, posterior, layout)), key, ())
     now = saved.load(now) if saved else now
     history = [Epoch(*numbers) for numbers in now.history]
     start = time.perf_counter() - (history[-1].seconds if history else 0)
@@ -164,13 +164,20 @@ def _check_at_least_one(name: str, value: int, default: int) -> None:
         raise ValueError(f"{name} must be at least 1, got {value}; the default is {default}.")
 
 
+def _init(algorithm: Algorithm, posterior: Posterior, layout: Layout) -> Any:
+    """The state to start from; where arrays span processes, only compiled code may mix them with others."""
+    if all(getattr(leaf, "is_fully_addressable", True) for leaf in jax.tree.leaves(posterior)):
+        return algorithm.init(posterior, layout)
+    return jax.jit(algorithm.init, static_argnums=1)(posterior, layout)
+
+
 def _copy(tree: Any) -> Any:
     return jax.tree.map(jnp.copy, tree)
 
 
 def _read_epoch(algorithm, state, info, number, start) -> Epoch:
     objective = float(info.objective)
-    num_active = int(np.sum(active_components(algorithm.posterior(state))))
+    num_active = int(jnp.sum(active_components(algorithm.posterior(state))))
     if not np.isfinite(objective):
         raise FloatingPointError(
             f"objective became {objective} at sweep {number} with {num_active} active components; "

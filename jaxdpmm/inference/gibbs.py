@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
 from jaxdpmm import trees
 from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Layout
@@ -84,11 +84,19 @@ class Sweep(NamedTuple):
 
 
 class GibbsState(NamedTuple):
-    """The last draw, p(weights, parameters | labels, alpha); the last sweep or the one under way; labels or ()."""
+    """A draw, and the sweep that makes the next.
+
+    Attributes:
+        posterior: the last draw, p(weights, parameters | labels, alpha).
+        sweep: the sweep under way, or the last one.
+        labels: component of each point, (num_batches, batch_size); () where they are not kept.
+        is_new: whether the next batch begins a sweep.
+    """
 
     posterior: Posterior
     sweep: Sweep
     labels: Any
+    is_new: Bool[Array, ""]
 
 
 class GibbsInfo(NamedTuple):
@@ -109,7 +117,7 @@ def gibbs(
 ) -> Algorithm:
     """Blocked Gibbs sampling; every sweep is one draw.
 
-    With `fit`, pass `tolerance=0` so that `num_epochs` sweeps are made. A sample weight w makes w copies of a point
+    With `fit`, pass `tolerance=0.0` so that `num_epochs` sweeps are made. A sample weight w makes w copies of a point
     that share one label.
 
     Args:
@@ -129,12 +137,12 @@ def gibbs(
         start = partial(_start_sweep, mixture, prior)
         sweep = trees.zeros_like(jax.eval_shape(start, jax.random.key(0), posterior))
         labels = jnp.zeros((layout.num_batches, layout.batch_size), jnp.int32)
-        return GibbsState(posterior, sweep, labels if keep_labels else ())
+        return GibbsState(posterior, sweep, labels if keep_labels else (), jnp.asarray(True))
 
     def step(key: PRNGKeyArray, state: GibbsState, batch: Batch) -> tuple[GibbsState, GibbsInfo]:
         key_draw, key_labels, key_moves = jax.random.split(key, 3)
         sweep = jax.lax.cond(
-            batch.slot == 0,
+            state.is_new,
             lambda: _start_sweep(mixture, prior, key_draw, state.posterior),
             lambda: state.sweep,
         )
@@ -149,13 +157,13 @@ def gibbs(
             posterior = conditional_posterior(
                 mixture, prior, partition.stats, sweep.alpha, sweep.concentration
             )
-            state = GibbsState(posterior, sweep, partition.labels)
+            state = GibbsState(posterior, sweep, partition.labels, jnp.asarray(True))
             return state, GibbsInfo(sweep.log_likelihood, accepted)
 
         def go_on() -> tuple[GibbsState, GibbsInfo]:
             nan = jnp.full_like(sweep.log_likelihood, jnp.nan)
             info = GibbsInfo(nan, jnp.full(len(moves), jnp.nan, nan.dtype))
-            return GibbsState(state.posterior, sweep, labels), info
+            return GibbsState(state.posterior, sweep, labels, jnp.asarray(False)), info
 
         return jax.lax.cond(batch.is_last, end_sweep, go_on)
 

@@ -22,9 +22,7 @@ def _no_memory(mixture: Mixture, layout: Layout) -> Memory:
     return ()
 
 
-def _dense_step(
-    mixture: Mixture, readout: Readout, batch: Batch, memory: Memory
-) -> LocalResult:
+def _dense_step(mixture: Mixture, readout: Readout, batch: Batch, memory: Memory) -> LocalResult:
     def of_tile(x: Array, weight: Float[Array, " T"]) -> tuple[Stats, Array]:
         joint = log_joint(mixture, readout, x)
         evidence = jax.nn.logsumexp(joint, axis=1)
@@ -46,9 +44,7 @@ def visit(
     """One batch through a local step; its part of the memory of all batches is replaced."""
     own = jax.tree.map(lambda leaf: leaf[batch.slot], memory)
     result = local_step.step(mixture, readout, batch, own)
-    whole = jax.tree.map(
-        lambda leaf, new: leaf.at[batch.slot].set(new), memory, result.memory
-    )
+    whole = jax.tree.map(lambda leaf, new: leaf.at[batch.slot].set(new), memory, result.memory)
     return result._replace(memory=whole)
 
 

@@ -99,7 +99,7 @@ def log_mean_weights(sticks: Sticks) -> Float[Array, " K"]:
 
 
 def log_mode_weights(sticks: Sticks) -> Float[Array, " K"]:
-    """log w at the most probable fractions v_k = (a - 1) / (a + b - 2), the read-out of MAP methods.
+    """Log w at the most probable fractions v_k = (a - 1) / (a + b - 2), the read-out of MAP methods.
 
     A component without data has weight zero, hence -inf. Fractions outside [0, 1], which a < 1 or b < 1
     give, are clipped.
@@ -143,7 +143,7 @@ def remaining_counts(counts: Float[Array, " K"]) -> Float[Array, " J"]:
 
 
 def break_sticks(log_v: Float[Array, " J"], log_rest: Float[Array, " J"]) -> Float[Array, " K"]:
-    """log w_k = log v_k + sum_{j<k} log(1 - v_j), with v_K = 1, from log v and log(1 - v)."""
+    """Log w_k = log v_k + sum_{j<k} log(1 - v_j), with v_K = 1, from log v and log(1 - v)."""
     zero = jnp.zeros((1,), log_v.dtype)
     return jnp.concatenate([log_v, zero]) + jnp.concatenate([zero, jnp.cumsum(log_rest)])
 

@@ -123,7 +123,7 @@ def test_scores_do_not_depend_on_the_batch(data, detector):
 def test_other_weights_are_refused(tmp_path, detector, backbone):
     detector.save(tmp_path / "model")
     params = jax.tree.map(lambda leaf: leaf * 2, backbone.params)
-    with pytest.raises(ValueError, match="must have the weights that .* was fitted with"):
+    with pytest.raises(ValueError, match=r"must have the weights that .* was fitted with"):
         Detector.load(tmp_path / "model", backbone=backbone._replace(params=params))
     assert backbone_digest(backbone) == detector.model.settings["backbone_sha256"]
 
@@ -148,7 +148,7 @@ def test_unreadable_image_is_left_out_or_refused(tmp_path, data, config, backbon
 def test_more_components_than_patches(data, backbone):
     config = DetectorConfig(short_side=14, num_components=7)
     with pytest.raises(
-        ValueError, match="num_components must not exceed .* 7 components for 6 points"
+        ValueError, match=r"num_components must not exceed .* 7 components for 6 points"
     ):
         Detector.fit(data.train, config, backbone=backbone)
 
