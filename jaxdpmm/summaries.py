@@ -1,0 +1,130 @@
+"""What many draws of the posterior say, whatever their labels are called.
+
+Components have no names: draws may swap them, so means over draws of anything by component are nonsense. Here are
+the functions of draws that do not depend on names: which points belong together, how many components there are, and
+the one partition that is closest to all draws. Densities and scores over draws are in
+`scoring/uncertainty.py`. Labels come from the NumPyro kernel with `keep_labels=True`. Next file to read:
+`scoring/uncertainty.py`.
+
+References:
+    Binder (1978), Bayesian cluster analysis; Wade and Ghahramani (2018), Bayesian cluster analysis: point
+    estimation and credible balls.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Num
+from numpy.typing import ArrayLike
+
+from jaxdpmm.model import Posterior
+
+
+def num_occupied(draws: Posterior) -> Num[Array, "*S"]:
+    """How many components hold a point, in each draw; leaves of `draws` lead with any axes."""
+    return jnp.sum(draws.counts > 0, axis=-1)
+
+
+def co_clustering(labels: ArrayLike) -> Float[Array, "N N"]:
+    """Share of the draws in which two points belong to one component.
+
+    Args:
+        labels: component of each point in each draw, (S, N). For many points take some of them: the result has
+            N^2 entries.
+
+    Returns:
+        Symmetric matrix, ones on the diagonal.
+
+    Raises:
+        ValueError: labels of another shape or type.
+    """
+    labels = _check_labels(labels)
+
+    def add(total, draw):
+        return total + (draw[:, None] == draw[None, :]).astype(jnp.int32), None
+
+    zeros = jnp.zeros((labels.shape[1], labels.shape[1]), jnp.int32)
+    total, _ = jax.jit(lambda draws: jax.lax.scan(add, zeros, draws))(jnp.asarray(labels))
+    return total.astype(float) / labels.shape[0]
+
+
+def binder_loss(table: Float[Array, "A B"]) -> Float[Array, ""]:
+    """Share of ordered pairs of points on which two partitions disagree, 1 - Rand index.
+
+    Args:
+        table: number of points in component a of the one and b of the other.
+    """
+    pairs = jnp.sum(table.sum(1) ** 2) + jnp.sum(table.sum(0) ** 2) - 2 * jnp.sum(table**2)
+    return pairs / jnp.sum(table) ** 2
+
+
+def variation_of_information(table: Float[Array, "A B"]) -> Float[Array, ""]:
+    """H(a | b) + H(b | a) in nats, a metric on partitions (Meila 2007).
+
+    Args:
+        table: number of points in component a of the one and b of the other.
+    """
+    share = table / jnp.sum(table)
+    entropy = jax.scipy.special.entr
+    joint = jnp.sum(entropy(share))
+    return 2 * joint - jnp.sum(entropy(share.sum(0))) - jnp.sum(entropy(share.sum(1)))
+
+
+def point_partition(
+    labels: ArrayLike,
+    loss: Callable[[Array], Array] = variation_of_information,
+    num_candidates: int = 100,
+) -> tuple[Int[np.ndarray, " N"], float]:
+    """The partition among the draws whose mean loss to all draws is smallest.
+
+    Args:
+        labels: component of each point in each draw, (S, N).
+        loss: `variation_of_information` (fewer small components) or `binder_loss`: contingency table -> number.
+        num_candidates: so many draws, evenly spaced, are tried; the cost is num_candidates * S * N.
+
+    Returns:
+        Labels 0, 1, ... by falling size, of equals by first appearance, (N,), and the mean loss.
+
+    Raises:
+        ValueError: labels of another shape or type, or `num_candidates` below 1.
+    """
+    labels = _check_labels(labels)
+    if num_candidates < 1:
+        raise ValueError(
+            f"num_candidates must be at least 1, got {num_candidates}; the default is 100."
+        )
+    num_draws = len(labels)
+    size = int(labels.max()) + 1
+    chosen = np.unique(np.linspace(0, num_draws - 1, min(num_candidates, num_draws)).astype(int))
+    draws = jnp.asarray(labels, jnp.int32)
+
+    def between(first: Array, second: Array) -> Array:
+        counts = jnp.bincount(first * size + second, length=size * size)
+        return loss(counts.reshape(size, size).astype(float))
+
+    def mean_loss(candidate: Array) -> Array:
+        return jnp.mean(jax.lax.map(lambda draw: between(candidate, draw), draws))
+
+    losses = np.asarray(jax.jit(lambda c: jax.lax.map(mean_loss, c))(draws[chosen]))
+    best = int(np.argmin(losses))
+    return _by_size(labels[chosen[best]]), float(losses[best])
+
+
+def _by_size(labels: np.ndarray) -> np.ndarray:
+    """Names 0, 1, ... by falling size, of equals by first appearance."""
+    _, first, place, counts = np.unique(
+        labels, return_index=True, return_inverse=True, return_counts=True
+    )
+    return np.argsort(np.lexsort((first, -counts)))[place]
+
+
+def _check_labels(labels: ArrayLike) -> np.ndarray:
+    array = np.asarray(labels)
+    if array.ndim != 2 or array.dtype.kind not in "iu" or array.size == 0 or array.min() < 0:
+        raise ValueError(
+            "labels must be whole numbers from 0 on of shape (S, N), a row a draw, got "
+            f"shape {array.shape} of {array.dtype}; collect them with extra_fields=('labels',)."
+        )
+    return array

@@ -1,0 +1,49 @@
+"""Every example runs as it stands."""
+
+import pathlib
+import runpy
+import sys
+
+import pytest
+from synthetic import write_backbone, write_mvtec
+
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """Run an example with arguments in an empty folder; returns what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_example(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run_example
+
+
+def test_all_examples_are_run_here():
+    names = {path.name for path in EXAMPLES.glob("*.py")}
+    assert all(name in pathlib.Path(__file__).read_text() for name in names)
+
+
+def test_python_api(run):
+    printed = run("python_api.py")
+    assert "3 of 10 components hold data" in printed
+    usual, between, far = map(float, printed.split("[")[1].split("]")[0].split())
+    assert usual < between < far
+
+
+def test_detect_images(run, tmp_path):
+    write_mvtec(tmp_path / "surfaces", num_defective=1)
+    write_backbone(tmp_path / "tiny")
+    test = tmp_path / "surfaces" / "test"
+    printed = run(
+        "detect_images.py", tmp_path / "surfaces/train/good", test, str(tmp_path / "tiny")
+    )
+    lines = printed.splitlines()
+    assert lines[0].endswith("components")
+    assert len(lines) == 1 + 4
+    scores = [float(line.split(": ")[1].split(",")[0]) for line in lines[1:]]
+    assert max(scores[:3]) < scores[3]  # test/good comes before test/square

@@ -1,0 +1,142 @@
+"""Images on disk -> command line -> metrics, on twelve synthetic images and a tiny random backbone."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from synthetic import SIDE, surface, write_backbone, write_elpv, write_mvtec
+
+from jaxdpmm import cli
+from jaxdpmm.images import elpv
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A data set, a backbone, and the model that `jaxdpmm fit` makes of them."""
+    folder = tmp_path_factory.mktemp("journey")
+    write_mvtec(folder / "surfaces")
+    write_backbone(folder / "tiny")
+    places = [str(folder / "surfaces"), "--output", str(folder / "model.safetensors")]
+    sizes = ["--short-side", str(SIDE), "--num-components", "5", "--layer", "1", "--layer", "2"]
+    report = ["--json", str(folder / "fit.json")]
+    assert cli.run(["fit", *places, "--backbone", str(folder / "tiny"), *sizes, *report]) == 0
+    return folder
+
+
+def test_fit_reports_what_it_did(folder):
+    result = json.loads((folder / "fit.json").read_text())
+    assert (result["num_images"], result["num_patches"], result["num_skipped"]) == (6, 216, 0)
+    assert result["config"]["layers"] == [1, 2]
+    assert 1 <= result["num_components"] <= 5
+    assert result["model_bytes"] == (folder / "model.safetensors").stat().st_size
+
+
+def test_score_writes_table_maps_and_pictures(folder, capsys):
+    output = folder / "scores"
+    images = folder / "surfaces" / "test"
+    arguments = [str(folder / "model.safetensors"), str(images), "--output", str(output)]
+    assert cli.run(["score", *arguments, "--json", str(folder / "score.json")]) == 0
+    assert "scores.csv: 6 images" in capsys.readouterr().out
+    with (output / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["path", "score", "width", "height"]
+    assert {(row["width"], row["height"]) for row in rows} == {(str(SIDE), str(SIDE))}
+    by_kind = {
+        kind: [
+            float(row["score"]) for row in rows if f"/{kind}/" in row["path"].replace(os.sep, "/")
+        ]
+        for kind in ("good", "square")
+    }
+    assert min(by_kind["square"]) > max(by_kind["good"])
+    pixels = np.load(output / "maps" / "square" / "00.png.npy")
+    mask = np.asarray(Image.open(folder / "surfaces/ground_truth/square/00_mask.png"))
+    assert (pixels.shape, pixels.dtype) == ((SIDE, SIDE), np.float32)
+    assert pixels[mask].mean() > pixels[~mask].mean()
+    picture = Image.open(output / "overlays" / "square" / "00.png.png")
+    assert picture.width > 3 * 200
+    report = json.loads((folder / "score.json").read_text())
+    assert [row["score"] for row in report["images"]] == [float(row["score"]) for row in rows]
+
+
+def test_score_takes_one_image_of_any_size(folder):
+    wide = folder / "wide.png"
+    Image.fromarray(surface(50)[0]).resize((3 * SIDE, SIDE)).save(wide)
+    output = folder / "one"
+    arguments = [str(folder / "model.safetensors"), str(wide), "--output", str(output)]
+    assert cli.run(["score", *arguments]) == 0
+    assert np.load(output / "maps" / "wide.png.npy").shape == (SIDE, 3 * SIDE)
+
+
+def test_evaluate_prints_mixture_and_bank_side_by_side(folder, capsys):
+    arguments = [str(folder / "model.safetensors"), str(folder / "surfaces")]
+    assert cli.run(["evaluate", *arguments, "--json", str(folder / "evaluate.json")]) == 0
+    printed = capsys.readouterr().out
+    for word in (
+        "image AUROC",
+        "pixel AUPR",
+        "backbone ms",
+        "mixture, ",
+        "memory bank, 216 patches",
+    ):
+        assert word in printed
+    result = json.loads((folder / "evaluate.json").read_text())
+    assert (result["num_train"], result["num_test"], result["num_skipped"]) == (6, 6, 0)
+    for name in ("mixture", "bank"):
+        assert result[name]["image_auroc"] == 1.0
+        assert result[name]["pixel_auroc"] > 0.8
+        assert result[name]["backbone_ms"] > 0
+        assert result[name]["scoring_ms"] > 0
+    assert result["bank"]["model_bytes"] == 216 * 64 * 4
+    assert result["mixture"]["model_bytes"] < result["bank"]["model_bytes"]
+
+
+def test_demo_runs_the_same_way(folder, capsys, monkeypatch):
+    monkeypatch.setattr(elpv, "_fetched_folder", lambda: write_elpv(folder / "cells"))
+    picture, report = folder / "demo.png", folder / "demo.json"
+    sizes = ["--num-train", "5", "--num-test", "6", "--backbone", str(folder / "tiny")]
+    arguments = ["--json", str(report), "--picture", str(picture), *sizes]
+    assert cli.run(["demo", *arguments]) == 0
+    assert "CC BY-NC-SA 4.0" in capsys.readouterr().out
+    result = json.loads(report.read_text())
+    assert (result["num_train"], result["num_test"]) == (5, 6)
+    assert result["weights"].endswith("tiny, layer 2")
+    wanted = {"image_auroc", "model_bytes", "backbone_ms", "scoring_ms"}
+    assert wanted | {"fit_seconds", "num_components"} <= set(result["mixture"])
+    assert wanted <= set(result["bank"])
+    assert Image.open(picture).size[0] > 600
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C in another way")
+def test_ctrl_c_loses_nothing_and_leaves_nothing_half_written(folder):
+    images, output = folder / "many", folder / "interrupted"
+    images.mkdir()
+    for number in range(400):
+        Image.fromarray(surface(number % 3)[0]).save(images / f"{number:03d}.png")
+    code = "import jaxdpmm.cli; jaxdpmm.cli.main()"
+    arguments = [str(folder / "model.safetensors"), str(images), "--output", str(output)]
+    command = [sys.executable, "-c", code, "score", *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as run:
+        limit = time.monotonic() + 120
+        while not list(output.glob("overlays/*.png")) and time.monotonic() < limit:
+            time.sleep(0.02)
+        run.send_signal(signal.SIGINT)
+        _, errors = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "interrupted; every file written so far is complete" in errors
+    assert "Traceback" not in errors
+    rows = (output / "scores.csv").read_text().splitlines()[1:]
+    assert 0 < len(rows) < 400
+    for row in rows:
+        name = row.split(",")[0].rsplit(os.sep, 1)[1]
+        np.load(output / "maps" / f"{name}.npy")
+        Image.open(output / "overlays" / f"{name}.png").load()
+    assert not list(output.rglob("*.tmp"))
