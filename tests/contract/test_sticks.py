@@ -47,7 +47,7 @@ def test_they_agree_in_single_precision(name):
     check_sticks(sticks, sticks.default_prior(jnp.float32), counts, tolerance=1e-4)
 
 
-@pytest.mark.parametrize("name", STICKS)
+@pytest.mark.parametrize("name", ["fixed", "inferred", "pitman-yor"])
 def test_moments_against_draws_of_scipy(name):
     sticks = fitted(STICKS[name])
     generator = np.random.default_rng(0)
