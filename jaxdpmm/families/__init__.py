@@ -9,9 +9,11 @@ from jaxdpmm.families.gaussian import Gaussian, GaussianParams, NormalWishart, S
 from jaxdpmm.families.gaussian_diagonal import GaussianDiagonal
 from jaxdpmm.families.gaussian_full import GaussianFull
 from jaxdpmm.families.gaussian_spherical import GaussianSpherical
+from jaxdpmm.families.product import Block, ProductFamily
 from jaxdpmm.families.von_mises_fisher import VonMisesFisher
 
 __all__ = [
+    "Block",
     "Family",
     "Gaussian",
     "GaussianDiagonal",
@@ -19,6 +21,7 @@ __all__ = [
     "GaussianParams",
     "GaussianSpherical",
     "NormalWishart",
+    "ProductFamily",
     "StudentT",
     "VonMisesFisher",
 ]
