@@ -4,9 +4,11 @@ from jaxdpmm.sticks.base import (
     Gamma,
     StickBreaking,
     Sticks,
+    beta_kl_divergence,
     expected_log_weights,
     log_mean_weights,
     log_mode_weights,
+    remaining_counts,
     sample_log_weights,
 )
 from jaxdpmm.sticks.dirichlet_process import DirichletProcess
@@ -20,8 +22,10 @@ __all__ = [
     "StickBreaking",
     "Sticks",
     "SymmetricDirichlet",
+    "beta_kl_divergence",
     "expected_log_weights",
     "log_mean_weights",
     "log_mode_weights",
+    "remaining_counts",
     "sample_log_weights",
 ]

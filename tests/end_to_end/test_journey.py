@@ -30,6 +30,11 @@ def folder(tmp_path_factory):
     return folder
 
 
+def read_image(path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
 def test_fit_reports_what_it_did(folder):
     result = json.loads((folder / "fit.json").read_text())
     assert (result["num_images"], result["num_patches"], result["num_skipped"]) == (6, 216, 0)
@@ -56,11 +61,10 @@ def test_score_writes_table_maps_and_pictures(folder, capsys):
     }
     assert min(by_kind["square"]) > max(by_kind["good"])
     pixels = np.load(output / "maps" / "square" / "00.png.npy")
-    mask = np.asarray(Image.open(folder / "surfaces/ground_truth/square/00_mask.png"))
+    mask = read_image(folder / "surfaces/ground_truth/square/00_mask.png")
     assert (pixels.shape, pixels.dtype) == ((SIDE, SIDE), np.float32)
     assert pixels[mask].mean() > pixels[~mask].mean()
-    picture = Image.open(output / "overlays" / "square" / "00.png.png")
-    assert picture.width > 3 * 200
+    assert read_image(output / "overlays" / "square" / "00.png.png").shape[1] > 3 * 200
     report = json.loads((folder / "score.json").read_text())
     assert [row["score"] for row in report["images"]] == [float(row["score"]) for row in rows]
 
@@ -110,7 +114,7 @@ def test_demo_runs_the_same_way(folder, capsys, monkeypatch):
     wanted = {"image_auroc", "model_bytes", "backbone_ms", "scoring_ms"}
     assert wanted | {"fit_seconds", "num_components"} <= set(result["mixture"])
     assert wanted <= set(result["bank"])
-    assert Image.open(picture).size[0] > 600
+    assert read_image(picture).shape[1] > 600
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C in another way")
@@ -138,5 +142,5 @@ def test_ctrl_c_loses_nothing_and_leaves_nothing_half_written(folder):
     for row in rows:
         name = row.split(",")[0].rsplit(os.sep, 1)[1]
         np.load(output / "maps" / f"{name}.npy")
-        Image.open(output / "overlays" / f"{name}.png").load()
+        read_image(output / "overlays" / f"{name}.png")
     assert not list(output.rglob("*.tmp"))

@@ -88,7 +88,7 @@ def test_a_sharded_source_samples_its_points_and_keeps_its_place(key):
     source = ShardedSource(ArraySource(mesh_fit.X, family, batch_size=50), device_mesh())
     sample = source.sample(key, 20)
     assert len(np.unique(sample, axis=0)) == 20
-    assert all((mesh_fit.X == point).all(axis=1).any() for point in sample)
+    assert all((point == mesh_fit.X).all(axis=1).any() for point in sample)
     first, second = (next(source.sweep()).x for _ in range(2))
     assert first is second
 
