@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -65,7 +65,7 @@ def component_sharded(posterior: Posterior, mesh: Mesh) -> Posterior:
     return replicated(posterior, mesh)._replace(components=components)
 
 
-def sharded(local_step: LocalStep, mesh: Mesh) -> LocalStep:
+def sharded(local_step: LocalStep, mesh: Mesh | AbstractMesh) -> LocalStep:
     """A local step whose points are cut over the mesh's axis "data".
 
     Args:
@@ -94,7 +94,7 @@ def sharded(local_step: LocalStep, mesh: Mesh) -> LocalStep:
     return LocalStep(local_step.init, step)
 
 
-def sharded_components(mesh: Mesh) -> LocalStep:
+def sharded_components(mesh: Mesh | AbstractMesh) -> LocalStep:
     """The dense local step with points and components cut over the mesh.
 
     Parameters and statistics of a component stay where it is; only the logarithm of each point's normaliser goes
