@@ -13,6 +13,7 @@ import pytest
 
 import jaxdpmm
 from jaxdpmm.inference import ArraySource
+from jaxdpmm.inference.base import Layout
 from jaxdpmm.inference.sharding import ShardedSource, device_mesh, sharded_components
 
 SCRIPT = pathlib.Path(mesh_fit.__file__)
@@ -99,4 +100,4 @@ def test_what_cannot_be_divided_is_refused():
     mesh = jax.sharding.AbstractMesh((1, 4), ("data", "components"))
     mixture = jaxdpmm.Mixture(jaxdpmm.GaussianDiagonal(3), 6)
     with pytest.raises(ValueError, match="num_components must be a multiple of the 4 component"):
-        sharded_components(mesh).init(mixture, None)
+        sharded_components(mesh).init(mixture, Layout())
