@@ -206,10 +206,10 @@ def test_wrong_arguments_are_one_sentence():
 def test_what_numpyro_cannot_take_is_one_sentence():
     from jaxdpmm.sticks import PitmanYor
 
-    with pytest.raises(TypeError, match="sticks must be a DirichletProcess for a NumPyro model"):
-        numpyro_model(Mixture(FAMILIES[0], 3, PitmanYor(0.3)), None)
     one = jnp.ones(())
     prior = Prior((one, one), Gamma(one, one))
+    with pytest.raises(TypeError, match="sticks must be a DirichletProcess for a NumPyro model"):
+        numpyro_model(Mixture(FAMILIES[0], 3, PitmanYor(0.3)), prior)
     model = numpyro.handlers.seed(numpyro_model(Mixture(Poisson(), 2), prior), 0)
     with pytest.raises(
         TypeError, match=r"Poisson has no NumPyro sites: .*component_readout\.register"
