@@ -1,0 +1,56 @@
+"""A prior of the weights of one's own in three functions: sticks v_k ~ Beta(a, b), through every backend."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxdpmm
+from jaxdpmm.inference.gibbs import gibbs
+from jaxdpmm.inference.memoized import memoized
+from jaxdpmm.inference.stochastic import stochastic
+from jaxdpmm.inference.truncation import last_stick_mass
+from jaxdpmm.sticks import Gamma, StickBreaking, Sticks, beta_kl_divergence, remaining_counts
+
+
+@dataclass(frozen=True)
+class BetaSticks(StickBreaking):
+    """Beta two-parameter process; with a > 1 the first components are large for sure."""
+
+    a: float = 2.0
+    b: float = 3.0
+
+    def default_prior(self, dtype):
+        return Gamma(jnp.ones((), dtype), jnp.ones((), dtype))  # nothing to infer
+
+    def posterior(self, counts, prior, previous):
+        return Sticks(self.a + counts[:-1], self.b + remaining_counts(counts), prior)
+
+    def kl_divergence(self, sticks, prior):
+        a, b = (jnp.full_like(sticks.a, value) for value in (self.a, self.b))
+        return jnp.sum(beta_kl_divergence(sticks.a, sticks.b, a, b))
+
+    def sample_concentration(self, key, log_weights, prior):  # for Gibbs
+        return jnp.ones_like(prior.shape), prior
+
+
+random = np.random.default_rng(0)
+centres = np.array([[-4, 0], [0, 4], [4, 0]])
+x = centres[random.integers(3, size=4000)] + 0.5 * random.normal(size=(4000, 2))
+x, held_out = np.float32(x[:3000]), np.float32(x[3000:])
+
+mixture = jaxdpmm.Mixture(jaxdpmm.GaussianFull(2), num_components=10, sticks=BetaSticks())
+prior = jaxdpmm.default_prior(mixture, x)
+jaxdpmm.testing.check_sticks(
+    BetaSticks(), prior.concentration, jnp.array([50.0, 30.0, 0.0]), tolerance=1e-4
+)
+
+start = jaxdpmm.initialize(mixture, prior, x, key=jax.random.key(0))
+for backend in (jaxdpmm.cavi, memoized, stochastic, gibbs):
+    result = jaxdpmm.fit(
+        backend(mixture, prior), x, start, num_epochs=40, tolerance=0, batch_size=1000
+    )
+    density = jaxdpmm.log_predictive_density(mixture, result.posterior, held_out).mean()
+    mass = float(last_stick_mass(result.posterior))
+    print(f"{backend.__name__:<10} last stick {mass:.1e}, held-out log density {density:.3f}")
