@@ -24,6 +24,7 @@ import safetensors.numpy
 
 from jaxdpmm import families
 from jaxdpmm import sticks as stick_priors
+from jaxdpmm.files import replace_file
 from jaxdpmm.model import Mixture, Posterior, Prior
 
 FORMAT_VERSION = 1
@@ -102,25 +103,18 @@ def load_model(
 
 
 def write_whole(path: str | os.PathLike, content: bytes) -> None:
-    """Write a file under a temporary name beside it, then rename it: nobody ever sees half a file.
+    """Write some bytes so that nobody ever sees half a file (see `files.replace_file`).
 
     Raises:
         FileNotFoundError: the folder does not exist.
+        OSError: it cannot be written, for example on a full disk.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(
             f"path must lie in an existing folder, got {path}, whose folder is not there; create it first."
         )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_file(path, lambda partial: partial.write_bytes(content))
 
 
 def _description(model: Model) -> dict[str, Any]:

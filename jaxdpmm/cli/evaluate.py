@@ -6,9 +6,11 @@ from typing import Annotated, Any
 import typer
 
 from jaxdpmm.cli.terminal import (
+    BackboneOption,
     JsonOption,
     StrictOption,
     check_can_write,
+    load_detector,
     size_text,
     skipped_text,
     table,
@@ -30,6 +32,7 @@ HEADER = (
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model file that `jaxdpmm fit` wrote.")],
     data: Annotated[str, typer.Argument(help='Data set in MVTec AD layout, or "elpv".')],
+    backbone: BackboneOption = None,
     strict: StrictOption = False,
     json: JsonOption = None,
 ) -> None:
@@ -38,14 +41,14 @@ def evaluate(
     Both see the same features. Times are medians an image, one image at a time, without compilation; the size is
     that of the arrays each must keep.
     """
-    from jaxdpmm.detection import Detector, stack_patches, stream_patches
+    from jaxdpmm.detection import stack_patches, stream_patches
     from jaxdpmm.detection.evaluate import labels_of
     from jaxdpmm.images.layouts import open_data_set
 
     check_can_write(json)
     data_set = open_data_set(data)
     labels_of(data_set.test)  # a data set without labels is no use, and better refused now
-    detector = Detector.load(model)
+    detector = load_detector(model, backbone)
     train, test = (
         stream_patches(
             records,

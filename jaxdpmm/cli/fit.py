@@ -50,6 +50,8 @@ def fit(
     from jaxdpmm.detection import Detector, DetectorConfig
     from jaxdpmm.images.layouts import open_data_set
 
+    if Path(backbone).is_dir():  # so that the model is of use from other folders too
+        backbone = str(Path(backbone).resolve())
     config = DetectorConfig(
         backbone=backbone,
         layers=tuple(layer) if layer else None,

@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 
 from jaxdpmm.cli.terminal import (
+    BackboneOption,
     JsonOption,
     StrictOption,
     check_can_write,
+    check_folder,
+    load_detector,
     skipped_text,
     write_json,
 )
@@ -25,6 +28,7 @@ def score(
         Path,
         typer.Option("--output", "-o", help="Folder for scores.csv, maps/ and overlays/."),
     ],
+    backbone: BackboneOption = None,
     strict: StrictOption = False,
     json: JsonOption = None,
 ) -> None:
@@ -32,15 +36,15 @@ def score(
 
     Writes scores.csv, maps/<image>.npy (float32, one number a pixel of the original) and overlays/<image>.png.
     """
-    from jaxdpmm.detection import Detector
     from jaxdpmm.images.layouts import read_folder
     from jaxdpmm.images.records import ImageRecord
     from jaxdpmm.persist import write_whole
 
-    check_can_write(output / "scores.csv" if output.exists() else output.parent / "x", json)
+    check_folder(output)
+    check_can_write(json)
     records = (ImageRecord(images),) if images.is_file() else read_folder(images)
     root = images.parent if images.is_file() else images
-    detector = Detector.load(model)
+    detector = load_detector(model, backbone)
     output.mkdir(exist_ok=True)
     rows: list[dict] = []
     try:

@@ -14,6 +14,13 @@ import typer
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON.")
 ]
+BackboneOption = Annotated[
+    str | None,
+    typer.Option(
+        "--backbone",
+        help="Where the backbone's weights are, if no longer where they were for the fit.",
+    ),
+]
 StrictOption = Annotated[
     bool,
     typer.Option("--strict", help="Stop at an image that cannot be read instead of skipping it."),
@@ -50,6 +57,21 @@ def check_can_write(*files: Path | None) -> None:
             )
 
 
+def check_folder(folder: Path) -> None:
+    """Before long work: that a folder to write into is there or can be made.
+
+    Raises:
+        FileNotFoundError: the folder it should lie in is not there.
+        NotADirectoryError: something else has its name.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(
+            f"the output must be a folder, got {folder}, which is a file; choose another name."
+        )
+    if not folder.exists():
+        check_can_write(folder)
+
+
 def write_json(file: Path | None, result: Mapping[str, Any]) -> None:
     """Write a result where `--json` says, if it was given."""
     from jaxdpmm.persist import write_whole
@@ -69,6 +91,20 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         )
         lines.append("  ".join([first, *others]).rstrip())
     return "\n".join(lines)
+
+
+def load_detector(model: Path, backbone: str | None):
+    """The detector of a model file, with its weights from where the file or the user says."""
+    from jaxdpmm.detection import Detector
+    from jaxdpmm.features import load_backbone
+    from jaxdpmm.persist import load_model
+
+    if backbone is None:
+        return Detector.load(model)
+    settings = load_model(model).settings.get("detector", {})
+    return Detector.load(
+        model, backbone=load_backbone(backbone, dtype=settings.get("dtype", "float32"))
+    )
 
 
 def size_text(num_bytes: float) -> str:

@@ -143,4 +143,4 @@ def test_ctrl_c_loses_nothing_and_leaves_nothing_half_written(folder):
         name = row.split(",")[0].rsplit(os.sep, 1)[1]
         np.load(output / "maps" / f"{name}.npy")
         read_image(output / "overlays" / f"{name}.png")
-    assert not list(output.rglob("*.tmp"))
+    assert not list(output.rglob(".*"))

@@ -186,6 +186,26 @@ def test_score_without_images(folder, capsys):
     assert "path must be a folder of images" in sentence_of(absent, capsys)
 
 
+def test_score_knows_before_the_work_that_it_cannot_write(folder, capsys):
+    arguments = ["score", folder / "model", folder / "surfaces/test/good", "--output"]
+    wrong = sentence_of([*arguments, folder / "model"], capsys)
+    assert "the output must be a folder" in wrong
+    wrong = sentence_of([*arguments, folder / "absent/scores"], capsys)
+    assert "must lie in an existing folder" in wrong
+
+
+def test_backbone_that_has_moved(folder, capsys):
+    moved = write_backbone(folder / "moved" / "tiny")
+    (folder / "tiny").rename(folder / "away")
+    images = [folder / "model", folder / "surfaces/test/good", "--output", folder / "moved/out"]
+    try:
+        assert "source must be a folder" in sentence_of(["score", *images], capsys)
+        arguments = [str(value) for value in ["score", *images, "--backbone", moved]]
+        assert cli.run(arguments) == 0
+    finally:
+        (folder / "away").rename(folder / "tiny")
+
+
 def test_evaluate_without_labels(folder, capsys):
     plain = ["evaluate", folder / "model", folder / "surfaces/train/good"]
     assert "test images must be labelled" in sentence_of(plain, capsys)
