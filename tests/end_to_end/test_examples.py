@@ -1,7 +1,9 @@
 """Every example runs as it stands."""
 
 import pathlib
+import re
 import runpy
+import subprocess
 import sys
 
 import pytest
@@ -47,3 +49,18 @@ def test_detect_images(run, tmp_path):
     assert len(lines) == 1 + 4
     scores = [float(line.split(": ")[1].split(",")[0]) for line in lines[1:]]
     assert max(scores[:3]) < scores[3]  # test/good comes before test/square
+
+
+CUSTOM = ["custom_counts.py", "custom_flags.py", "custom_mixed.py", "custom_sticks.py"]
+
+
+@pytest.mark.parametrize("name", CUSTOM)
+def test_custom_priors_fit_alike_in_every_backend(name):
+    """In a process of its own, in float32 as a user runs it."""
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name)]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    rows = re.findall(r"^(\w+) .*held-out log density (-?[\d.]+)$", finished.stdout, re.MULTILINE)
+    assert {backend for backend, _ in rows} == {"cavi", "memoized", "stochastic", "gibbs"}
+    densities = [float(density) for _, density in rows]
+    assert max(densities) - min(densities) < 0.1
