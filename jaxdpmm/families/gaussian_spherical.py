@@ -100,8 +100,14 @@ class GaussianSpherical(Gaussian):
     def log_predictive_matrix(
         self, params: StudentT, x: Float[Array, "N D"]
     ) -> Float[Array, "N K"]:
-        """`log_predictive` of every point under every component."""
-        return log_student_t(params, self.squared_distance_matrix(params, x), self.dim)
+        """`log_predictive` of all points, one component at a time.
+
+        The product in `squared_distance_matrix` is faster, but of unit-norm features with spread 0.003 within a
+        cluster it loses 0.006 nats a point in float32: good enough to fit with, too little for a density.
+        """
+        return jax.lax.map(
+            lambda p: jax.vmap(lambda point: self.log_predictive(p, point))(x), params
+        ).T
 
     def squared_distance(
         self, params: GaussianParams | StudentT, x: Float[Array, " D"]

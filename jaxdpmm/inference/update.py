@@ -1,0 +1,236 @@
+"""A posterior after more data, fewer data, or the data of others: posterior = prior + sum, so one adds and subtracts.
+
+    posterior, stats = partial_fit(mixture, prior, posterior, new_x)    # new data
+    posterior = subtract(mixture, prior, posterior, stats)              # the same data, withdrawn
+    posterior = merge(mixture, prior, [one_site, another_site])         # fits of different data
+
+What is subtracted are statistics, not points: given the assignments that the points had, the result is that of never
+having seen them. Keep what `partial_fit` returns, or take it from a memoized fit, whose `state.batches` holds the
+statistics of each batch. Sticks depend on the counts alone here (they are iterated until they agree with their
+own E[alpha]), so that order and history do not matter. Not here: fits of all data together (`fit.py`).
+
+References:
+    Broderick, Boyd, Wibisono, Wilson and Jordan (2013), Streaming variational Bayes.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from numpy.typing import ArrayLike
+
+from jaxdpmm import trees
+from jaxdpmm.inference.base import Layout, LocalStep
+from jaxdpmm.inference.local import dense, visit
+from jaxdpmm.inference.sources import as_source
+from jaxdpmm.model import (
+    Batch,
+    Mixture,
+    Posterior,
+    Prior,
+    Stats,
+    active_components,
+    empty_stats,
+    expected_readout,
+    global_update,
+    stats_of,
+)
+
+STICK_ITERATIONS = 100  # q(v) and q(alpha) in turn; cheap, K numbers each
+ROUNDING = 1e-4  # of a component's count: what subtraction may be off by in float32
+LEAST_ALIGNED = 0.5  # share of the points whose components must be each other's nearest
+
+
+def partial_fit(
+    mixture: Mixture,
+    prior: Prior,
+    posterior: Posterior,
+    x: Any,
+    *,
+    sample_weight: ArrayLike | None = None,
+    num_epochs: int = 1,
+    local_step: LocalStep = dense,
+    batch_size: int | None = None,
+) -> tuple[Posterior, Stats]:
+    """Take new data in; what the posterior knows of old data stays as it is.
+
+    Each sweep is a coordinate step of the bound in which the old data's statistics are fixed: responsibilities of the
+    new points under the posterior so far, then posterior = prior + old + new.
+
+    Args:
+        mixture: static description.
+        prior: that the posterior was made from.
+        posterior: of any backend.
+        x: new points, (N, ...), in any form that `fit` takes.
+        sample_weight: (N,), weight 2 counts as the point twice.
+        num_epochs: sweeps over the new data.
+        local_step: the E-step.
+        batch_size: as in `fit`.
+
+    Returns:
+        The new posterior, and the statistics of the new data in it, which `subtract` takes.
+
+    Raises:
+        ValueError: data of the wrong shape or not finite, or a `num_epochs` below 1.
+    """
+    if num_epochs < 1:
+        raise ValueError(f"num_epochs must be at least 1, got {num_epochs}; the default is 1.")
+    source = as_source(x, mixture.family, sample_weight, batch_size)
+    memory = local_step.init(
+        mixture, Layout(source.num_batches, source.batch_size, source.total_weight)
+    )
+
+    @jax.jit
+    def add_batch(readout, stats, rounding, memory, batch: Batch):
+        new, _, memory = visit(local_step, mixture, readout, batch, memory)
+        return *trees.add_compensated(stats, rounding, new), memory
+
+    old, current = stats_of(prior, posterior), posterior
+    for _ in range(num_epochs):
+        readout = jax.jit(expected_readout, static_argnums=0)(mixture, current)
+        stats = rounding = empty_stats(posterior)
+        for batch in source.sweep():
+            stats, rounding, memory = add_batch(readout, stats, rounding, memory, batch)
+        current = from_stats(mixture, prior, trees.add(old, stats), posterior)
+    return current, stats
+
+
+def subtract(mixture: Mixture, prior: Prior, posterior: Posterior, stats: Stats) -> Posterior:
+    """Take statistics out of a posterior: that of never having seen their data, given their assignments.
+
+    Args:
+        mixture: static description.
+        prior: that the posterior was made from.
+        posterior: that holds the statistics.
+        stats: from `partial_fit`, or of one batch of a memoized fit, `trees.take(result.state.batches, slot)`.
+
+    Raises:
+        ValueError: other components, or statistics that the posterior does not hold.
+    """
+    _check_same_shapes("stats", [posterior.components, stats.components])
+    own = stats_of(prior, posterior)
+    counts, taken = np.asarray(own.counts), np.asarray(stats.counts)
+    missing = taken - counts > ROUNDING * (1 + counts)
+    if missing.any():
+        worst = int(np.argmax(taken - counts))
+        raise ValueError(
+            f"stats must be part of the posterior, got {taken[worst]:g} points of component {worst}, which holds "
+            f"{counts[worst]:g}; subtract what partial_fit returned, from the posterior that it went into."
+        )
+    return from_stats(mixture, prior, trees.subtract(own, stats), posterior)
+
+
+def merge(
+    mixture: Mixture,
+    prior: Prior,
+    posteriors: Sequence[Posterior],
+    base: Posterior | None = None,
+) -> Posterior:
+    """One posterior of the data of several, fitted apart from the same prior.
+
+    Components must mean the same in all of them: start all fits from one posterior, for example one that was fitted
+    to a sample or at the first site.
+
+    Args:
+        mixture: static description.
+        prior: of all of them.
+        posteriors: at least one.
+        base: a posterior that all of them hold, its data being counted once; for fits that went on from it with
+            `partial_fit`. None where they share no data.
+
+    Raises:
+        ValueError: none at all, or other numbers, reference points or meanings of the components.
+    """
+    if not posteriors:
+        raise ValueError("posteriors must hold at least one posterior, got none; pass some.")
+    everyone = [*posteriors, *([] if base is None else [base])]
+    _check_same_shapes("posteriors", [posterior.components for posterior in everyone])
+    _check_same_offset(prior, everyone)
+    _check_aligned(prior, everyone)
+    total = stats_of(prior, posteriors[0])
+    for posterior in posteriors[1:]:
+        total = trees.add(total, stats_of(prior, posterior))
+        if base is not None:
+            total = trees.subtract(total, stats_of(prior, base))
+    return from_stats(mixture, prior, total, posteriors[0])
+
+
+@partial(jax.jit, static_argnums=0)
+def from_stats(mixture: Mixture, prior: Prior, stats: Stats, previous: Posterior) -> Posterior:
+    """Posterior = prior + statistics, with sticks at the fixed point of q(v) and q(alpha).
+
+    Args:
+        mixture: static description.
+        prior: hyper-parameters.
+        stats: of all data; counts that rounding made negative become zero.
+        previous: whose E[alpha] the iteration starts from.
+    """
+    stats = stats._replace(counts=jnp.maximum(stats.counts, 0))
+
+    def settle(_, sticks):
+        return mixture.sticks.posterior(stats.counts, prior.concentration, sticks)
+
+    first = global_update(mixture, prior, stats, previous)
+    return first._replace(sticks=jax.lax.fori_loop(0, STICK_ITERATIONS, settle, first.sticks))
+
+
+def _check_same_shapes(name: str, components: Sequence[Any]) -> None:
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in components]
+    for shape in shapes[1:]:
+        if shape != shapes[0]:
+            raise ValueError(
+                f"{name} must have the same components everywhere, got the shapes {shapes[0]} and {shape}; use one "
+                "family and one num_components, and merge before compact."
+            )
+
+
+def _check_same_offset(prior: Prior, posteriors: Sequence[Posterior]) -> None:
+    for posterior in posteriors:
+        pair = (prior.offset, posterior.offset)
+        if any(part is None for part in pair):
+            same = all(part is None for part in pair)
+        else:
+            same = np.array_equal(np.asarray(prior.offset), np.asarray(posterior.offset))
+        if not same:
+            raise ValueError(
+                "posteriors must come from the same prior, got another reference point (offset); make one prior and "
+                "use it in all fits."
+            )
+
+
+def _check_aligned(prior: Prior, posteriors: Sequence[Posterior]) -> None:
+    """That a component's nearest in another posterior mostly is the one of its own number."""
+    means = [_mean_statistics(prior, posterior) for posterior in posteriors]
+    spread = jnp.std(jnp.concatenate(means), axis=0, keepdims=True)
+    scaled = [mean / jnp.where(spread > 0, spread, 1) for mean in means]
+    for number in range(1, len(posteriors)):
+        share = _aligned_share(posteriors[0], posteriors[number], scaled[0], scaled[number])
+        if share < LEAST_ALIGNED:
+            raise ValueError(
+                f"posteriors must have components of the same meaning, got one (number {number}) of which only "
+                f"{100 * share:.0f} % of the points lie in a component whose nearest in the first has its number; "
+                "start all fits from one posterior."
+            )
+
+
+def _mean_statistics(prior: Prior, posterior: Posterior) -> Float[Array, "K M"]:
+    stats = stats_of(prior, posterior)
+    counts = jnp.maximum(stats.counts, 1)
+    leaves = [leaf.reshape(len(counts), -1) for leaf in jax.tree.leaves(stats.components)]
+    return jnp.concatenate(leaves, axis=1) / counts[:, None]
+
+
+def _aligned_share(left: Posterior, right: Posterior, left_means, right_means) -> float:
+    """Share of the points, among components that hold any in both."""
+    both = active_components(left) & active_components(right)
+    squares = jnp.sum(left_means**2, axis=1)[None] - 2 * right_means @ left_means.T
+    nearest = jnp.argmin(jnp.where(both[None], squares, jnp.inf), axis=1)
+    weight = jnp.where(both, right.counts, 0)
+    is_own = nearest == jnp.arange(len(weight))
+    total = jnp.sum(weight)
+    aligned = jnp.sum(jnp.where(is_own, weight, 0))
+    return float(aligned / total) if total > 0 else 1.0
