@@ -42,6 +42,7 @@ from jaxdpmm.model import (
 
 STICK_ITERATIONS = 100  # q(v) and q(alpha) in turn; cheap, K numbers each
 ROUNDING = 1e-4  # of a component's count: what subtraction may be off by in float32
+CONSTANT = 1e-5  # spread, relative to size, below which a statistic is the same everywhere
 LEAST_ALIGNED = 0.5  # share of the points whose components must be each other's nearest
 
 
@@ -205,8 +206,11 @@ def _check_same_offset(prior: Prior, posteriors: Sequence[Posterior]) -> None:
 def _check_aligned(prior: Prior, posteriors: Sequence[Posterior]) -> None:
     """That a component's nearest in another posterior mostly is the one of its own number."""
     means = [_mean_statistics(prior, posterior) for posterior in posteriors]
-    spread = jnp.std(jnp.concatenate(means), axis=0, keepdims=True)
-    scaled = [mean / jnp.where(spread > 0, spread, 1) for mean in means]
+    everywhere = jnp.concatenate(means)
+    spread = jnp.std(everywhere, axis=0, keepdims=True)
+    # Columns of ones differ by rounding alone, which must not be blown up to count as a difference
+    size = jnp.max(jnp.abs(everywhere), axis=0, keepdims=True)
+    scaled = [mean / jnp.where(spread > CONSTANT * size, spread, jnp.inf) for mean in means]
     for number in range(1, len(posteriors)):
         share = _aligned_share(posteriors[0], posteriors[number], scaled[0], scaled[number])
         if share < LEAST_ALIGNED:
