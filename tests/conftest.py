@@ -12,6 +12,13 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 _hook = install_import_hook("jaxdpmm", "strict_types.check")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs():
+    """Compiled programs hold memory maps; one process that keeps those of every test runs out of them and crashes."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def key():
     """The one random key of a test, fixed so that a failure can be seen again."""
