@@ -162,19 +162,21 @@ def empty_stats(posterior: Posterior) -> Stats:
     return Stats(counts, components, scalar, scalar)
 
 
-def stats_of(prior: Prior, posterior: Posterior, total_weight: float = 0.0) -> Stats:
+def stats_of(
+    prior: Prior, posterior: Posterior, total_weight: float | Float[Array, ""] | None = None
+) -> Stats:
     """The statistics that a posterior holds, posterior - prior; entropy and log h are not in it and are 0.
 
     Args:
         prior: the prior that the posterior was made from.
         posterior: of any backend.
         total_weight: scale the statistics to this many points, so that a start from a sample weighs as
-            much as the data; 0 to leave them as they are.
+            much as the data; None to leave them as they are.
     """
     zero = jnp.zeros((), posterior.counts.dtype)
     components = trees.subtract(posterior.components, prior.component)
     stats = Stats(posterior.counts, components, zero, zero)
-    if not total_weight:
+    if total_weight is None:
         return stats
     return trees.scale(stats, total_weight / jnp.sum(posterior.counts))
 

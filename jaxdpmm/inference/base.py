@@ -22,12 +22,12 @@ class Layout(NamedTuple):
     Attributes:
         num_batches: batches a sweep.
         batch_size: points a batch, padding included; 0 where nobody asks.
-        total_weight: sum of the sample weights; 0 for that of the posterior to start from.
+        total_weight: sum of the sample weights; None for that of the posterior to start from.
     """
 
     num_batches: int = 1
     batch_size: int = 0
-    total_weight: float = 0.0
+    total_weight: float | Float[Array, ""] | None = None
 
 
 ONE_BATCH = Layout()

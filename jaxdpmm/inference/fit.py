@@ -7,6 +7,7 @@ checkpoints and the reading of a result that went wrong. Next file to read: `ini
 import os
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -31,12 +32,18 @@ class Epoch(NamedTuple):
         objective: ELBO in nats, of all data.
         num_active: components that hold at least half a point.
         seconds: since the fit began; the first sweep includes compilation.
+        births: components that an accepted move added in this sweep, with `with_moves`.
+        merges: components that one joined to others.
+        deletions: components that one emptied.
     """
 
     number: int
     objective: float
     num_active: int
     seconds: float
+    births: int = 0
+    merges: int = 0
+    deletions: int = 0
 
 
 class FitResult(NamedTuple):
@@ -63,6 +70,7 @@ def fit(
     key: PRNGKeyArray | None = None,
     num_epochs: int = 100,
     tolerance: float = 1e-3,
+    patience: int = 1,
     sample_weight: ArrayLike | None = None,
     batch_size: int | None = None,
     shuffle: bool = False,
@@ -81,6 +89,7 @@ def fit(
         key: random key, for backends that draw; the same key gives the same fit.
         num_epochs: most sweeps over the data.
         tolerance: stop when a sweep changes the objective by less than this, in nats a point.
+        patience: so many sweeps in a row.
         sample_weight: (N,), weight 2 counts as the point twice. Only with an array.
         batch_size: points on the device at a time; by default all, or 65,536 of more than 2 GiB or of data on disk.
         shuffle: visit the batches of an array in a new random order in every sweep, for `stochastic` and `online_em`.
@@ -94,13 +103,14 @@ def fit(
         Posterior, history, whether it converged, and the state.
 
     Raises:
-        ValueError: data of the wrong shape, not finite, a `num_epochs` or `checkpoint_every` below 1, or a
-            checkpoint that is damaged or of another fit.
+        ValueError: data of the wrong shape, not finite, a `num_epochs`, `patience` or `checkpoint_every` below 1, or
+            a checkpoint that is damaged or of another fit.
         OSError: the checkpoint cannot be written; the last one stays.
         FloatingPointError: the objective became nan.
     """
     _check_at_least_one("num_epochs", num_epochs, 100)
     _check_at_least_one("checkpoint_every", checkpoint_every, 1)
+    _check_at_least_one("patience", patience, 1)
     source = as_source(data, algorithm.mixture.family, sample_weight, batch_size)
     step = jax.jit(algorithm.step, donate_argnums=1)
     key = jax.random.key(0) if key is None else key
@@ -112,20 +122,20 @@ def fit(
     now = saved.load(now) if saved else now
     history = [Epoch(*numbers) for numbers in now.history]
     start = time.perf_counter() - (history[-1].seconds if history else 0)
-    wants_stop = _has_converged(history, threshold)
+    wants_stop = _has_converged(history, threshold, patience)
     with tqdm(total=num_epochs, initial=len(history), desc="fit", disable=not progress) as bar:
         while len(history) < num_epochs and not wants_stop:
             key, state, info = _sweep(step, source, now, shuffle)
             history.append(_read_epoch(algorithm, state, info, len(history) + 1, start))
             now = Progress(state, key, tuple(history))
             _show(bar, history[-1], source.total_weight)
-            wants_stop = _has_converged(history, threshold) or bool(
+            wants_stop = _has_converged(history, threshold, patience) or bool(
                 callback and callback(history[-1], _copy(algorithm.posterior(state)))
             )
             is_end = wants_stop or len(history) == num_epochs
             if saved and (is_end or len(history) % checkpoint_every == 0):
                 saved.save(now)
-    converged = _has_converged(history, threshold)
+    converged = _has_converged(history, threshold, patience)
     return FitResult(algorithm.posterior(now.state), tuple(history), converged, now.state)
 
 
@@ -183,11 +193,14 @@ def _read_epoch(algorithm, state, info, number, start) -> Epoch:
             f"objective became {objective} at sweep {number} with {num_active} active components; "
             "scale the features to a spread near one or enable x64 (jax_enable_x64)."
         )
-    return Epoch(number, objective, num_active, time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return Epoch(number, objective, num_active, seconds, *map(int, getattr(info, "changes", ())))
 
 
-def _has_converged(history: list[Epoch], tolerance: float) -> bool:
-    return len(history) > 1 and abs(history[-1].objective - history[-2].objective) < tolerance
+def _has_converged(history: list[Epoch], tolerance: float, patience: int) -> bool:
+    last = [epoch.objective for epoch in history[-patience - 1 :]]
+    steps = [abs(after - before) for before, after in pairwise(last)]
+    return len(steps) == patience and max(steps) < tolerance
 
 
 def _show(bar: tqdm, epoch: Epoch, total_weight: float) -> None:

@@ -84,7 +84,7 @@ def online_em(
 
     def init(posterior: Posterior, layout: Layout = ONE_BATCH) -> OnlineState:
         stats = stats_of(prior, posterior)
-        if layout.batch_size and layout.total_weight:
+        if layout.batch_size and layout.total_weight is not None:
             batch_weight = layout.total_weight / layout.num_batches
             stats = stats_of(prior, posterior, batch_weight)
         zero = jnp.zeros_like(stats.entropy)

@@ -81,7 +81,7 @@ def candidates(num_candidates: int = 8, num_kept: int = 2) -> LocalStep:
 
     def step(mixture: Mixture, readout: Readout, batch: Batch, memory: Memory):
         chosen = _propose(mixture, readout, batch.x, memory, num_candidates)
-        joint = _candidate_log_joint(mixture, readout, batch.x, chosen)
+        joint = candidate_log_joint(mixture, readout, batch.x, chosen)
         best = _best(joint, memory.shape[1])
         component = jnp.take_along_axis(chosen, best.component, axis=1)
         support = Support(component, best.log_joint)
@@ -105,7 +105,10 @@ def _propose(mixture, readout, x, support, num_candidates) -> Int[Array, "B C"]:
     return over_tiles(of_tile, x, support)
 
 
-def _candidate_log_joint(mixture, readout, x, chosen) -> Float[Array, "B C"]:
+def candidate_log_joint(
+    mixture: Mixture, readout: Readout, x: Num[Array, "B ..."], chosen: Int[Array, "B C"]
+) -> Float[Array, "B C"]:
+    """Log w_k + log p(x_n | theta_k) of raw points and the components chosen for each, (B, C)."""
     num_points, num_candidates = chosen.shape
     component, point = _pairs(chosen)
     groups = group_by_component(component, mixture.num_components)
