@@ -1,0 +1,59 @@
+"""Arrows between the parts point one way, and importing the library stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxdpmm
+
+PACKAGE = Path(jaxdpmm.__file__).parent
+HEAVY = ["flax", "numpyro", "transformers", "torch", "PIL", "sklearn", "matplotlib", "optax"]
+
+ALLOWED = {
+    "trees": set(),
+    "families": {"trees"},
+    "sticks": {"trees"},
+    "model": {"trees", "families", "sticks"},
+    "images": {"wheels", "files"},
+    "features": {"wheels", "files", "images"},
+    "scoring": {"trees", "families", "sticks", "model", "inference"},
+    "inference": {"trees", "families", "sticks", "model", "files"},
+}
+"""What each part may import of the package, itself aside; parts not named here stand above all of these."""
+
+
+def parts_imported_by(file: Path) -> set[str]:
+    """The parts of the package that a file imports, anywhere in it."""
+    parts: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "jaxdpmm":
+            below = node.module.split(".")[1:2]
+            parts |= set(below) if below else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+            parts |= {name[1] for name in names if name[0] == "jaxdpmm" and len(name) > 1}
+    return parts
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_arrows_point_one_way(part):
+    files = (
+        [PACKAGE / f"{part}.py"]
+        if (PACKAGE / f"{part}.py").exists()
+        else (PACKAGE / part).rglob("*.py")
+    )
+    wrong = {
+        str(file.relative_to(PACKAGE)): sorted(extra)
+        for file in files
+        if (extra := parts_imported_by(file) - ALLOWED[part] - {part})
+    }
+    assert wrong == {}
+
+
+def test_importing_the_library_loads_nothing_heavy():
+    code = f"import sys, jaxdpmm; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
