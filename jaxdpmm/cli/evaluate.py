@@ -17,16 +17,21 @@ from jaxdpmm.cli.terminal import (
     write_json,
 )
 
-HEADER = (
-    "",
-    "image AUROC",
-    "image AUPR",
-    "pixel AUROC",
-    "pixel AUPR",
-    "size",
-    "backbone ms",
-    "scoring ms",
-)
+FIGURES = {
+    "image_auroc": "image AUROC",
+    "image_aupr": "image AUPR",
+    "image_f1_max": "image F1-max",
+    "image_f1_at_0.1": "image F1 at 10 % FPR",
+    "image_f1_at_0.05": "image F1 at 5 % FPR",
+    "image_f1_at_0.01": "image F1 at 1 % FPR",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_aupr": "pixel AUPR",
+    "pixel_aupro": "pixel AUPRO (FPR up to 30 %)",
+    "pixel_f1_max": "pixel F1-max",
+    "pixel_dice_at_0.1": "pixel Dice at 10 % FPR",
+    "pixel_dice_at_0.05": "pixel Dice at 5 % FPR",
+    "pixel_dice_at_0.01": "pixel Dice at 1 % FPR",
+}
 
 
 def evaluate(
@@ -111,17 +116,29 @@ def compare(detector, features, test) -> tuple[dict[str, Any], dict[str, list]]:
 
 
 def comparison_text(result: dict[str, Any]) -> str:
-    """The two rows of figures as a table."""
-    names = {
-        "mixture": f"mixture, {result['mixture']['num_components']} components",
-        "bank": f"memory bank, {result['bank']['num_patches']:,} patches",
-    }
-    rows = [[label, *_cells(result[name])] for name, label in names.items()]
-    return table(HEADER, rows)
+    """Both methods side by side, a figure a row, with the 95 % interval over images where there is one."""
+    header = (
+        "",
+        f"mixture, {result['mixture']['num_components']} components",
+        f"memory bank, {result['bank']['num_patches']:,} patches",
+    )
+    columns = [result["mixture"], result["bank"]]
+    rows = [
+        [label, *(_figure_text(column, name) for column in columns)]
+        for name, label in FIGURES.items()
+        if any(column.get(name) is not None for column in columns)
+    ]
+    rows.append(["size", *(size_text(column["model_bytes"]) for column in columns)])
+    for name in ("backbone_ms", "scoring_ms"):
+        rows.append([name.replace("_", " "), *(f"{column[name]:.1f}" for column in columns)])
+    return table(header, rows)
 
 
-def _cells(figures: dict[str, Any]) -> list[str]:
-    areas = [figures[f"{of}_{kind}"] for of in ("image", "pixel") for kind in ("auroc", "aupr")]
-    texts = ["no masks" if area is None else f"{area:.4f}" for area in areas]
-    times = [f"{figures['backbone_ms']:.1f}", f"{figures['scoring_ms']:.1f}"]
-    return [*texts, size_text(figures["model_bytes"]), *times]
+def _figure_text(figures: dict[str, Any], name: str) -> str:
+    value = figures[name]
+    if value is None:
+        return ""
+    if name not in figures["intervals"]:
+        return f"{value:.4f}"
+    low, high = figures["intervals"][name]
+    return f"{value:.4f} [{low:.3f}, {high:.3f}]"

@@ -4,45 +4,67 @@ Pixels are compared in the original image, so no anomalous pixel is lost in a re
 known: all pixels of normal images, and anomalous images that have a mask. Read `overlay.py` next.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
+from jaxdpmm.detection import bootstrap
 from jaxdpmm.detection.detector import ScoredImage
 from jaxdpmm.detection.metrics import (
     ScoreTable,
     add_scores,
+    area_under_pro,
     area_under_roc,
     average_precision,
+    f1_at,
+    f1_max,
+    region_weights,
     score_table,
+    threshold_at_rate,
 )
 from jaxdpmm.images.reading import load_mask
 from jaxdpmm.images.records import NORMAL, ImageRecord
 
+RATES = (0.1, 0.05, 0.01)  # false positive rates that F1 and Dice are given at
+PIXEL_FIGURES = ("auroc", "aupr", "aupro", "f1_max")
+IMAGE_FIGURES = ("auroc", "aupr", "f1_max")
 
-def evaluate(images: Sequence[ScoredImage], sigma: float) -> dict[str, Any]:
+
+def evaluate(
+    images: Sequence[ScoredImage],
+    sigma: float,
+    *,
+    normal: Sequence[ScoredImage] = (),
+    seed: int = 0,
+) -> dict[str, Any]:
     """Accuracy and time of one score on a labelled test set.
 
     Args:
         images: scored, each record with its label.
         sigma: smoothing of the maps that pixel figures come from.
+        normal: scored normal images that are neither in the test set nor were learned from; thresholds come from them.
+        seed: of the bootstrap.
 
     Returns:
-        "image_auroc", "image_aupr"; "pixel_auroc", "pixel_aupr" (None without masks); "backbone_ms" and
-        "scoring_ms", medians a image. All as JSON takes them.
+        "image_auroc", "image_aupr", "image_f1_max"; "pixel_auroc", "pixel_aupr", "pixel_aupro", "pixel_f1_max" (None
+        without masks); "image_f1_at_0.1" and "pixel_dice_at_0.1", and so for each of `RATES`, the false positive rate
+        among `normal` (None without them); "intervals", which holds 95 % intervals of the first seven, over images;
+        "backbone_ms" and "scoring_ms", medians an image. All as JSON takes them.
 
     Raises:
         ValueError: labels are unknown or all alike, or a mask does not fit its image.
     """
-    images_table = score_table(labels_of([image.record for image in images]), _scores(images))
-    pixels = _pixel_table(images, sigma)
+    labels, scores = labels_of([image.record for image in images]), _scores(images)
+    table, pixels = score_table(labels, scores), _pixel_table(images, sigma)
+    held_out = _normal_tables(normal, sigma, with_pixels=pixels is not None)
     return {
-        "image_auroc": area_under_roc(images_table),
-        "image_aupr": average_precision(images_table),
-        "pixel_auroc": None if pixels is None else area_under_roc(pixels),
-        "pixel_aupr": None if pixels is None else average_precision(pixels),
+        **_areas("image", table, IMAGE_FIGURES),
+        **_areas("pixel", pixels, PIXEL_FIGURES),
+        **_at_rates("image_f1", table, held_out[0]),
+        **_at_rates("pixel_dice", pixels, held_out[1]),
+        "intervals": _intervals(images, labels, scores, pixels, sigma, seed),
         "backbone_ms": typical_ms(images, "backbone_seconds"),
         "scoring_ms": typical_ms(images, "scoring_seconds"),
     }
@@ -102,8 +124,59 @@ def _pixel_table(images: Sequence[ScoredImage], sigma: float) -> ScoreTable | No
     if all(image.record.mask_path is None for image in images):
         return None
     table: ScoreTable | None = None
+    for mask, scores in _maps(images, sigma):
+        table = add_scores(table, mask, scores, region_weights(mask))
+    return table
+
+
+def _maps(
+    images: Sequence[ScoredImage], sigma: float
+) -> Iterator[tuple[Bool[np.ndarray, "H W"], np.ndarray]]:
+    """Mask and scores of the pixels of every image whose truth is known."""
     for image in images:
         mask = true_mask(image)
         if mask is not None:
-            table = add_scores(table, mask, image.pixel_scores(sigma))
-    return table
+            yield mask, image.pixel_scores(sigma)
+
+
+def _normal_tables(
+    normal: Sequence[ScoredImage], sigma: float, with_pixels: bool
+) -> tuple[ScoreTable | None, ScoreTable | None]:
+    """Scores of normal images, and of their pixels."""
+    if not normal:
+        return None, None
+    scores, pixels = _scores(normal), None
+    for image in normal if with_pixels else ():
+        values = image.pixel_scores(sigma)
+        pixels = add_scores(pixels, np.zeros(values.shape, bool), values)
+    return score_table(np.zeros(scores.shape, bool), scores), pixels
+
+
+def _areas(of: str, table: ScoreTable | None, names: Sequence[str]) -> dict[str, float | None]:
+    measures = {
+        "auroc": area_under_roc,
+        "aupr": average_precision,
+        "aupro": area_under_pro,
+        "f1_max": lambda table: f1_max(table)[0],
+    }
+    return {f"{of}_{name}": None if table is None else measures[name](table) for name in names}
+
+
+def _at_rates(
+    name: str, table: ScoreTable | None, normal: ScoreTable | None
+) -> dict[str, float | None]:
+    if table is None or normal is None:
+        return {f"{name}_at_{rate}": None for rate in RATES}
+    return {f"{name}_at_{rate}": f1_at(table, threshold_at_rate(normal, rate)) for rate in RATES}
+
+
+def _intervals(images, labels, scores, pixels, sigma, seed) -> dict[str, tuple[float, float]]:
+    counts = bootstrap.image_counts(labels, scores)
+    found = bootstrap.intervals(counts, bootstrap.FIGURES, seed=seed)
+    ends = {f"image_{name}": pair for name, pair in found.items()}
+    if pixels is not None:
+        counts = bootstrap.pixel_counts(_maps(images, sigma), bootstrap.bin_edges(pixels))
+        if not counts.is_anomalous.all():
+            found = bootstrap.intervals(counts, bootstrap.PIXEL_FIGURES, seed=seed)
+            ends |= {f"pixel_{name}": pair for name, pair in found.items()}
+    return ends

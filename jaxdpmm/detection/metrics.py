@@ -1,18 +1,23 @@
-"""How well scores tell anomalous from normal: AUROC and average precision, of images or pixels.
+"""How well scores tell anomalous from normal, of images or pixels: AUROC, AUPR, AUPRO, F1 and Dice.
 
 Everything is computed from a `ScoreTable`: the distinct scores with how many normal and anomalous
 samples have each. A table is exact for as long as it is small; beyond a given size it keeps fewer
-digits of the scores, so the pixels of any number of images fit into bounded memory. Measures at a
-threshold (F1, Dice at a false positive rate) are further functions of a table; measures of
-connected regions (AUPRO) are not, they need the masks.
+digits of the scores, so the pixels of any number of images fit into bounded memory. That holds for
+AUPRO too: the overlap averaged over regions is the share of anomalous pixels found when each
+weighs one over the size of its region, so a table with those weights summed a row is all it needs.
+Read `evaluate.py` next.
 """
 
 from typing import NamedTuple
 
 import numpy as np
+import scipy.ndimage
 from jaxtyping import Bool, Float, Int, Shaped
 
-MAX_ROWS = 2**18  # 6 MB; a table just made coarser keeps at least half of it
+from jaxdpmm.detection import curves
+
+MAX_ROWS = 2**18  # 8 MB; a table just made coarser keeps at least half of it
+MAX_RATE = 0.3  # false positive rate where AUPRO stops
 
 
 class ScoreTable(NamedTuple):
@@ -23,33 +28,42 @@ class ScoreTable(NamedTuple):
             that counts of samples with at least this score are exact.
         normal: number of normal samples a row.
         anomalous: number of anomalous samples a row.
+        regions: sum of the weights of the anomalous samples a row; zeros where none were given.
         dropped_bits: how many of the last bits of a float64 score are ignored.
     """
 
     scores: Float[np.ndarray, " T"]
     normal: Int[np.ndarray, " T"]
     anomalous: Int[np.ndarray, " T"]
+    regions: Float[np.ndarray, " T"]
     dropped_bits: int = 0
 
 
-def score_table(labels: Shaped[np.ndarray, "..."], scores: Float[np.ndarray, "..."]) -> ScoreTable:
+def score_table(
+    labels: Shaped[np.ndarray, "..."],
+    scores: Float[np.ndarray, "..."],
+    regions: Float[np.ndarray, "..."] | None = None,
+) -> ScoreTable:
     """Exact table of labelled scores, for example one of each image.
 
     Args:
         labels: 1 or True for anomalous, 0 or False for normal.
         scores: anomaly scores of the same shape, larger for more abnormal.
+        regions: weights of the same shape, from `region_weights`; needed for AUPRO only.
 
     Raises:
         ValueError: shapes differ, a label is neither 0 nor 1, or a score is not finite.
     """
     anomalous, values = _checked(labels, scores)
-    return _tabulate(_ordered_bits(values), ~anomalous, anomalous, 0)
+    weights = np.zeros(values.shape) if regions is None else np.asarray(regions, float).reshape(-1)
+    return _tabulate(_ordered_bits(values), (~anomalous, anomalous, weights), 0)
 
 
 def add_scores(
     table: ScoreTable | None,
     labels: Shaped[np.ndarray, "..."],
     scores: Float[np.ndarray, "..."],
+    regions: Float[np.ndarray, "..."] | None = None,
     max_rows: int = MAX_ROWS,
 ) -> ScoreTable:
     """Table with further samples counted, for example the pixels of one more image.
@@ -62,12 +76,13 @@ def add_scores(
         table: what was counted so far, None at the start.
         labels: as in `score_table`.
         scores: as in `score_table`.
+        regions: as in `score_table`.
         max_rows: largest number of rows to keep.
 
     Raises:
         ValueError: see `score_table`.
     """
-    added = score_table(labels, scores)
+    added = score_table(labels, scores, regions)
     return _coarsened(added if table is None else merge(table, added), max_rows)
 
 
@@ -75,12 +90,19 @@ def merge(first: ScoreTable, second: ScoreTable) -> ScoreTable:
     """Table of the samples of both, as coarse as the coarser one."""
     dropped_bits = max(first.dropped_bits, second.dropped_bits)
     keys = np.concatenate([_ordered_bits(first.scores), _ordered_bits(second.scores)])
-    return _tabulate(
-        keys,
-        np.concatenate([first.normal, second.normal]),
-        np.concatenate([first.anomalous, second.anomalous]),
-        dropped_bits,
-    )
+    columns = tuple(np.concatenate(pair) for pair in zip(first[1:4], second[1:4], strict=True))
+    return _tabulate(keys, columns, dropped_bits)
+
+
+def region_weights(mask: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
+    """One over the size of the connected region a pixel belongs to, 0 outside of all.
+
+    Pixels that touch at a corner are connected, as in the evaluation code of MVTec AD.
+    """
+    labels, num_regions = scipy.ndimage.label(mask, np.ones((3, 3), int))
+    sizes = np.bincount(labels.reshape(-1), minlength=num_regions + 1).astype(float)
+    sizes[0] = np.inf  # the background
+    return (1 / sizes)[labels]
 
 
 def area_under_roc(table: ScoreTable) -> float:
@@ -92,11 +114,8 @@ def area_under_roc(table: ScoreTable) -> float:
     Raises:
         ValueError: all samples are normal, or all anomalous.
     """
-    num_normal, num_anomalous = _both_classes(table)
-    normal_below = np.cumsum(table.normal) - table.normal
-    # Integers up to num_normal * num_anomalous overflow 64 bits only beyond 3e9 samples each.
-    twice_wins = np.sum(table.anomalous * (2 * normal_below + table.normal), dtype=np.float64)
-    return float(twice_wins / (2.0 * num_normal * num_anomalous))
+    _check_both_classes(table)
+    return float(curves.roc_area(table.normal, table.anomalous))
 
 
 def average_precision(table: ScoreTable) -> float:
@@ -107,10 +126,84 @@ def average_precision(table: ScoreTable) -> float:
     Raises:
         ValueError: all samples are normal, or all anomalous.
     """
-    _, num_anomalous = _both_classes(table)
-    found = np.cumsum(table.anomalous[::-1])
-    precision = found / (found + np.cumsum(table.normal[::-1]))
-    return float(np.sum(table.anomalous[::-1] * precision) / num_anomalous)
+    _check_both_classes(table)
+    return float(curves.precision_area(table.normal, table.anomalous))
+
+
+def area_under_pro(table: ScoreTable, max_rate: float = MAX_RATE) -> float:
+    """AUPRO: overlap with each true region, averaged over regions, against the false positive rate.
+
+    The area up to `max_rate`, divided by it, so that 1 is perfect.
+
+    Args:
+        table: of pixels, with `regions`.
+        max_rate: false positive rate where to stop.
+
+    Raises:
+        ValueError: all samples are normal, or all anomalous, or the table has no regions.
+
+    References:
+        Bergmann et al. (2021), The MVTec Anomaly Detection Dataset. IJCV, section 5.1.
+    """
+    _check_both_classes(table)
+    if not table.regions.any():
+        raise ValueError(
+            "table must hold the weights of regions for AUPRO, got none; give region_weights(mask) "
+            "to add_scores."
+        )
+    return float(curves.overlap_area(table.normal, table.regions, max_rate))
+
+
+def f1_max(table: ScoreTable) -> tuple[float, float]:
+    """Largest F1 over all thresholds, and the threshold (samples of at least that score) that gives it.
+
+    It needs anomalous samples to be found and is no threshold to use; see `calibration.py`.
+
+    Raises:
+        ValueError: all samples are normal, or all anomalous.
+    """
+    _check_both_classes(table)
+    values = curves.f1_scores(table.normal, table.anomalous)
+    best = int(np.argmax(values))
+    return float(values[best]), float(table.scores[best])
+
+
+def f1_at(table: ScoreTable, threshold: float) -> float:
+    """F1 when samples that score at least `threshold` are called anomalous; of pixels, the Dice coefficient.
+
+    2 TP / (2 TP + FP + FN) over all samples together.
+
+    Raises:
+        ValueError: all samples are normal, or all anomalous.
+    """
+    _check_both_classes(table)
+    row = int(np.searchsorted(table.scores, threshold))
+    if row == table.scores.size:
+        return 0.0
+    return float(curves.f1_scores(table.normal, table.anomalous)[row])
+
+
+def threshold_at_rate(table: ScoreTable, rate: float) -> float:
+    """Lowest threshold at which at most a share `rate` of the normal samples of a table is called anomalous.
+
+    Args:
+        table: normal samples; anomalous ones in it are not looked at.
+        rate: false positive rate, in (0, 1).
+
+    Raises:
+        ValueError: no normal samples, or a rate outside of (0, 1).
+    """
+    if not 0 < rate < 1:
+        raise ValueError(f"rate must be between 0 and 1, got {rate}; 0.05 is a usual choice.")
+    num_normal = int(table.normal.sum())
+    if num_normal == 0:
+        raise ValueError("table must hold normal samples, got none; add scores of normal images.")
+    kept = np.flatnonzero(table.normal)
+    called = curves.at_least(table.normal)[kept]
+    rows = kept[called <= rate * num_normal]
+    return float(
+        table.scores[rows[0]] if rows.size else np.nextafter(table.scores[kept[-1]], np.inf)
+    )
 
 
 def _checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -133,14 +226,13 @@ def _checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.nda
     return labels.reshape(-1).astype(bool), scores.reshape(-1).astype(np.float64)
 
 
-def _both_classes(table: ScoreTable) -> tuple[int, int]:
+def _check_both_classes(table: ScoreTable) -> None:
     num_normal, num_anomalous = int(table.normal.sum()), int(table.anomalous.sum())
     if num_normal == 0 or num_anomalous == 0:
         raise ValueError(
             f"labels must hold both normal and anomalous samples, got {num_normal} normal and "
             f"{num_anomalous} anomalous; evaluate on a test set that has both."
         )
-    return num_normal, num_anomalous
 
 
 def _ordered_bits(scores: Float[np.ndarray, " T"]) -> Int[np.ndarray, " T"]:
@@ -154,16 +246,20 @@ def _from_ordered_bits(bits: Int[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
 
 
 def _tabulate(
-    keys: Int[np.ndarray, " T"], normal: np.ndarray, anomalous: np.ndarray, dropped_bits: int
+    keys: Int[np.ndarray, " T"], columns: tuple[np.ndarray, ...], dropped_bits: int
 ) -> ScoreTable:
     """Table with one row for each distinct key after dropping its last bits."""
     order = np.argsort(keys, kind="stable")
     keys = (keys[order] >> dropped_bits) << dropped_bits
     starts = np.flatnonzero(_is_first(keys))
+    types = (np.int64, np.int64, np.float64)
     if not starts.size:
-        return ScoreTable(np.zeros(0), np.zeros(0, int), np.zeros(0, int), dropped_bits)
-    counts = [np.add.reduceat(each[order], starts, dtype=np.int64) for each in (normal, anomalous)]
-    return ScoreTable(_from_ordered_bits(keys[starts]), counts[0], counts[1], dropped_bits)
+        return ScoreTable(np.zeros(0), *(np.zeros(0, kind) for kind in types), dropped_bits)
+    sums = (
+        np.add.reduceat(column[order], starts, dtype=kind)
+        for column, kind in zip(columns, types, strict=True)
+    )
+    return ScoreTable(_from_ordered_bits(keys[starts]), *sums, dropped_bits)
 
 
 def _coarsened(table: ScoreTable, max_rows: int) -> ScoreTable:
@@ -172,7 +268,7 @@ def _coarsened(table: ScoreTable, max_rows: int) -> ScoreTable:
     keys, dropped_bits = _ordered_bits(table.scores), table.dropped_bits
     while np.count_nonzero(_is_first(keys >> dropped_bits)) > max_rows:
         dropped_bits += 1
-    return _tabulate(keys, table.normal, table.anomalous, dropped_bits)
+    return _tabulate(keys, table[1:4], dropped_bits)
 
 
 def _is_first(keys: Int[np.ndarray, " T"]) -> Bool[np.ndarray, " T"]:

@@ -85,6 +85,8 @@ def test_evaluate_prints_mixture_and_bank_side_by_side(folder, capsys):
     for word in (
         "image AUROC",
         "pixel AUPR",
+        "pixel AUPRO",
+        "image F1-max",
         "backbone ms",
         "mixture, ",
         "memory bank, 216 patches",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from synthetic import SIDE, write_backbone, write_mvtec
 
 from jaxdpmm.detection import (
@@ -223,6 +223,18 @@ def test_figures_equal_scikit_learn(tmp_path):
     truth = np.concatenate([true_mask(image).ravel() for image in images[:4]])
     assert figures["pixel_auroc"] == pytest.approx(roc_auc_score(truth, pixels))
     assert figures["pixel_aupr"] == pytest.approx(average_precision_score(truth, pixels))
+    assert figures["pixel_dice_at_0.1"] is None
+    assert set(figures["intervals"]) == {
+        *(f"image_{name}" for name in ("auroc", "aupr", "f1_max")),
+        *(f"pixel_{name}" for name in ("auroc", "aupr", "f1_max", "aupro")),
+    }
+    held_out = [scored(None, score) for score in (0.15, 0.3)]
+    figures = evaluate(images, sigma=2.0, normal=held_out)
+    normal = np.concatenate([image.pixel_scores(2.0).ravel() for image in held_out])
+    for rate in (0.1, 0.01):
+        lowest = min(t for t in np.unique(normal) if np.mean(normal >= t) <= rate)
+        assert figures[f"pixel_dice_at_{rate}"] == pytest.approx(f1_score(truth, pixels >= lowest))
+    assert figures["image_f1_at_0.1"] == pytest.approx(f1_score(labels, np.array(scores) > 0.3))
 
 
 def test_without_masks_there_are_no_pixel_figures():
