@@ -81,7 +81,8 @@ class Stats(NamedTuple):
     Attributes:
         counts: sum_n w_n r_nk, (K,).
         components: sum_n w_n r_nk T(x_n), leaves lead with K.
-        entropy: -sum_n w_n sum_k r_nk log r_nk, a scalar; inside so that partial sums have an exact ELBO.
+        entropy: -sum_n w_n sum_k r_nk log r_nk, a scalar; inside so that partial sums have an exact ELBO. Families
+            with local variables add theirs.
         log_base: sum_n w_n log h(x_n), a scalar.
     """
 
@@ -143,14 +144,25 @@ def summarize(
     x: Num[Array, "N ..."],
     weight: Float[Array, " N"],
     offset: Array | None,
+    params: Any = None,
 ) -> Stats:
-    """Sufficient statistics of raw points under given responsibilities."""
+    """Sufficient statistics of raw points under given responsibilities.
+
+    Args:
+        mixture: static description.
+        responsibilities: r_nk.
+        x: raw points.
+        weight: sample weights.
+        offset: the reference point.
+        params: what the responsibilities were read out with, for families with local variables.
+    """
     centred = centre(x, offset)
     weighted = responsibilities * weight[:, None]
+    statistics, entropy = mixture.family.local_statistics(params, centred, weighted)
     return Stats(
         jnp.sum(weighted, axis=0),
-        mixture.family.weighted_statistics(centred, weighted),
-        jnp.sum(weight * jnp.sum(jax.scipy.special.entr(responsibilities), axis=1)),
+        statistics,
+        jnp.sum(weight * jnp.sum(jax.scipy.special.entr(responsibilities), axis=1)) + entropy,
         jnp.sum(weight * jax.vmap(mixture.family.log_base_measure)(centred)),
     )
 

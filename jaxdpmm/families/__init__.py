@@ -8,6 +8,7 @@ from jaxdpmm.families.base import Family
 from jaxdpmm.families.gaussian import Gaussian, GaussianParams, NormalWishart, StudentT
 from jaxdpmm.families.gaussian_diagonal import GaussianDiagonal
 from jaxdpmm.families.gaussian_full import GaussianFull
+from jaxdpmm.families.gaussian_low_rank import GaussianLowRank
 from jaxdpmm.families.gaussian_spherical import GaussianSpherical
 from jaxdpmm.families.product import Block, ProductFamily
 from jaxdpmm.families.von_mises_fisher import VonMisesFisher
@@ -18,6 +19,7 @@ __all__ = [
     "Gaussian",
     "GaussianDiagonal",
     "GaussianFull",
+    "GaussianLowRank",
     "GaussianParams",
     "GaussianSpherical",
     "NormalWishart",

@@ -140,6 +140,34 @@ class Family(abc.ABC):
             lambda leaf: jnp.einsum("n...,nk->k...", leaf, responsibilities), statistics
         )
 
+    @property
+    def has_local_variables(self) -> bool:
+        """Whether components have variables of their own for every point, such as latent factors."""
+        return type(self).local_statistics is not Family.local_statistics
+
+    def local_statistics(
+        self,
+        params: Params | None,
+        x: Num[Array, "N ..."],
+        responsibilities: Float[Array, "N K"],
+    ) -> tuple[Natural, Float[Array, ""]]:
+        """`weighted_statistics` of a family that is conjugate given local variables y of every point only.
+
+        Such a family returns sum_n r_nk E[T(x_n, y_n)] under the best q(y_n | z_n = k) that the read-out allows, and
+        its `log_likelihood` is the log of the integral over y of exp(E[log p(x, y | theta)]). Most have none.
+
+        Args:
+            params: what the E-step read out; None at the start, where there is nothing to read.
+            x: centred points.
+            responsibilities: r_nk, times sample weights.
+
+        Returns:
+            The statistics, and sum_nk r_nk (entropy of q(y_n | k) + E[log p(y_n)]), which belongs to the bound.
+        """
+        del params
+        zero = jnp.zeros((), responsibilities.dtype)
+        return self.weighted_statistics(x, responsibilities), zero
+
     def log_likelihood_matrix(self, params: Params, x: Num[Array, "N ..."]) -> Float[Array, "N K"]:
         """`log_likelihood` of every point under every component; leaves of `params` lead with K.
 

@@ -14,7 +14,7 @@ import numpy as np
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
-from jaxdpmm.families.base import Family
+from jaxdpmm.families.base import Family, Natural, Params
 
 LOG_TWO_PI = float(np.log(2 * np.pi))
 DEFAULT_MEAN_COUNT = 0.01
@@ -63,14 +63,12 @@ class Gaussian(Family):
         return (self.dim,)
 
     @abc.abstractmethod
-    def squared_distance(
-        self, params: GaussianParams | StudentT, x: Float[Array, " D"]
-    ) -> Float[Array, ""]:
+    def squared_distance(self, params: Params, x: Float[Array, " D"]) -> Float[Array, ""]:
         """|(x - mean) U|^2 of one point to one component."""
 
     @abc.abstractmethod
     def squared_distance_matrix(
-        self, params: GaussianParams | StudentT, x: Float[Array, "N D"]
+        self, params: Params, x: Float[Array, "N D"]
     ) -> Float[Array, "N K"]:
         """`squared_distance` of every point to every component, as few matrix products."""
 
@@ -81,7 +79,7 @@ class Gaussian(Family):
         covariance: Float[Array, "..."],
         mean_count: float,
         dof: float,
-    ) -> NormalWishart:
+    ) -> Natural:
         """Natural parameter with E[mu] = `mean` and 1 / E[precision] = `covariance`.
 
         Args:
@@ -96,7 +94,7 @@ class Gaussian(Family):
         """Covariance of centred data within the structure: (D, D), (D,) or ()."""
 
     @abc.abstractmethod
-    def widen(self, natural: NormalWishart, variance: float | Float[Array, " D"]) -> NormalWishart:
+    def widen(self, natural: Natural, variance: float | Float[Array, " D"]) -> Natural:
         """The same component with `variance`, one or one a feature, added to its point estimate's."""
 
     @property
@@ -104,7 +102,7 @@ class Gaussian(Family):
     def default_dof(self) -> float:
         """Degrees of freedom of the data-driven prior: weak, and large enough to be proper."""
 
-    def default_prior(self, x: Float[Array, "N D"], num_components: int) -> NormalWishart:
+    def default_prior(self, x: Float[Array, "N D"], num_components: int) -> Natural:
         """Weak prior: components lie where the data lie and share their volume.
 
         K components that tile the data have each 1/K of its volume, hence a covariance K^(-2/D)
@@ -121,19 +119,17 @@ class Gaussian(Family):
         """-D/2 log 2 pi."""
         return jnp.asarray(-0.5 * self.dim * LOG_TWO_PI, x.dtype)
 
-    def log_likelihood(self, params: GaussianParams, x: Float[Array, " D"]) -> Float[Array, ""]:
+    def log_likelihood(self, params: Params, x: Float[Array, " D"]) -> Float[Array, ""]:
         """Log N(x; mean, (U U')^-1), or its expectation under `expected_params`."""
         return params.log_constant - 0.5 * self.squared_distance(params, x)
 
-    def log_likelihood_matrix(
-        self, params: GaussianParams, x: Float[Array, "N D"]
-    ) -> Float[Array, "N K"]:
+    def log_likelihood_matrix(self, params: Params, x: Float[Array, "N D"]) -> Float[Array, "N K"]:
         """`log_likelihood` of every point under every component."""
         return params.log_constant[None] - 0.5 * self.squared_distance_matrix(params, x)
 
 
 def log_student_t(
-    params: StudentT, squared_distance: Float[Array, "..."], dim: int
+    params: Params, squared_distance: Float[Array, "..."], dim: int
 ) -> Float[Array, "..."]:
     """Log density of a multivariate Student-t at a squared distance (Bishop 2006, eq. 2.162)."""
     half = 0.5 * (params.dof + dim)

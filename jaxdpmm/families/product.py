@@ -202,6 +202,27 @@ class ProductFamily(Family):
             for b in self.blocks
         }
 
+    @property
+    def has_local_variables(self) -> bool:
+        """Whether a block has."""
+        return any(b.family.has_local_variables for b in self.blocks)
+
+    def local_statistics(
+        self,
+        params: dict[str, Any] | ProductPoint | None,
+        x: Num[Array, "N D"],
+        responsibilities: Float[Array, "N K"],
+    ) -> tuple[dict[str, Any], Float[Array, ""]]:
+        """Of every block; entropies are added."""
+        parts = self.split(x)
+        of = dict.fromkeys(parts) if params is None else _blocks(params)
+        found = {
+            b.name: b.family.local_statistics(of[b.name], parts[b.name], responsibilities)
+            for b in self.blocks
+        }
+        first, *others = (entropy for _, entropy in found.values())
+        return {name: statistics for name, (statistics, _) in found.items()}, sum(others, first)
+
     def _each(self, function: str, *arguments: dict[str, Any]) -> dict[str, Any]:
         """One function of every block's family, on the block's part of each argument."""
         return {

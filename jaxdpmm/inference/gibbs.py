@@ -213,7 +213,7 @@ def label_stats(
     """
     groups = group_by_component(labels, mixture.num_components)
     points = jnp.arange(labels.shape[0])
-    components = pair_statistics(mixture, centre(x, offset), points, weight, groups)
+    components, _ = pair_statistics(mixture, centre(x, offset), points, weight, groups)
     counts = jnp.zeros(mixture.num_components, weight.dtype).at[labels].add(weight)
     zero = jnp.zeros((), weight.dtype)
     return Stats(counts, components, zero, zero)

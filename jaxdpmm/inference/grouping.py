@@ -84,8 +84,9 @@ def pair_statistics(
     point: Int[Array, " P"],
     weight: Float[Array, " P"],
     groups: Groups,
-) -> Any:
-    """Sum of weight T(x) over the pairs of each component: a tree whose leaves lead with K.
+    params: Any = None,
+) -> tuple[Any, Float[Array, ""]]:
+    """Sum of weight T(x) over the pairs of each component, leaves lead with K; and the local variables' entropy.
 
     Args:
         mixture: static description.
@@ -93,21 +94,26 @@ def pair_statistics(
         point: the point of each pair.
         weight: responsibility times sample weight of each pair.
         groups: the pairs, grouped.
+        params: what the responsibilities were read out with, leaves lead with K; None where there is nothing.
     """
     padded_point, padded_weight = jnp.append(point, 0), jnp.append(weight, 0)
 
     def of_block(number):
         members = groups.pairs[number]
         chosen, weights = x[padded_point[members]], padded_weight[members]
-        return mixture.family.weighted_statistics(chosen, weights[:, None])
+        one = jax.tree.map(lambda leaf: leaf[groups.component[number]][None], params)
+        return mixture.family.local_statistics(one, chosen, weights[:, None])
 
-    shape = jax.eval_shape(of_block, 0)
+    shape, scalar = jax.eval_shape(of_block, 0)
     total = jax.tree.map(
         lambda leaf: jnp.zeros((mixture.num_components, *leaf.shape[1:]), leaf.dtype), shape
     )
 
-    def add(number, total):
-        block, k = of_block(number), groups.component[number]
-        return jax.tree.map(lambda sums, new: sums.at[k].add(new[0]), total, block)
+    def add(number, carry):
+        total, entropy = carry
+        (block, more), k = of_block(number), groups.component[number]
+        total = jax.tree.map(lambda sums, new: sums.at[k].add(new[0]), total, block)
+        return total, entropy + more
 
-    return jax.lax.fori_loop(0, groups.num_used, add, total)
+    zero = jnp.zeros((), scalar.dtype)
+    return jax.lax.fori_loop(0, groups.num_used, add, (total, zero))

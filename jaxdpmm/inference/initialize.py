@@ -19,10 +19,13 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jaxdpmm.inference.data import check_finite, check_points, in_compute_type, is_array
 from jaxdpmm.inference.sources import sample_source
 from jaxdpmm.inference.sparse import summarize_labels
-from jaxdpmm.model import Mixture, Posterior, Prior, global_update
+from jaxdpmm.model import Mixture, Posterior, Prior, expected_readout, global_update
 
 SAMPLE_PER_COMPONENT = 50
 MINIMUM_SAMPLE = 10_000
+LOCAL_SWEEPS = (
+    20  # of families with local variables, labels held; cheap, and all but a start they need
+)
 
 
 def initialize(
@@ -126,8 +129,14 @@ def _nearest(x: Array, centres: Array) -> Int[Array, " N"]:
 def _posterior_of_labels(mixture, prior, x, labels) -> Posterior:
     dtype = jax.tree.leaves(prior.component)[0].dtype
     ones = jnp.ones(x.shape[0], dtype)
-    stats = jax.jit(summarize_labels, static_argnums=0)(mixture, labels, x, ones, prior.offset)
-    return global_update(mixture, prior, stats)
+    stats_of_labels = jax.jit(summarize_labels, static_argnums=0)
+    stats = stats_of_labels(mixture, labels, x, ones, prior.offset)
+    posterior = global_update(mixture, prior, stats)
+    for _ in range(LOCAL_SWEEPS if mixture.family.has_local_variables else 0):
+        readout = jax.jit(expected_readout, static_argnums=0)(mixture, posterior)
+        stats = stats_of_labels(mixture, labels, x, ones, prior.offset, readout.params)
+        posterior = global_update(mixture, prior, stats)
+    return posterior
 
 
 def _flat(x: np.ndarray) -> Float[Array, "N D"]:

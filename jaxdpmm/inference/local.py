@@ -27,7 +27,7 @@ def _dense_step(mixture: Mixture, readout: Readout, batch: Batch, memory: Memory
         joint = log_joint(mixture, readout, x)
         evidence = jax.nn.logsumexp(joint, axis=1)
         responsibilities = jnp.exp(joint - evidence[:, None])
-        stats = summarize(mixture, responsibilities, x, weight, readout.offset)
+        stats = summarize(mixture, responsibilities, x, weight, readout.offset, readout.params)
         return stats, jnp.sum(weight * evidence)
 
     stats, log_evidence = sum_over_tiles(of_tile, batch.x, batch.weight)

@@ -196,7 +196,7 @@ def soft_stats(mixture: Mixture, readout: Readout, x: Num[ArrayLike, "N ..."]) -
 
     def of_tile(x: Array, weight: Array) -> Stats:
         responsibilities = jax.nn.softmax(log_joint(mixture, readout, x), axis=1)
-        return summarize(mixture, responsibilities, x, weight, readout.offset)
+        return summarize(mixture, responsibilities, x, weight, readout.offset, readout.params)
 
     ones = jnp.ones(x.shape[0], readout.log_weights.dtype)
     return jax.jit(lambda: sum_over_tiles(of_tile, x, ones))()

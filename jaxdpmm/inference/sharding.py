@@ -216,7 +216,7 @@ def _cut_dense(mixture, readout: Readout, x: Array, weight: Array) -> tuple[Stat
     total = jax.lax.psum(jnp.sum(jnp.exp(joint - largest[:, None]), axis=1), COMPONENTS)
     evidence = largest + jnp.log(total)
     responsibilities = jnp.exp(joint - evidence[:, None])
-    stats = summarize(mixture, responsibilities, x, weight, readout.offset)
+    stats = summarize(mixture, responsibilities, x, weight, readout.offset, readout.params)
     return stats, jnp.sum(weight * evidence)
 
 

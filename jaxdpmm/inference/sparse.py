@@ -10,7 +10,7 @@ References:
     Forster and Luecke (2018), Can clustering scale sublinearly with its clusters?
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -123,10 +123,14 @@ def summarize_labels(
     x: Num[Array, "N ..."],
     weight: Float[Array, " N"],
     offset: Array | None,
+    params: Any = None,
 ) -> Stats:
-    """Statistics of raw points that belong to one component each: cost N D^2 for full covariance."""
+    """Statistics of raw points that belong to one component each: cost N D^2 for full covariance.
+
+    `params` are those of the read-out that families with local variables need, None where there is nothing to read.
+    """
     ones = jnp.ones((labels.shape[0], 1), weight.dtype)
-    return _statistics(mixture, labels[:, None], ones, centre(x, offset), weight)
+    return _statistics(mixture, labels[:, None], ones, centre(x, offset), weight, params)
 
 
 def _summarize(
@@ -136,7 +140,9 @@ def _summarize(
     evidence = jax.nn.logsumexp(support.log_joint, axis=1)
     responsibilities = jnp.exp(support.log_joint - evidence[:, None])
     centred = centre(batch.x, readout.offset)
-    stats = _statistics(mixture, support.component, responsibilities, centred, batch.weight)
+    stats = _statistics(
+        mixture, support.component, responsibilities, centred, batch.weight, readout.params
+    )
     return stats, jnp.sum(batch.weight * evidence)
 
 
@@ -146,15 +152,17 @@ def _statistics(
     responsibilities: Float[Array, "B L"],
     centred: Num[Array, "B ..."],
     weight: Float[Array, " B"],
+    params: Any,
 ) -> Stats:
     weighted = (responsibilities * weight[:, None]).ravel()
     component, point = _pairs(kept)
     groups = group_by_component(component, mixture.num_components)
     entropy = jnp.sum(jax.scipy.special.entr(responsibilities), axis=1)
+    statistics, local = pair_statistics(mixture, centred, point, weighted, groups, params)
     return Stats(
         jnp.zeros(mixture.num_components, weighted.dtype).at[component].add(weighted),
-        pair_statistics(mixture, centred, point, weighted, groups),
-        jnp.sum(weight * entropy),
+        statistics,
+        jnp.sum(weight * entropy) + local,
         jnp.sum(weight * jax.vmap(mixture.family.log_base_measure)(centred)),
     )
 
