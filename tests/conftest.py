@@ -1,5 +1,15 @@
 """Strictness for every test: float64, no silent promotion, warnings are errors, checked shapes."""
 
+import os
+from pathlib import Path
+
+# Compiling takes most of the time here; workers and the processes that tests start share what they compile.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache" / "compiled")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
 import jax
 import pytest
 from jaxtyping import install_import_hook

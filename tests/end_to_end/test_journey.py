@@ -51,7 +51,7 @@ def test_score_writes_table_maps_and_pictures(folder, capsys):
     assert "scores.csv: 6 images" in capsys.readouterr().out
     with (output / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["path", "score", "width", "height"]
+    assert list(rows[0]) == ["path", "score", "width", "height", "p_value", "anomalous"]
     assert {(row["width"], row["height"]) for row in rows} == {(str(SIDE), str(SIDE))}
     by_kind = {
         kind: [
@@ -103,6 +103,42 @@ def test_evaluate_prints_mixture_and_bank_side_by_side(folder, capsys):
     assert result["mixture"]["model_bytes"] < result["bank"]["model_bytes"]
 
 
+def test_calibrate_then_score_calls_images_anomalous(folder, capsys):
+    """Normal images that the model has not seen set the threshold; defective ones lie beyond it."""
+    normal, model = folder / "normal", str(folder / "calibrated.safetensors")
+    normal.mkdir()
+    for number in range(19):
+        Image.fromarray(surface(500 + number)[0]).save(normal / f"{number:02d}.png")
+    arguments = [str(folder / "model.safetensors"), str(normal), "--output", model]
+    report = ["--json", str(folder / "calibrate.json")]
+    assert cli.run(["calibrate", *arguments, *report]) == 0
+    assert "at most 5% false positives, from 19 held-out normal images" in capsys.readouterr().out
+    result = json.loads((folder / "calibrate.json").read_text())
+    assert (result["num_held_out"], result["num_skipped"], result["rate"]) == (19, 0, 0.05)
+    output = folder / "called"
+    images = str(folder / "surfaces" / "test" / "square")
+    assert cli.run(["score", model, images, "--output", str(output)]) == 0
+    assert "3 called anomalous" in capsys.readouterr().out
+    with (output / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(float(row["p_value"]), row["anomalous"]) for row in rows] == [(0.05, "True")] * 3
+    assert all(float(row["score"]) > result["image_threshold"] for row in rows)
+
+
+def test_explain_prints_the_patches_of_the_defect(folder, capsys):
+    image = folder / "surfaces" / "test" / "square" / "00.png"
+    report = ["--json", str(folder / "explain.json"), "--num-patches", "2"]
+    assert cli.run(["explain", str(folder / "model.safetensors"), str(image), *report]) == 0
+    printed = capsys.readouterr().out
+    assert "component" in printed
+    assert ".png " in printed
+    first, second = json.loads((folder / "explain.json").read_text())["patches"]
+    assert first["score"] >= second["score"]
+    top, left, bottom, right = first["box"]
+    mask = read_image(folder / "surfaces/ground_truth/square/00_mask.png")
+    assert mask[top:bottom, left:right].any()
+
+
 def test_demo_runs_the_same_way(folder, capsys, monkeypatch):
     monkeypatch.setattr(elpv, "_fetched_folder", lambda: write_elpv(folder / "cells"))
     picture, report = folder / "demo.png", folder / "demo.json"
@@ -125,14 +161,16 @@ def test_ctrl_c_loses_nothing_and_leaves_nothing_half_written(folder):
     images.mkdir()
     for number in range(400):
         Image.fromarray(surface(number % 3)[0]).save(images / f"{number:03d}.png")
-    code = "import jaxdpmm.cli; jaxdpmm.cli.main()"
+    # A shell's background jobs ignore Ctrl-C, and so would what they start
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heed}; import jaxdpmm.cli; jaxdpmm.cli.main()"
     arguments = [str(folder / "model.safetensors"), str(images), "--output", str(output)]
     command = [sys.executable, "-c", code, "score", *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as run:
         limit = time.monotonic() + 120
-        while not list(output.glob("overlays/*.png")) and time.monotonic() < limit:
+        while len(list(output.glob("overlays/*.png"))) < 2 and time.monotonic() < limit:
             time.sleep(0.02)
         run.send_signal(signal.SIGINT)
         _, errors = run.communicate(timeout=60)

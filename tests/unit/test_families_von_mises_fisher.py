@@ -20,6 +20,7 @@ from jaxdpmm import (
 )
 from jaxdpmm.families import Family, VonMisesFisher
 from jaxdpmm.families.von_mises_fisher import sample_von_mises_fisher
+from jaxdpmm.inference import with_moves
 from jaxdpmm.testing import check_family
 
 
@@ -150,7 +151,9 @@ def test_mixture_of_directions_and_cosine_score(key):
     )
     mixture = Mixture(VonMisesFisher(dim), 6)
     prior = default_prior(mixture, x)
-    result = fit(cavi(mixture, prior), x, initialize(mixture, prior, x, key=key), num_epochs=30)
+    start = initialize(mixture, prior, x, key=key)
+    algorithm = with_moves(cavi(mixture, prior), prior, ["merge"])
+    result = fit(algorithm, x, start, num_epochs=30, patience=3)
     objectives = [epoch.objective for epoch in result.history]
     assert np.all(np.diff(objectives) > -1e-6)
     assert result.history[-1].num_active == 3
