@@ -45,11 +45,13 @@ class Case(NamedTuple):
         ours: Does our work once. What it returns is waited for, if it is a tree of JAX arrays.
         peer: Does the peer's work once; None where there is no peer.
         extras: Further entries of the record: sizes, threads, accuracy.
+        num_runs: Runs of each side without `--quick`; fewer where one takes minutes, at least 5.
     """
 
     ours: Callable[[], Any]
     peer: Callable[[], Any] | None = None
     extras: dict[str, Any] = {}  # noqa: RUF012, never changed
+    num_runs: int = 2 * MIN_RUNS + 1
 
 
 class _Record(NamedTuple):
@@ -142,7 +144,7 @@ def versions() -> dict[str, str]:
 
 def _measure(entry: _Record, quick: bool) -> dict[str, Any]:
     case = entry.build(quick)
-    ours, peer = interleave(case.ours, case.peer, MIN_RUNS if quick else 2 * MIN_RUNS + 1)
+    ours, peer = interleave(case.ours, case.peer, MIN_RUNS if quick else case.num_runs)
     our_wall, our_cpu = _medians(ours)
     peer_wall, peer_cpu = _medians(peer)
     return {
