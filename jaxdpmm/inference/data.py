@@ -81,8 +81,9 @@ class ArraySource:
             TypeError: not numbers.
         """
         self._x = check_points(x, family)
+        self._dtype = compute_type(self._x.dtype)  # now: threads that read do not see JAX's settings
         num_points = self._x.shape[0]
-        self._weight = check_weights(sample_weight, num_points, compute_type(self._x.dtype))
+        self._weight = check_weights(sample_weight, num_points, self._dtype)
         nbytes = math.prod(self._x.shape) * self._x.dtype.itemsize
         self.is_kept = nbytes <= CACHED_BYTES and not _is_on_disk(self._x)
         batch_size = check_batch_size(batch_size, num_points if self.is_kept else BATCH_SIZE)
@@ -123,7 +124,7 @@ class ArraySource:
     def _read(self, slot: int) -> Batch:
         start = slot * self.batch_size
         rows = slice(start, start + self.batch_size)
-        x = in_compute_type(self._x[rows])
+        x = in_compute_type(self._x[rows], self._dtype)
         if _is_on_disk(self._x):
             x = np.array(x)  # of a memory map, the reading itself
         if slot not in self._checked:
@@ -195,10 +196,10 @@ def compute_type(dtype: np.dtype) -> np.dtype:
     return np.dtype(jax.dtypes.canonicalize_dtype(wanted))
 
 
-def in_compute_type(x: Any) -> Any:
-    """Floating points in `compute_type`; whole numbers stay what they are."""
+def in_compute_type(x: Any, dtype: np.dtype | None = None) -> Any:
+    """Floating points in `dtype`, by default in `compute_type`; whole numbers stay what they are."""
     x = x if isinstance(x, jax.Array) else np.asarray(x)
-    return x if x.dtype.kind in "iub" else x.astype(compute_type(x.dtype), copy=False)
+    return x if x.dtype.kind in "iub" else x.astype(dtype or compute_type(x.dtype), copy=False)
 
 
 def check_points(x: Any, family: Family) -> Any:

@@ -35,10 +35,17 @@ def predictive(mixture: Mixture) -> Scorer:
         return Predictive(log_mean_weights(posterior.sticks), params, posterior.offset)
 
     def score(params: Predictive, x: Num[Array, "N ..."]) -> Float[Array, " N"]:
-        densities = mixture.family.log_predictive_matrix(params.params, centre(x, params.offset))
-        return -jax.nn.logsumexp(params.log_weights[None] + densities, axis=1)
+        return -jax.nn.logsumexp(log_predictive_joint(mixture, params, x), axis=1)
 
     return Scorer(prepare, score)
+
+
+def log_predictive_joint(
+    mixture: Mixture, params: Predictive, x: Num[Array, "N ..."]
+) -> Float[Array, "N K"]:
+    """Log E[w_k] + log p(x | data of k) of raw points: normalised over k, the posterior of a point's component."""
+    densities = mixture.family.log_predictive_matrix(params.params, centre(x, params.offset))
+    return params.log_weights[None] + densities
 
 
 def plug_in(mixture: Mixture) -> Scorer:
