@@ -10,6 +10,7 @@ from jaxdpmm.families.gaussian_diagonal import GaussianDiagonal
 from jaxdpmm.families.gaussian_full import GaussianFull
 from jaxdpmm.families.gaussian_low_rank import GaussianLowRank
 from jaxdpmm.families.gaussian_spherical import GaussianSpherical
+from jaxdpmm.families.likelihood import Likelihood
 from jaxdpmm.families.product import Block, ProductFamily
 from jaxdpmm.families.von_mises_fisher import VonMisesFisher
 
@@ -22,6 +23,7 @@ __all__ = [
     "GaussianLowRank",
     "GaussianParams",
     "GaussianSpherical",
+    "Likelihood",
     "NormalWishart",
     "ProductFamily",
     "StudentT",

@@ -21,6 +21,7 @@ from jaxdpmm.inference.base import Algorithm, Layout
 from jaxdpmm.inference.checkpoint import Checkpoint, Progress
 from jaxdpmm.inference.data import DataSource
 from jaxdpmm.inference.sources import as_source
+from jaxdpmm.inference.truncation import truncation_binds
 from jaxdpmm.model import Posterior, active_components
 
 
@@ -60,6 +61,11 @@ class FitResult(NamedTuple):
     history: tuple[Epoch, ...]
     converged: bool
     state: Any
+
+    @property
+    def truncation_binds(self) -> bool:
+        """Whether every component holds data, so that the truncation decides how many there are."""
+        return truncation_binds(self.posterior)
 
 
 def fit(

@@ -18,13 +18,17 @@ def last_stick_mass(posterior: Posterior) -> Float[Array, ""]:
     return jnp.exp(jnp.min(log_mean_weights(posterior.sticks)))
 
 
+def truncation_binds(posterior: Posterior) -> bool:
+    """Whether every component, of two or more, holds data, so that more of them would be used."""
+    return len(posterior.counts) > 1 and bool(jnp.all(active_components(posterior)))
+
+
 def warn_if_truncation_binds(posterior: Posterior) -> bool:
-    """Whether every component holds data, so that more of them would be used; if so, a `UserWarning` says it."""
-    num_components = posterior.counts.shape[0]
-    binds = num_components > 1 and bool(jnp.all(active_components(posterior)))
+    """`truncation_binds`; if so, a `UserWarning` says it."""
+    binds = truncation_binds(posterior)
     if binds:
         warnings.warn(
-            f"all {num_components} components hold data and the last stick has mass "
+            f"all {len(posterior.counts)} components hold data and the last stick has mass "
             f"{float(last_stick_mass(posterior)):.2g}, so the truncation decides how many there are; raise "
             "num_components if that is not meant.",
             UserWarning,

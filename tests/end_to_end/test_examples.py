@@ -6,7 +6,10 @@ import runpy
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 from synthetic import write_backbone, write_mvtec
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
@@ -64,3 +67,19 @@ def test_custom_priors_fit_alike_in_every_backend(name):
     assert {backend for backend, _ in rows} == {"cavi", "memoized", "stochastic", "gibbs"}
     densities = [float(density) for _, density in rows]
     assert max(densities) - min(densities) < 0.1
+
+
+def test_a_likelihood_without_conjugate_prior_comes_close_to_the_truth():
+    """The density of the process that made the points is known: three Student-t clusters of equal weight."""
+    command = [sys.executable, "-W", "error", str(EXAMPLES / "custom_nonconjugate.py")]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    density = float(re.search(r"held-out log density (-?[\d.]+)", finished.stdout)[1])
+    random = np.random.default_rng(0)
+    centres = np.array([[-6, 0], [0, 6], [6, 0]])
+    x = centres[random.integers(3, size=1500)] + 0.5 * random.standard_t(3, size=(1500, 2))
+    log_density = scipy.stats.t.logpdf(x[1000:, None], 3, centres[None], 0.5).sum(axis=2)
+    truth = np.mean(scipy.special.logsumexp(log_density, axis=1) - np.log(3))
+    assert truth - 0.15 < density < truth + 0.15
+    near, far = map(float, re.findall(r"(?:centre|off) (-?[\d.]+)", finished.stdout))
+    assert far > near + 5

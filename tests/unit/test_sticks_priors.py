@@ -7,6 +7,7 @@ import pytest
 from scipy import integrate, special, stats
 
 from jaxdpmm import DirichletProcess, Gamma
+from jaxdpmm.inference import FitResult
 from jaxdpmm.inference.truncation import last_stick_mass, warn_if_truncation_binds
 from jaxdpmm.model import Posterior
 from jaxdpmm.sticks import (
@@ -166,3 +167,12 @@ def test_truncation_that_binds_warns():
         UserWarning, match=r"all 3 components hold data and the last stick has mass 0\.2"
     ):
         assert warn_if_truncation_binds(posterior_with([50.0, 30.0, 20.0]))
+
+
+def test_result_of_a_fit_tells_whether_the_truncation_binds():
+    def result(counts):
+        return FitResult(posterior_with(counts), (), True, None)
+
+    assert result([50.0, 30.0, 20.0]).truncation_binds
+    assert not result([50.0, 30.0, 0.0]).truncation_binds
+    assert not result([100.0]).truncation_binds
