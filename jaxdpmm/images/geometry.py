@@ -7,6 +7,9 @@ An image is resized (short side to a given length) and cropped in the centre to 
 
 from dataclasses import dataclass
 
+SHAPES = ("crop", "bucket", "square")
+BUCKET = 4  # patches; a bucket's long side differs from the true one by half of it at most
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -15,10 +18,14 @@ class Preprocessing:
     Attributes:
         short_side: length in pixels of the shorter side after resizing.
         patch_size: side of a patch in pixels; both sides are cropped to multiples of it.
+        shape: "crop" keeps proportions, so that images of many shapes stay so, and the backbone is compiled for each;
+            "bucket" stretches the long side to the nearest of a few lengths, four patches apart; "square" stretches all
+            images to one shape.
     """
 
     short_side: int = 448
     patch_size: int = 14
+    shape: str = "crop"
 
     def __post_init__(self) -> None:
         """Refuse sizes without a single patch."""
@@ -27,6 +34,10 @@ class Preprocessing:
                 f"short_side must be at least patch_size (and that at least 1), got "
                 f"short_side={self.short_side} and patch_size={self.patch_size}; "
                 f"use for example Preprocessing(short_side=448, patch_size=14)."
+            )
+        if self.shape not in SHAPES:
+            raise ValueError(
+                f"shape must be one of {', '.join(SHAPES)}, got {self.shape!r}; 'bucket' compiles for few shapes."
             )
 
 
@@ -53,12 +64,23 @@ class Frame:
         """Number of patches down and across."""
         return self.cropped[0] // self.patch_size, self.cropped[1] // self.patch_size
 
+    def box_of(self, row: int, column: int) -> tuple[int, int, int, int]:
+        """Top, left, bottom and right of a patch in pixels of the original image, rounded."""
+        ends = []
+        for axis, place in enumerate((row, column)):
+            scale = self.original[axis] / self.resized[axis]
+            begin = self.corner[axis] + place * self.patch_size
+            ends.append((round(begin * scale), round((begin + self.patch_size) * scale)))
+        (top, bottom), (left, right) = ends
+        return top, left, bottom, right
+
 
 def frame_of(size: tuple[int, int], preprocessing: Preprocessing) -> Frame:
     """Frame of an image of a given size.
 
     The long side becomes floor(short_side * long / short), as in torchvision's `Resize`, so that
     figures can be compared; the crop is centred, the odd pixel falls off at the bottom or right.
+    Other shapes than "crop" stretch instead, and nothing is cut off.
 
     Args:
         size: (height, width) of the original image.
@@ -67,6 +89,18 @@ def frame_of(size: tuple[int, int], preprocessing: Preprocessing) -> Frame:
     short = min(size)
     height, width = (preprocessing.short_side * side // short for side in size)
     patch = preprocessing.patch_size
+    if preprocessing.shape != "crop":
+        height, width = (_stretched(side, preprocessing) for side in (height, width))
     cropped = (height - height % patch, width - width % patch)
     corner = ((height - cropped[0]) // 2, (width - cropped[1]) // 2)
     return Frame(size, (height, width), corner, cropped, patch)
+
+
+def _stretched(side: int, preprocessing: Preprocessing) -> int:
+    """Length of a side that had `side` pixels after resizing in proportion."""
+    patch = preprocessing.patch_size
+    shortest = preprocessing.short_side // patch * patch
+    if preprocessing.shape == "square":
+        return shortest
+    steps = round((side - preprocessing.short_side) / (BUCKET * patch))
+    return shortest + steps * BUCKET * patch

@@ -1,26 +1,37 @@
-"""Find the images of a data set on disk: a plain folder, or the layout of MVTec AD.
+"""Find the images of a data set on disk: a plain folder, or the layout of MVTec AD, VisA, BTAD or BMAD.
 
-A layout becomes records, no image is opened. When a folder has neither layout the message tells
-what was found there. Another layout is one more function here and one more line in
+A layout becomes records, no image is opened. When a folder has none of them the message tells
+what was found there. Another layout is one more file with one function, and one more line in
 `open_data_set`. Read `reading.py` next.
 """
 
 from pathlib import Path
 
+from jaxdpmm.images.bmad import is_bmad, read_bmad
+from jaxdpmm.images.btad import is_btad, read_btad
 from jaxdpmm.images.elpv import read_elpv
-from jaxdpmm.images.records import ANOMALOUS, NORMAL, DataSet, ImageRecord
-
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
+from jaxdpmm.images.listing import (
+    IMAGE_SUFFIXES,
+    check_folder,
+    content_of,
+    folders_in,
+    images_in,
+    wrong_layout,
 )
+from jaxdpmm.images.records import ANOMALOUS, NORMAL, DataSet, ImageRecord
+from jaxdpmm.images.visa import is_visa, read_visa
+from jaxdpmm.images.volumes import read_volume, volumes_in
+
 NAMED_DATA_SETS = {"elpv": read_elpv}
 
 
 def open_data_set(path_or_name: str | Path) -> DataSet:
     """Data set behind a folder, or behind one of the names in `NAMED_DATA_SETS`.
 
-    A folder with `train/` and `test/` is read as MVTec AD, any other as a plain folder, whose
-    images all go to `train` (without labels). A folder wins over a name of the same spelling.
+    A folder with `train/` and `test/` is read as BTAD where normal images lie in `ok/`, as BMAD
+    where there is `valid/` or images lie in `img/`, else as MVTec AD; one with `Data/Images/` as
+    a category of VisA; any other as a plain folder, whose images all go to `train` (without labels).
+    A folder wins over a name of the same spelling.
 
     Args:
         path_or_name: a folder or "elpv".
@@ -32,12 +43,15 @@ def open_data_set(path_or_name: str | Path) -> DataSet:
     path = Path(path_or_name).expanduser()
     if not path.exists() and str(path_or_name) in NAMED_DATA_SETS:
         return NAMED_DATA_SETS[str(path_or_name)]()
-    _check_folder(path)
+    path = check_folder(path, tuple(NAMED_DATA_SETS))
+    for is_layout, read in ((is_visa, read_visa), (is_btad, read_btad), (is_bmad, read_bmad)):
+        if is_layout(path):
+            return read(path)
     if (path / "train").is_dir() and (path / "test").is_dir():
         return read_mvtec(path)
     if (path / "ground_truth").is_dir() or (path / "test").is_dir():
-        raise _wrong_layout(path, "train/good and test/<kind> beside it")
-    categories = [p.name for p in _folders(path) if (p / "train").is_dir()]
+        raise wrong_layout(path, "MVTec AD", "train/good and test/<kind> beside it")
+    categories = [p.name for p in folders_in(path) if (p / "train").is_dir() or is_visa(p)]
     if categories:
         raise ValueError(
             f"path must be one data set, got {path} with {len(categories)} of them "
@@ -49,7 +63,8 @@ def open_data_set(path_or_name: str | Path) -> DataSet:
 def read_folder(path: str | Path, label: int | None = None) -> tuple[ImageRecord, ...]:
     """Records of all images below a folder, sorted by path.
 
-    Hidden files and files without the suffix of an image are passed over.
+    Hidden files and files without the suffix of an image are passed over. NIfTI files and folders
+    of DICOM files (`.dcm`) count as images slice by slice, see `volumes.read_volume`.
 
     Args:
         path: a folder; folders in it are searched too.
@@ -59,14 +74,15 @@ def read_folder(path: str | Path, label: int | None = None) -> tuple[ImageRecord
         FileNotFoundError: there is no such folder.
         ValueError: it holds no images.
     """
-    path = Path(path).expanduser()
-    _check_folder(path)
+    path = check_folder(path, tuple(NAMED_DATA_SETS))
     kind = "good" if label == NORMAL else ""
-    records = tuple(ImageRecord(file, label, kind) for file in _images(path, "**/*"))
+    records = tuple(ImageRecord(file, label, kind) for file in images_in(path, "**/*"))
+    for volume in volumes_in(path):
+        records += read_volume(volume, label=label)
     if not records:
         raise ValueError(
             f"path must hold at least one image ({', '.join(sorted(IMAGE_SUFFIXES))}), "
-            f"got {path} with {_content(path)}; give the folder that holds the images."
+            f"got {path} with {content_of(path)}; give the folder that holds the images."
         )
     return records
 
@@ -82,26 +98,25 @@ def read_mvtec(path: str | Path) -> DataSet:
         FileNotFoundError: there is no such folder.
         ValueError: a folder of the layout is absent or empty, or a mask is missing.
     """
-    path = Path(path).expanduser()
-    _check_folder(path)
-    train = tuple(
-        ImageRecord(file, NORMAL, "good") for file in _images(path / "train" / "good", "*")
-    )
+    path = check_folder(path)
+    train = tuple(ImageRecord(file, NORMAL, "good") for file in images_in(path / "train" / "good"))
     if not train:
-        raise _wrong_layout(path, "normal images in train/good")
-    test = tuple(record for folder in _folders(path / "test") for record in _of_kind(path, folder))
+        raise wrong_layout(path, "MVTec AD", "normal images in train/good")
+    test = tuple(
+        record for folder in folders_in(path / "test") for record in _of_kind(path, folder)
+    )
     if not test:
-        raise _wrong_layout(path, "images in test/good and test/<kind>")
+        raise wrong_layout(path, "MVTec AD", "images in test/good and test/<kind>")
     return DataSet(path.resolve().name, train, test)
 
 
 def _of_kind(root: Path, folder: Path) -> list[ImageRecord]:
     if folder.name == "good":
-        return [ImageRecord(file, NORMAL, "good") for file in _images(folder, "*")]
+        return [ImageRecord(file, NORMAL, "good") for file in images_in(folder)]
     masks = root / "ground_truth" / folder.name
     return [
         ImageRecord(file, ANOMALOUS, folder.name, _mask_of(file, masks))
-        for file in _images(folder, "*")
+        for file in images_in(folder)
     ]
 
 
@@ -114,46 +129,4 @@ def _mask_of(image: Path, masks: Path) -> Path | None:
     raise ValueError(
         f"every image of test/{masks.name} must have a mask in {masks}, got none for {image.name}; "
         f"add {image.stem}_mask.png, or remove the folder to use image-level labels only."
-    )
-
-
-def _check_folder(path: Path) -> None:
-    if not path.is_dir():
-        found = "a file" if path.exists() else "nothing there"
-        raise FileNotFoundError(
-            f"path must be a folder of images or one of {sorted(NAMED_DATA_SETS)}, "
-            f"got {path} ({found}); check the spelling."
-        )
-
-
-def _wrong_layout(path: Path, wanted: str) -> ValueError:
-    inside = [
-        f"{folder.relative_to(path).as_posix()}/ ({_content(folder)})"
-        for name in ("train", "test", "ground_truth")
-        for folder in [path / name, *_folders(path / name)]
-        if folder.is_dir()
-    ]
-    return ValueError(
-        f"path must have the layout of MVTec AD ({wanted}), got {path} with "
-        f"{', '.join(inside[:12]) or _content(path)}; rearrange it, or give a folder of images."
-    )
-
-
-def _content(folder: Path) -> str:
-    folders, images = _folders(folder), _images(folder, "*")
-    others = sum(1 for p in folder.iterdir() if p.is_file()) - len(images)
-    return f"{len(folders)} folders, {len(images)} images, {others} other files"
-
-
-def _folders(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return []
-    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _images(path: Path, pattern: str) -> list[Path]:
-    return sorted(
-        p
-        for p in path.glob(pattern)
-        if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and p.is_file()
     )

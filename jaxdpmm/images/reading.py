@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image, ImageOps
 
+from jaxdpmm.images.records import ImageRecord
+
 _LARGEST_16_BIT = 65535.0
 # What Pillow raises on damaged files, beside OSError: SyntaxError for broken PNG chunks, and the
 # others from decoders that run off the end of their data.
@@ -32,13 +34,15 @@ def load_image(path: str | Path) -> Float[np.ndarray, "H W 3"]:
     are converted, a transparent pixel is laid over black. Of several frames the first is read.
 
     Args:
-        path: any file that Pillow reads.
+        path: any file that Pillow reads, or `.npy` (see `to_rgb`).
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not an image, is damaged or cut short, or its values have no
             known range. The message names the file.
     """
+    if Path(path).suffix.lower() == ".npy":
+        return to_rgb(_load_array(Path(path)), Path(path))
     image = _open(Path(path))
     if image.mode.startswith("I") or image.mode == "F":
         grey = _deep_grey(image, Path(path))
@@ -59,10 +63,63 @@ def load_mask(path: str | Path) -> Bool[np.ndarray, "H W"]:
         FileNotFoundError: there is no such file.
         ValueError: the file is not an image, or is damaged or cut short; the message names it.
     """
+    if Path(path).suffix.lower() == ".npy":
+        return _load_array(Path(path)).astype(bool)
     image = _open(Path(path))
     if image.mode.startswith("I") or image.mode == "F":
         return np.asarray(image).astype(bool)
     return np.asarray(image.convert("RGB")).max(axis=2).astype(bool)
+
+
+def pixels_of(record: ImageRecord) -> Float[np.ndarray, "H W 3"]:
+    """Pixels of an image, from its file or its source (see `load_image`)."""
+    return load_image(record.path) if record.source is None else record.source.pixels()
+
+
+def mask_of(record: ImageRecord) -> Bool[np.ndarray, "H W"] | None:
+    """Mask of an image, from its file or its source (see `load_mask`); None when nobody marked it."""
+    if record.source is not None:
+        return record.source.mask()
+    return None if record.mask_path is None else load_mask(record.mask_path)
+
+
+def to_rgb(values: np.ndarray, path: Path) -> Float[np.ndarray, "H W 3"]:
+    """Float32 RGB in [0, 1] of an array: bytes, 16-bit numbers, or floats in [0, 1]; grey or colour.
+
+    Raises:
+        ValueError: another shape or type, or values out of range; the message names `path`.
+    """
+    known = {"u1": 255.0, "u2": _LARGEST_16_BIT, "b1": 1.0}
+    largest = known.get(values.dtype.str[1:], 1.0 if values.dtype.kind == "f" else None)
+    is_image = values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (1, 3))
+    if not is_image or largest is None or not values.size:
+        raise ValueError(
+            f"an image array must have shape (H, W) or (H, W, 3) and be uint8, uint16 or float in [0, 1], got "
+            f"{path} with shape {values.shape} and dtype {values.dtype}; convert it."
+        )
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= largest):
+        raise ValueError(
+            f"image must have values from 0 to {largest:.0f} in dtype {values.dtype}, got {path} with {low:g} to "
+            f"{high:g}; rescale it the same way as all the others."
+        )
+    grey = values[:, :, None] if values.ndim == 2 else values
+    scaled = (grey / np.float32(largest)).astype(np.float32)
+    return np.ascontiguousarray(np.broadcast_to(scaled, (*scaled.shape[:2], 3)))
+
+
+def _load_array(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"image must be a file, got {path} (nothing there); check the path."
+        )
+    try:
+        return np.load(path, allow_pickle=False)
+    except _READ_ERRORS as error:
+        raise ValueError(
+            f"image must be a whole .npy file of numbers, got {path} ({path.stat().st_size} bytes: "
+            f"{_one_line(error)}); replace it or leave it out."
+        ) from error
 
 
 def _open(path: Path) -> Image.Image:

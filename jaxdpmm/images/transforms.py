@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from PIL import Image
 
 from jaxdpmm.images.geometry import Frame, Preprocessing, frame_of
-from jaxdpmm.images.reading import load_image, load_mask
+from jaxdpmm.images.reading import load_image, load_mask, pixels_of
 from jaxdpmm.images.records import ImageRecord
 
 
@@ -67,7 +67,7 @@ def prepare(
     Raises:
         FileNotFoundError, ValueError: see `load_image`.
     """
-    pixels = load_image(image.path if isinstance(image, ImageRecord) else image)
+    pixels = pixels_of(image) if isinstance(image, ImageRecord) else load_image(image)
     frame = frame_of(pixels.shape[:2], preprocessing)
     return np.ascontiguousarray(_crop(resize(pixels, frame.resized), frame)), frame
 

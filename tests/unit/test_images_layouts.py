@@ -60,7 +60,7 @@ def test_wrong_layouts_are_explained(mvtec, tmp_path):
         ValueError, match=r"in train/good\), got .* train/ \(0 folders, 1 images, 0"
     ):
         open_data_set(touch(tmp_path / "flat", "train/a.png", "test/b.png"))
-    nested = touch(tmp_path / "nested", "train/good/a.png", "test/good/img/b.png")
+    nested = touch(tmp_path / "nested", "train/good/a.png", "test/good/all/b.png")
     with pytest.raises(ValueError, match=r"test/<kind>\), got .* test/good/ \(1 folders, 0 images"):
         open_data_set(nested)
     with pytest.raises(ValueError, match=r"train/good and test/<kind> beside it\), got .* test/"):
