@@ -31,6 +31,7 @@ FORMAT_VERSION = 1
 
 # All of the header is one JSON text under one key, since safetensors writes several keys in random order.
 _KEY = "jaxdpmm"
+_ARRAYS = "arrays/"
 
 
 class Model(NamedTuple):
@@ -41,12 +42,14 @@ class Model(NamedTuple):
         prior: hyper-parameters.
         posterior: fitted, of the mixture's number of components.
         settings: anything that JSON can say, for the program that reads the file.
+        arrays: further arrays of that program, by name.
     """
 
     mixture: Mixture
     prior: Prior
     posterior: Posterior
     settings: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray] = {}
 
 
 def save_model(path: str | os.PathLike, model: Model) -> None:
@@ -65,6 +68,7 @@ def save_model(path: str | os.PathLike, model: Model) -> None:
     """
     _check_rebuildable(model)
     tensors = _named_leaves(model.prior, model.posterior)
+    tensors |= {_ARRAYS + name: np.array(array, order="C") for name, array in model.arrays.items()}
     description = _description(model)
     header = {
         "format_version": FORMAT_VERSION,
@@ -98,8 +102,10 @@ def load_model(
         description["num_components"],
         _rebuilt("sticks", description["sticks"], sticks, path),
     )
+    arrays = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_ARRAYS)}
     prior, posterior = _from_named_leaves(mixture, tensors, path)
-    return Model(mixture, prior, posterior, description["settings"])
+    arrays = {name.removeprefix(_ARRAYS): array for name, array in arrays.items()}
+    return Model(mixture, prior, posterior, description["settings"], arrays)
 
 
 def write_whole(path: str | os.PathLike, content: bytes) -> None:

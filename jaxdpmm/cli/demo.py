@@ -121,14 +121,14 @@ def _tile(detector, image, usual: list[float]):
     import numpy as np
 
     from jaxdpmm.detection.overlay import Tile
-    from jaxdpmm.images.reading import load_image
+    from jaxdpmm.images.reading import pixels_of
     from jaxdpmm.images.records import NORMAL
 
     share = np.mean(np.array(usual) < image.score)
     kind = "normal" if image.record.label == NORMAL else image.record.kind
     caption = f"{kind}: above {100 * share:.0f} % of normal cells"
     pixels = image.pixel_scores(detector.config.sigma)
-    return Tile(load_image(image.record.path), pixels, caption)
+    return Tile(pixels_of(image.record), pixels, caption)
 
 
 def _titled(sheet, lines: list[str]):

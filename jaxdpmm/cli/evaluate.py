@@ -1,4 +1,4 @@
-"""`jaxdpmm evaluate`: mixture and exact memory bank side by side on a labelled data set."""
+"""`jaxdpmm evaluate`: mixture, exact memory bank and others side by side on a labelled data set."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,6 +7,7 @@ import typer
 
 from jaxdpmm.cli.terminal import (
     BackboneOption,
+    CacheOption,
     JsonOption,
     StrictOption,
     check_can_write,
@@ -36,93 +37,131 @@ FIGURES = {
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model file that `jaxdpmm fit` wrote.")],
-    data: Annotated[str, typer.Argument(help='Data set in MVTec AD layout, or "elpv".')],
+    data: Annotated[
+        str,
+        typer.Argument(help='Data set in the layout of MVTec AD, VisA, BTAD or BMAD, or "elpv".'),
+    ],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="bank, coreset, k-means, finite, faiss or mixture (anew); repeat for several."
+        ),
+    ] = None,
     backbone: BackboneOption = None,
     strict: StrictOption = False,
+    cache: CacheOption = None,
     json: JsonOption = None,
 ) -> None:
-    """Compare the model with an exact memory bank of the data set's training images.
+    """Compare the model with other methods on the data set's training images, by default an exact memory bank.
 
-    Both see the same features. Times are medians an image, one image at a time, without compilation; the size is
+    All see the same features. Times are medians an image, one image at a time, without compilation; the size is
     that of the arrays each must keep.
     """
-    from jaxdpmm.detection import stack_patches, stream_patches
+    from jaxdpmm.detection import stream_patches
+    from jaxdpmm.detection.calibration import split_held_out
     from jaxdpmm.detection.evaluate import labels_of
+    from jaxdpmm.detection.methods import check_methods
+    from jaxdpmm.detection.training import training_patches
     from jaxdpmm.images.layouts import open_data_set
 
+    methods = tuple(dict.fromkeys(method or ["bank"]))
+    check_methods(methods)
     check_can_write(json)
     data_set = open_data_set(data)
     labels_of(data_set.test)  # a data set without labels is no use, and better refused now
     detector = load_detector(model, backbone)
-    train, test = (
+    config, weights = detector.config, detector.backbone
+    learned, held_out = data_set.train, data_set.validation
+    if not held_out:  # those that the model has kept for its thresholds, if it is of this data set
+        learned, held_out = split_held_out(learned, config.held_out, config.seed)
+    patches = training_patches(learned, config, weights, strict, progress=True, cache=cache)
+    normal, test = (
         stream_patches(
             records,
-            detector.config,
-            detector.backbone,
+            config,
+            weights,
             strict=strict,
             batch_size=size,
             progress=f"{name} images",
         )
-        for name, records, size in (("training", data_set.train, 8), ("test", data_set.test, 1))
+        for name, records, size in (("held-out", held_out, 8), ("test", data_set.test, 1))
     )
-    patches = stack_patches(train, len(data_set.train), progress=True)
-    result, scored = compare(detector, patches.features, test)
-    num_tested = len(scored["mixture"])
-    num_skipped = len(data_set.train) + len(data_set.test) - patches.num_images - num_tested
+    result, scored = compare(
+        detector, patches.features, test, normal if held_out else (), methods=methods
+    )
+    num_tested, num_train = len(scored["mixture"]), patches.num_images // config.rotations
+    num_images = num_train + result["num_held_out"] + num_tested
+    num_skipped = len(learned) + len(held_out) + len(data_set.test) - num_images
     result = {
         "model": str(model),
         "data": data_set.name,
-        "num_train": patches.num_images,
+        "num_train": num_train,
         "num_test": num_tested,
         "num_skipped": num_skipped,
         **result,
     }
     write_json(json, result)
     print(
-        f"{data_set.name}: bank of {patches.num_images} training images, {num_tested} test images"
+        f"{data_set.name}: {', '.join(methods)} of {num_train} training images, {num_tested} test images"
         f"{skipped_text(num_skipped)}"
     )
     print(comparison_text(result))
 
 
-def compare(detector, features, test) -> tuple[dict[str, Any], dict[str, list]]:
-    """Figures of the mixture and of a memory bank of `features`, and the scored images of both.
+def compare(
+    detector, features, test, normal=(), methods=("bank",)
+) -> tuple[dict[str, Any], dict[str, list]]:
+    """Figures of the mixture and of other methods fitted to `features`, and the scored images of all.
 
     Args:
         detector: the fitted detector.
-        features: normal patches, (N, D), for the bank.
+        features: normal patches, (N, D), for the other methods.
         test: `ImagePatches` of labelled images.
+        normal: `ImagePatches` of held-out normal images, for thresholds.
+        methods: names in `jaxdpmm.detection.methods.METHODS`.
     """
-    import jax.numpy as jnp
+    import numpy as np
 
-    from jaxdpmm.detection import compile_scorer, num_bytes, score_images
+    from jaxdpmm.detection import score_images
     from jaxdpmm.detection.evaluate import evaluate as evaluate_images
-    from jaxdpmm.detection.memory_bank import memory_bank
+    from jaxdpmm.detection.methods import METHODS, of_model
 
-    rows = jnp.asarray(features)
-    scores = {"mixture": detector.score_patches, "bank": compile_scorer(memory_bank(), rows)}
-    sizes = {"mixture": num_bytes(detector.model.posterior), "bank": num_bytes(rows)}
-    scored: dict[str, list] = {name: [] for name in scores}
-    for image in score_images(test, scores, detector.config):
-        for name in scores:
-            scored[name].append(image[name])
-    result = {
-        name: {**evaluate_images(images, detector.config.sigma), "model_bytes": sizes[name]}
-        for name, images in scored.items()
+    rows = np.asarray(features)
+    fitted = {"mixture": of_model(detector.model, detector.config)}
+    for name in methods:
+        fitted[name] = fitted.get(name) or METHODS[name](rows, detector.config)
+    scores = {name: method.score_patches for name, method in fitted.items()}
+    held_out, scored = (
+        _by_name(score_images(patches, scores, detector.config), scores)
+        for patches in (normal, test)
+    )
+    result: dict[str, Any] = {
+        name: {
+            **evaluate_images(scored[name], detector.config.sigma, normal=held_out[name]),
+            "model_bytes": method.num_bytes,
+            "num_rows": method.num_rows,
+        }
+        for name, method in fitted.items()
     }
     result["mixture"]["num_components"] = detector.model.mixture.num_components
-    result["bank"]["num_patches"] = len(features)
-    return result, scored
+    return result | {"num_held_out": len(held_out["mixture"])}, scored
+
+
+def _by_name(images, names) -> dict[str, list]:
+    found: dict[str, list] = {name: [] for name in names}
+    for image in images:
+        for name in names:
+            found[name].append(image[name])
+    return found
 
 
 def comparison_text(result: dict[str, Any]) -> str:
-    """Both methods side by side, a figure a row, with the 95 % interval over images where there is one."""
-    header = (
-        "",
-        f"mixture, {result['mixture']['num_components']} components",
-        f"memory bank, {result['bank']['num_patches']:,} patches",
-    )
-    columns = [result["mixture"], result["bank"]]
+    """All methods side by side, a figure a row, with the 95 % interval over images where there is one."""
+    from jaxdpmm.detection.methods import NAMES
+
+    methods = [name for name in NAMES if name in result]
+    header = ("", *(NAMES[name].format(result[name]["num_rows"]) for name in methods))
+    columns = [result[name] for name in methods]
     rows = [
         [label, *(_figure_text(column, name) for column in columns)]
         for name, label in FIGURES.items()

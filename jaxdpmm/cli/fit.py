@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from jaxdpmm.cli.terminal import (
+    CacheOption,
     JsonOption,
     StrictOption,
+    calibration_text,
     check_can_write,
     size_text,
     skipped_text,
@@ -19,7 +21,9 @@ from jaxdpmm.cli.terminal import (
 def fit(
     data: Annotated[
         str,
-        typer.Argument(help='Folder of normal images, data set in MVTec AD layout, or "elpv".'),
+        typer.Argument(
+            help='Folder of normal images, data set in the layout of MVTec AD, VisA, BTAD or BMAD, or "elpv".'
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The model file to write.")],
     backbone: Annotated[
@@ -40,6 +44,34 @@ def fit(
     ] = "predictive",
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     dtype: Annotated[str, typer.Option(help="Of the backbone: float32 or bfloat16.")] = "float32",
+    held_out: Annotated[
+        float,
+        typer.Option(
+            help="Share of the images kept for thresholds, where the data set has none for them."
+        ),
+    ] = 0.1,
+    weights: Annotated[
+        str, typer.Option(help="Prior of the weights: dirichlet_process or finite.")
+    ] = "dirichlet_process",
+    num_principal: Annotated[
+        int | None, typer.Option(help="Reduce features to so many principal components.")
+    ] = None,
+    num_shots: Annotated[
+        int | None,
+        typer.Option(help="Learn from so many images only, as AnomalyDINO chooses them."),
+    ] = None,
+    rotations: Annotated[int, typer.Option(help="Learn from each image at so many angles.")] = 1,
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Leave out the background of test images.")
+    ] = False,
+    shape: Annotated[
+        str,
+        typer.Option(help="crop keeps proportions; bucket and square compile for fewer shapes."),
+    ] = "crop",
+    tile_side: Annotated[
+        int | None, typer.Option(help="Pixels of tiles that large images are cut into.")
+    ] = None,
+    cache: CacheOption = None,
     strict: StrictOption = False,
     json: JsonOption = None,
 ) -> None:
@@ -61,21 +93,43 @@ def fit(
         score=score,
         seed=seed,
         dtype=dtype,
+        held_out=held_out,
+        weights=weights,
+        num_principal=num_principal,
+        num_shots=num_shots,
+        rotations=rotations,
+        foreground=foreground,
+        shape=shape,
+        tile_side=tile_side,
     )
     check_can_write(output, json)
-    records = open_data_set(data).train
+    data_set = open_data_set(data)
     begin = time.perf_counter()
-    detector = Detector.fit(records, config, strict=strict, progress=True)
+    detector = Detector.fit(
+        data_set.train,
+        config,
+        validation=data_set.validation,
+        strict=strict,
+        progress=True,
+        cache=cache,
+    )
     detector.save(output)
-    result = _result(detector, output, len(records), time.perf_counter() - begin)
+    result = _result(
+        detector,
+        output,
+        len(data_set.train) + len(data_set.validation),
+        time.perf_counter() - begin,
+    )
     write_json(json, result)
     print(
-        f"{output}: {size_text(result['model_bytes'])}, {result['num_components']} components from "
+        f"{output}: {size_text(result['model_bytes'])}, {result['num_components']} components"
+        f"{' (all there may be; more would be used)' if result['truncation_binds'] else ''} from "
         f"{result['num_patches']:,} patches of {result['num_images']} images"
         f"{skipped_text(result['num_skipped'])}; {result['num_sweeps']} sweeps"
         f"{'' if result['converged'] else ', not converged'}, ELBO {result['elbo_per_patch']:.4f} nats a patch; "
         f"{result['seconds']:.1f} s"
     )
+    print(calibration_text(detector))
 
 
 def _result(detector, output: Path, num_records: int, seconds: float) -> dict:
@@ -85,8 +139,12 @@ def _result(detector, output: Path, num_records: int, seconds: float) -> dict:
         "model": str(output),
         "model_bytes": output.stat().st_size,
         "num_components": detector.model.mixture.num_components,
+        "truncation_binds": detector.model.mixture.num_components
+        == detector.config.num_components
+        > 1,
         **{name: settings[name] for name in names},
-        "num_skipped": num_records - settings["num_images"],
+        "num_held_out": settings.get("num_held_out", 0),
+        "num_skipped": num_records - settings["num_images"] - settings.get("num_held_out", 0),
         "seconds": seconds,
         "config": settings["detector"],
     }

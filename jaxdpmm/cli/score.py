@@ -11,14 +11,16 @@ from jaxdpmm.cli.terminal import (
     BackboneOption,
     JsonOption,
     StrictOption,
+    calibration_text,
     check_can_write,
     check_folder,
+    check_rate,
     load_detector,
     skipped_text,
     write_json,
 )
 
-COLUMNS = ("path", "score", "width", "height")
+COLUMNS = ("path", "score", "width", "height", "p_value", "anomalous")
 
 
 def score(
@@ -28,18 +30,26 @@ def score(
         Path,
         typer.Option("--output", "-o", help="Folder for scores.csv, maps/ and overlays/."),
     ],
+    rate: Annotated[
+        float,
+        typer.Option(
+            "--rate", help="Call an image anomalous at most this often when it is normal."
+        ),
+    ] = 0.05,
     backbone: BackboneOption = None,
     strict: StrictOption = False,
     json: JsonOption = None,
 ) -> None:
     """Score images: one number an image, one map an image, one picture an image.
 
-    Writes scores.csv, maps/<image>.npy (float32, one number a pixel of the original) and overlays/<image>.png.
+    Writes scores.csv, with p-values among held-out normal images where the model has some; maps/<image>.npy (float32,
+    one number a pixel of the original) and overlays/<image>.png.
     """
     from jaxdpmm.images.layouts import read_folder
     from jaxdpmm.images.records import ImageRecord
     from jaxdpmm.persist import write_whole
 
+    check_rate(rate)
     check_folder(output)
     check_can_write(json)
     records = (ImageRecord(images),) if images.is_file() else read_folder(images)
@@ -49,16 +59,31 @@ def score(
     rows: list[dict] = []
     try:
         for scored in detector.score(records, strict=strict, progress="images"):
+            row = _row(detector, scored, rate)
             _write_pictures(detector, scored, output, scored.record.path.relative_to(root))
-            height, width = scored.frame.original
-            path = str(scored.record.path)
-            rows.append({"path": path, "score": scored.score, "width": width, "height": height})
+            rows.append(row)
     finally:  # also what was done until an interruption or an error
         if rows:
             write_whole(output / "scores.csv", _csv(rows))
     num_skipped = len(records) - len(rows)
     write_json(json, {"model": str(model), "images": rows, "num_skipped": num_skipped})
     print(f"{output / 'scores.csv'}: {len(rows)} images{skipped_text(num_skipped)}")
+    if detector.calibration is not None:
+        number = sum(bool(row["anomalous"]) for row in rows)
+        print(f"{number} called anomalous; {calibration_text(detector, rate)}")
+
+
+def _row(detector, scored, rate: float) -> dict:
+    height, width = scored.frame.original
+    p_value = detector.p_value(scored)
+    return {
+        "path": str(scored.record.path),
+        "score": scored.score,
+        "width": width,
+        "height": height,
+        "p_value": p_value,
+        "anomalous": None if p_value is None else p_value <= rate,
+    }
 
 
 def _csv(rows: list[dict]) -> bytes:
@@ -73,11 +98,11 @@ def _write_pictures(detector, scored, output: Path, name: Path) -> None:
     import numpy as np
 
     from jaxdpmm.detection.overlay import Tile, panel
-    from jaxdpmm.images.reading import load_image
+    from jaxdpmm.images.reading import pixels_of
     from jaxdpmm.persist import write_whole
 
     pixels = scored.pixel_scores(detector.config.sigma)
-    tile = Tile(load_image(scored.record.path), pixels, f"{name}   score {scored.score:.4g}")
+    tile = Tile(pixels_of(scored.record), pixels, f"{name}   score {scored.score:.4g}")
     buffers = {"maps": (".npy", io.BytesIO()), "overlays": (".png", io.BytesIO())}
     np.save(buffers["maps"][1], pixels.astype(np.float32))
     panel(tile, detector.colour_limits).save(buffers["overlays"][1], format="PNG")

@@ -27,6 +27,15 @@ StrictOption = Annotated[
 ]
 
 
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        help="Folder to keep features in, so that a killed or later run starts with them.",
+    ),
+]
+
+
 def say(message: str) -> None:
     """One message on standard error, above a progress bar if there is one."""
     from tqdm import tqdm
@@ -72,6 +81,16 @@ def check_folder(folder: Path) -> None:
         check_can_write(folder)
 
 
+def check_rate(rate: float) -> None:
+    """Before long work: that a false positive rate is one.
+
+    Raises:
+        ValueError: it is not between 0 and 1.
+    """
+    if not 0 < rate < 1:
+        raise ValueError(f"rate must be between 0 and 1, got {rate:g}; 0.05 is a usual choice.")
+
+
 def write_json(file: Path | None, result: Mapping[str, Any]) -> None:
     """Write a result where `--json` says, if it was given."""
     from jaxdpmm.persist import write_whole
@@ -104,6 +123,20 @@ def load_detector(model: Path, backbone: str | None):
     settings = load_model(model).settings.get("detector", {})
     return Detector.load(
         model, backbone=load_backbone(backbone, dtype=settings.get("dtype", "float32"))
+    )
+
+
+def calibration_text(detector, rate: float = 0.05) -> str:
+    """From which score on an image is called anomalous, or why that is not known."""
+    found = detector.calibration
+    if found is None:
+        return "no threshold: too few images to hold some out; see `jaxdpmm calibrate`"
+    number = found.image.num_images
+    if rate * (number + 1) < 1:
+        return f"no threshold at {rate:.0%} false positives: {number} held-out images are too few"
+    return (
+        f"image threshold {detector.threshold(rate):.6g} for at most {rate:.0%} false positives, from {number} "
+        "held-out normal images"
     )
 
 

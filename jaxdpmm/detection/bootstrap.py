@@ -105,7 +105,7 @@ def pixel_counts(
     normal, anomalous, regions = (
         np.stack(column).astype(np.float32) for column in zip(*rows, strict=True)
     )
-    return ImageCounts(anomalous.any(axis=1), normal, anomalous, regions)
+    return ImageCounts(np.asarray(anomalous.any(axis=1)), normal, anomalous, regions)
 
 
 def bin_edges(table: ScoreTable, num_bins: int = NUM_BINS) -> Float[np.ndarray, " T"]:

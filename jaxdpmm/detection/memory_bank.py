@@ -3,7 +3,7 @@
 The baseline that a mixture is measured against (AnomalyDINO, PatchCore without its coreset), in the
 same form as the mixture's scores: a `Scorer`. One matrix product a chunk of the bank with a running
 best, so memory holds the bank and `tile x chunk` products, never all distances at once.
-Read `maps.py` next.
+Read `sharded_bank.py` next for banks larger than one device, `coreset.py` for smaller ones.
 
 References:
     Damm et al. (2025), AnomalyDINO: Boosting Patch-based Few-shot Anomaly Detection. WACV.
@@ -65,7 +65,6 @@ def memory_bank(
             f"num_neighbours and chunk_size must be at least 1, got {num_neighbours} and "
             f"{chunk_size}; use 1 for the nearest row only."
         )
-    prepare_rows, distances = _METRICS[metric]
 
     def prepare(features: Float[Array, "M D"]) -> Bank:
         if features.shape[0] < num_neighbours:
@@ -73,16 +72,48 @@ def memory_bank(
                 f"features must hold at least num_neighbours={num_neighbours} rows, got "
                 f"{features.shape[0]}; add normal images or ask for fewer neighbours."
             )
-        return _in_chunks(*prepare_rows(features), chunk_size)
+        return cut_in_chunks(metric, features, chunk_size)
 
     def score(bank: Bank, x: Float[Array, "N D"]) -> Float[Array, " N"]:
-        def score_one(point: Float[Array, " D"]) -> Float[Array, ""]:
-            centred = point - bank.offset
-            return jnp.mean(distances(centred, _closest(bank, centred, num_neighbours)))
-
-        return jax.lax.map(score_one, x, batch_size=QUERY_TILE)
+        return mean_distances(metric, bank, x, closest_rows(bank, x, num_neighbours))
 
     return Scorer(prepare, score)
+
+
+def cut_in_chunks(
+    metric: str, features: Float[Array, "M D"], chunk_size: int, multiple: int = 1
+) -> Bank:
+    """A bank in equal chunks, whose number is a multiple of something, such as a number of devices."""
+    rows, biases, offset = _METRICS[metric][0](features)
+    num_chunks = -(-rows.shape[0] // (chunk_size * multiple)) * multiple
+    size = -(-rows.shape[0] // num_chunks)  # so that few rows are filled up
+    filling = num_chunks * size - rows.shape[0]
+    return Bank(
+        jnp.pad(rows, ((0, filling), (0, 0))).reshape(num_chunks, size, -1),
+        jnp.pad(biases, (0, filling), constant_values=jnp.inf).reshape(num_chunks, size),
+        offset,
+    )
+
+
+def closest_rows(bank: Bank, x: Float[Array, "N D"], num: int) -> Float[Array, "N num"]:
+    """The largest closenesses of each point over the whole bank, best first."""
+
+    def of_one(point: Float[Array, " D"]) -> Float[Array, " num"]:
+        return _closest(bank, point - bank.offset, num)
+
+    return jax.lax.map(of_one, x, batch_size=QUERY_TILE)
+
+
+def mean_distances(
+    metric: str, bank: Bank, x: Float[Array, "N D"], closest: Float[Array, "N num"]
+) -> Float[Array, " N"]:
+    """Mean distance of each point to rows whose closenesses are known."""
+    distances = _METRICS[metric][1]
+
+    def of_one(point: Float[Array, " D"], best: Float[Array, " num"]) -> Float[Array, ""]:
+        return jnp.mean(distances(point - bank.offset, best))
+
+    return jax.vmap(of_one)(x, closest)
 
 
 def _closest(bank: Bank, point: Float[Array, " D"], num: int) -> Float[Array, " num"]:
@@ -100,19 +131,6 @@ def _closest(bank: Bank, point: Float[Array, " D"], num: int) -> Float[Array, " 
 def _largest(values: Float[Array, " V"], num: int) -> Float[Array, " num"]:
     # A plain maximum is several times faster than a search for the first one of a sorted list.
     return jnp.max(values, keepdims=True) if num == 1 else jax.lax.top_k(values, num)[0]
-
-
-def _in_chunks(rows: Array, biases: Array, offset: Array, chunk_size: int) -> Bank:
-    """Equal chunks of at most `chunk_size` rows, so that few rows are filled up."""
-    num_rows, dim = rows.shape
-    num_chunks = -(-num_rows // chunk_size)
-    size = -(-num_rows // num_chunks)
-    filling = num_chunks * size - num_rows
-    return Bank(
-        jnp.pad(rows, ((0, filling), (0, 0))).reshape(num_chunks, size, dim),
-        jnp.pad(biases, (0, filling), constant_values=jnp.inf).reshape(num_chunks, size),
-        offset,
-    )
 
 
 def _cosine_rows(features: Array) -> tuple[Array, Array, Array]:

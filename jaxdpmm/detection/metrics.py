@@ -201,9 +201,13 @@ def threshold_at_rate(table: ScoreTable, rate: float) -> float:
     kept = np.flatnonzero(table.normal)
     called = curves.at_least(table.normal)[kept]
     rows = kept[called <= rate * num_normal]
-    return float(
-        table.scores[rows[0]] if rows.size else np.nextafter(table.scores[kept[-1]], np.inf)
-    )
+    return float(table.scores[rows[0]]) if rows.size else upper_edge(table)
+
+
+def upper_edge(table: ScoreTable) -> float:
+    """Lowest score beyond all that a table, of at least one row, has counted."""
+    last = _ordered_bits(table.scores[-1:]) + np.int64(2**table.dropped_bits)
+    return float(_from_ordered_bits(last)[0])
 
 
 def _checked(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -252,14 +256,15 @@ def _tabulate(
     order = np.argsort(keys, kind="stable")
     keys = (keys[order] >> dropped_bits) << dropped_bits
     starts = np.flatnonzero(_is_first(keys))
-    types = (np.int64, np.int64, np.float64)
     if not starts.size:
-        return ScoreTable(np.zeros(0), *(np.zeros(0, kind) for kind in types), dropped_bits)
-    sums = (
+        nothing = np.zeros(0, np.int64)
+        return ScoreTable(np.zeros(0), nothing, nothing, np.zeros(0), dropped_bits)
+    normal, anomalous, regions = (
         np.add.reduceat(column[order], starts, dtype=kind)
-        for column, kind in zip(columns, types, strict=True)
+        for column, kind in zip(columns, (np.int64, np.int64, np.float64), strict=True)
     )
-    return ScoreTable(_from_ordered_bits(keys[starts]), *sums, dropped_bits)
+    scores = _from_ordered_bits(keys[starts])
+    return ScoreTable(scores, normal, anomalous, regions, dropped_bits)
 
 
 def _coarsened(table: ScoreTable, max_rows: int) -> ScoreTable:

@@ -7,7 +7,7 @@ over image by image, so that every size of image costs two compilations at most.
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -15,8 +15,10 @@ from tqdm import tqdm
 
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.features import Backbone, PatchExtractor
+from jaxdpmm.features.tiling import extract_in_tiles
 from jaxdpmm.images.geometry import Frame
 from jaxdpmm.images.records import ImageRecord
+from jaxdpmm.images.rotation import rotated
 from jaxdpmm.images.streaming import ImageStream, in_batches
 
 BATCH_SIZE = 8
@@ -42,12 +44,14 @@ class TrainingPatches(NamedTuple):
     """All patches of the training images.
 
     Attributes:
-        features: float32.
+        features: float32, (N, D); in memory or a `FeatureStore`.
         num_images: how many images they come from, without those that were skipped.
+        sources: name and grid (rows, columns) of each image, in the order of the features; empty when unknown.
     """
 
-    features: Float[np.ndarray, "N D"]
+    features: Any
     num_images: int
+    sources: tuple[tuple[str, tuple[int, int]], ...] = ()
 
 
 def stream_patches(
@@ -58,6 +62,7 @@ def stream_patches(
     strict: bool = False,
     batch_size: int = BATCH_SIZE,
     progress: str | None = None,
+    rotations: int = 1,
 ) -> Iterator[ImagePatches]:
     """Patch features image by image, in order, read ahead.
 
@@ -68,6 +73,7 @@ def stream_patches(
         strict: an image that cannot be read is an error, instead of a warning and a gap.
         batch_size: images through the backbone at once.
         progress: what to write before a progress bar; None for no bar.
+        rotations: at how many angles each image is taken, see `images.rotation`.
 
     Raises:
         ValueError, FileNotFoundError: no image could be read, or not all with `strict`.
@@ -75,18 +81,26 @@ def stream_patches(
     extractor = PatchExtractor(config.resolved(backbone).layers or ())
     images = ImageStream(records, config.preprocessing(backbone), strict=strict)
     shown = tqdm(images, desc=progress, unit="image", disable=progress is None)
-    for batch in in_batches(shown, batch_size):
+    for batch in in_batches(rotated(iter(shown), rotations), batch_size):
         size = len(batch.records)
         step = size if size == batch_size else 1
         for start in range(0, size, step):
             rows = slice(start, start + step)
             begin = time.perf_counter()
-            features = np.asarray(extractor.extract(backbone, batch.pixels[rows]))
+            features = _extract(extractor, backbone, batch.pixels[rows], config.tile_side)
             seconds = (time.perf_counter() - begin) / step
             for record, frame, one in zip(
                 batch.records[rows], batch.frames[rows], features, strict=True
             ):
                 yield ImagePatches(record, frame, one, seconds)
+
+
+def _extract(
+    extractor: PatchExtractor, backbone: Backbone, pixels: np.ndarray, tile_side: int | None
+) -> Float[np.ndarray, "B h w D"]:
+    if tile_side is None or max(pixels.shape[1:3]) <= tile_side:
+        return np.asarray(extractor.extract(backbone, pixels))
+    return extract_in_tiles(extractor, backbone, pixels, tile_side)
 
 
 def stack_patches(
@@ -101,6 +115,7 @@ def stack_patches(
     """
     rows = np.zeros((0, 0), np.float32)
     filled = number = 0
+    sources = []
     for number, image in enumerate(patches, start=1):
         height, width, dim = image.features.shape
         if number == 1:
@@ -112,7 +127,8 @@ def stack_patches(
             rows = np.concatenate([rows[:filled], np.empty((more, dim), np.float32)])
         rows[filled : filled + height * width] = image.features.reshape(-1, dim)
         filled += height * width
-    return TrainingPatches(rows[:filled], number)
+        sources.append((str(image.record.path), (height, width)))
+    return TrainingPatches(rows[:filled], number, tuple(sources))
 
 
 def _tell_size(num_images: int, num_patches: int, rows: np.ndarray) -> None:

@@ -23,10 +23,12 @@ from jaxdpmm.detection import (
     stack_patches,
     stream_patches,
 )
-from jaxdpmm.detection.detector import backbone_digest
+from jaxdpmm.detection.calibration import split_held_out
+from jaxdpmm.detection.diagnosis import component_map
 from jaxdpmm.detection.evaluate import evaluate, labels_of, true_mask, typical_ms
 from jaxdpmm.detection.memory_bank import memory_bank
 from jaxdpmm.features import load_backbone
+from jaxdpmm.features.digest import backbone_digest
 from jaxdpmm.images.geometry import Preprocessing, frame_of
 from jaxdpmm.images.layouts import read_mvtec
 from jaxdpmm.images.records import ImageRecord
@@ -81,6 +83,7 @@ def test_last_layer_of_the_stand_in_is_never_the_default(backbone):
         ({"sigma": -1.0}, "sigma not negative"),
         ({"top_fraction": 0.0}, "top_fraction must be in"),
         ({"layers": (-1,)}, "layers must be one or several"),
+        ({"held_out": 1.0}, r"held_out must be in \[0, 1\), got 1.0"),
     ],
 )
 def test_settings_that_make_no_sense(wrong, message):
@@ -263,3 +266,83 @@ def test_time_leaves_out_what_pays_for_compilation():
     images = [scored(0, 0.1, seconds=time, frame=frame) for time, frame in seconds]
     assert typical_ms(images, "backbone_seconds") == pytest.approx(2.0)
     assert typical_ms(images[:1], "backbone_seconds") == pytest.approx(9000.0)
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory, backbone):
+    """A detector of sixty images of which six are held out."""
+    folder = tmp_path_factory.mktemp("many") / "surfaces"
+    data = read_mvtec(write_mvtec(folder, num_train=60, num_good=1, num_defective=1))
+    config = DetectorConfig(backbone=backbone.name, short_side=SIDE, num_components=4, num_epochs=5)
+    return Detector.fit(data.train, config, backbone=backbone), data
+
+
+def test_held_out_images_give_thresholds_that_can_be_changed(tmp_path, calibrated, backbone):
+    detector, data = calibrated
+    assert detector.model.settings["num_images"] == 54
+    assert detector.calibration.image.num_images == detector.model.settings["num_held_out"] == 6
+    level = detector.threshold(0.2)
+    normal, defective = (list(detector.score(data.test))[place] for place in (0, 1))
+    if normal.record.label:
+        normal, defective = defective, normal
+    assert defective.score > level
+    assert detector.p_value(defective) == pytest.approx(1 / 7)
+    assert detector.p_value(normal) > 1 / 7
+    detector.save(tmp_path / "model")
+    loaded = Detector.load(tmp_path / "model", backbone=backbone)
+    assert loaded.threshold(0.2) == level
+    loaded.calibrate(data.train[:9])
+    assert loaded.calibration.image.num_images == 9
+    assert loaded.threshold(0.2) != level
+    with pytest.raises(
+        ValueError, match=r"rate must be at least 1 / 7 = 0\.1429 with 6 held-out im"
+    ):
+        detector.threshold(0.05)
+
+
+def test_validation_images_take_the_place_of_held_out_ones(calibrated, backbone, data, config):
+    detector = Detector.fit(data.train, config, validation=data.train[:5], backbone=backbone)
+    assert detector.model.settings["num_images"] == len(data.train)
+    assert detector.calibration.image.num_images == 5
+
+
+def test_no_threshold_without_held_out_images(data, detector):
+    assert detector.calibration is None
+    assert detector.p_value(next(detector.score(data.test))) is None
+    with pytest.raises(
+        ValueError, match=r"needs held-out normal images .* got no images and 'image"
+    ):
+        detector.threshold()
+
+
+def test_explanation_names_component_distance_and_examples(calibrated):
+    detector, data = calibrated
+    record = next(record for record in data.test if record.label)
+    found = detector.explain(record, 3)
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    mask = true_mask(next(detector.score([record])))
+    top, left, bottom, right = found[0].box
+    assert (bottom - top, right - left) == (14, 14)
+    assert mask[top:bottom, left:right].any()
+    assert found[0].p_value == pytest.approx(1 / 7)
+    assert found[0].distance > found[0].usual_distance[1] > found[0].usual_distance[0] > 0
+    names = {str(record.path) for record in data.train}
+    assert {example.image for one in found for example in one.examples} <= names
+    assert all(len(one.examples) == 3 for one in found if one.weight > 0.01)
+
+
+def test_examples_are_the_nearest_training_patches(calibrated, backbone):
+    detector, data = calibrated
+    config = detector.config
+    learned, _ = split_held_out(data.train, config.held_out, config.seed)
+    grids = [image.features for image in stream_patches(learned, config, backbone)]
+    one = detector.explain(data.test[0], 1)[0]
+    found = [
+        component_map(detector.model, grid) for grid in grids
+    ]  # component and distance of every training patch
+    own = [d for components, distances in found for d in distances[components == one.component]]
+    usual = np.quantile(own, [0.5, 0.95])
+    np.testing.assert_allclose(one.usual_distance, usual, rtol=1e-2)
+    numbers = {str(record.path): number for number, record in enumerate(learned)}
+    nearest = [found[numbers[e.image]][1][e.row, e.column] for e in one.examples]
+    np.testing.assert_allclose(nearest, np.sort(own)[:3], rtol=1e-2)

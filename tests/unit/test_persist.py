@@ -99,6 +99,16 @@ def test_a_model_that_was_compacted_round_trips(tmp_path, model):
     assert load_model(tmp_path / "m").mixture == mixture
 
 
+def test_further_arrays_round_trip(tmp_path, model):
+    arrays = {"thresholds/image": np.arange(3.0), "places": np.array([[1, -1]])}
+    save_model(tmp_path / "model", model._replace(arrays=arrays))
+    found = load_model(tmp_path / "model").arrays
+    assert set(found) == set(arrays)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
+
+
 def test_equal_models_give_equal_bytes(tmp_path, path, model):
     save_model(tmp_path / "again", model)
     assert (tmp_path / "again").read_bytes() == path.read_bytes()

@@ -1,0 +1,58 @@
+"""`jaxdpmm calibrate`: new thresholds for a fitted model, from normal images that it has not learned from."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jaxdpmm.cli.terminal import (
+    BackboneOption,
+    JsonOption,
+    StrictOption,
+    calibration_text,
+    check_can_write,
+    check_rate,
+    load_detector,
+    write_json,
+)
+
+
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="Model file that `jaxdpmm fit` wrote.")],
+    images: Annotated[
+        Path, typer.Argument(help="Folder of normal images it has not learned from.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The model file to write; default: MODEL.")
+    ] = None,
+    rate: Annotated[float, typer.Option("--rate", help="False positive rate to report.")] = 0.05,
+    backbone: BackboneOption = None,
+    strict: StrictOption = False,
+    json: JsonOption = None,
+) -> None:
+    """Change the thresholds and p-values of a model without fitting it anew.
+
+    Images of one patient or one part must not be both here and among those it has learned from.
+    """
+    from jaxdpmm.images.layouts import read_folder
+
+    check_rate(rate)
+    output = output or model
+    check_can_write(output, json)
+    records = read_folder(images)
+    detector = load_detector(model, backbone)
+    detector.calibrate(records, strict=strict, progress="normal images")
+    detector.save(output)
+    number = detector.model.settings["num_held_out"]
+    possible = rate * (number + 1) >= 1
+    write_json(
+        json,
+        {
+            "model": str(output),
+            "num_held_out": number,
+            "num_skipped": len(records) - number,
+            "rate": rate,
+            "image_threshold": detector.threshold(rate) if possible else None,
+        },
+    )
+    print(f"{output}: {calibration_text(detector, rate)}")

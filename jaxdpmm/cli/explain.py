@@ -1,0 +1,64 @@
+"""`jaxdpmm explain`: why an image scores high, patch by patch, beside the training patches most like it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jaxdpmm.cli.terminal import (
+    BackboneOption,
+    JsonOption,
+    check_can_write,
+    load_detector,
+    table,
+    write_json,
+)
+
+HEADER = (
+    "box in pixels",
+    "score",
+    "p-value",
+    "component",
+    "its share",
+    "distance",
+    "usual",
+    "like",
+)
+
+
+def explain(
+    model: Annotated[Path, typer.Argument(help="Model file that `jaxdpmm fit` wrote.")],
+    image: Annotated[Path, typer.Argument(help="The image.")],
+    num_patches: Annotated[int, typer.Option(help="How many of its patches.")] = 5,
+    backbone: BackboneOption = None,
+    json: JsonOption = None,
+) -> None:
+    """The most anomalous patches of an image: the nearest component, how far, and what it has learned there.
+
+    "distance" is the Mahalanobis distance to the component, "usual" the median and the 95 % quantile of the training
+    patches in it, and "like" the training patch nearest to it (image, row and column of patches).
+    """
+    from jaxdpmm.images.records import ImageRecord
+
+    check_can_write(json)
+    found = load_detector(model, backbone).explain(ImageRecord(image), num_patches)
+    patches = [
+        {**one._asdict(), "examples": [example._asdict() for example in one.examples]}
+        for one in found
+    ]
+    write_json(json, {"model": str(model), "image": str(image), "patches": patches})
+    print(table(HEADER, [_cells(one) for one in found]))
+
+
+def _cells(one) -> list[str]:
+    like = ", ".join(f"{Path(e.image).name} {e.row}:{e.column}" for e in one.examples[:1])
+    return [
+        "({}, {}) to ({}, {})".format(*one.box),
+        f"{one.score:.4g}",
+        "" if one.p_value is None else f"{one.p_value:.3g}",
+        str(one.component),
+        f"{one.weight:.2%}",
+        f"{one.distance:.1f}",
+        f"{one.usual_distance[0]:.1f}, {one.usual_distance[1]:.1f}",
+        like,
+    ]

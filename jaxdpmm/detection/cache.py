@@ -1,0 +1,134 @@
+"""Patch features of images kept on disk, so that no image goes through the backbone twice, whatever became of the run.
+
+A cache is a folder of feature stores (`../features/store.py`), one for each backbone and settings that features depend
+on. Within a store an image is known by the SHA-256 of its pixels, so a renamed file is found and a changed one is not.
+A killed run goes on behind the last shard that it wrote. Read `patches.py` first.
+"""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxdpmm.detection.config import DetectorConfig
+from jaxdpmm.detection.patches import ImagePatches, TrainingPatches, stack_patches, stream_patches
+from jaxdpmm.features import Backbone
+from jaxdpmm.features.digest import backbone_digest
+from jaxdpmm.features.store import FeatureStore
+from jaxdpmm.features.store_writer import FeatureWriter
+from jaxdpmm.images.geometry import Frame, frame_of
+from jaxdpmm.images.reading import pixels_of
+from jaxdpmm.images.records import ImageRecord
+
+FEATURE_SETTINGS = ("layers", "short_side", "shape", "dtype", "tile_side")
+
+
+def cached_patches(
+    records: Sequence[ImageRecord],
+    config: DetectorConfig,
+    backbone: Backbone,
+    folder: str | os.PathLike,
+    *,
+    strict: bool = False,
+    progress: str | None = None,
+    part: str = "other",
+) -> Iterator[ImagePatches]:
+    """As `stream_patches`, with features from the cache where it has them, and put there where it has not.
+
+    Args:
+        records: the images.
+        config: settings.
+        backbone: the one that the configuration names.
+        folder: of the cache; it is made.
+        strict: an image that cannot be read is an error, instead of a warning and a gap.
+        progress: what to write before a progress bar; None for no bar.
+        part: of the cache.
+
+    Raises:
+        ValueError, FileNotFoundError: no image could be read, or not all with `strict`.
+    """
+    store, names = _filled(records, config, backbone, Path(folder), strict, progress, part)
+    rows = dict(store.named_rows())
+    for record, name in zip(records, names, strict=True):
+        if name in rows:
+            frame = _frame(name, config, backbone)
+            features = store[rows[name]].reshape(*frame.grid, -1)
+            yield ImagePatches(record, frame, features, 0.0)
+
+
+def cached_training(
+    records: Sequence[ImageRecord],
+    config: DetectorConfig,
+    backbone: Backbone,
+    folder: str | os.PathLike,
+    *,
+    strict: bool = False,
+    progress: str | None = None,
+) -> TrainingPatches:
+    """Features to learn from: the store itself, read as it is needed, where it holds these images and no others.
+
+    Args and errors as of `cached_patches`.
+    """
+    store, names = _filled(records, config, backbone, Path(folder), strict, progress, "train")
+    held = [name for name, _ in store.named_rows()]
+    if held != [name for name in names if name in set(held)]:
+        options: Mapping[str, Any] = {"strict": strict, "part": "train"}
+        return stack_patches(
+            cached_patches(records, config, backbone, folder, **options), len(records)
+        )
+    sources = tuple(
+        (str(record.path), _frame(name, config, backbone).grid)
+        for record, name in zip(records, names, strict=True)
+        if name
+    )
+    return TrainingPatches(store, len(sources), sources)
+
+
+def _filled(
+    records, config, backbone, folder, strict, progress, part
+) -> tuple[FeatureStore, list[str]]:
+    """The store with all of the images that can be read, and their names in it, "" for the others."""
+    config = config.resolved(backbone)
+    settings = {
+        "backbone_sha256": backbone_digest(backbone),
+        **{name: getattr(config, name) for name in FEATURE_SETTINGS},
+    }
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    names = [_name(record, strict) for record in records]
+    with FeatureWriter(folder / f"{key}-{part}", settings=settings) as writer:
+        missing = {
+            name: record
+            for name, record in zip(names, records, strict=True)
+            if name not in writer and (name or not any(names))  # none at all: let the stream say so
+        }
+        if missing:
+            order = iter(missing)  # every one can be read, so the stream leaves none out
+            stream = stream_patches(
+                list(missing.values()), config, backbone, strict=strict, progress=progress
+            )
+            for image in stream:
+                writer.append(image.features, next(order))
+    return FeatureStore(folder / f"{key}-{part}"), names
+
+
+def _frame(name: str, config: DetectorConfig, backbone: Backbone) -> Frame:
+    height, width = map(int, name.rsplit(":", 1)[1].split("x"))
+    return frame_of((height, width), config.preprocessing(backbone))
+
+
+def _name(record: ImageRecord, strict: bool) -> str:
+    """SHA-256 of the pixels of an image, with its size; nothing when it cannot be read."""
+    try:
+        pixels = pixels_of(record)
+    except (ValueError, FileNotFoundError) as error:
+        if strict:
+            raise
+        warnings.warn(f"image skipped: {error}", stacklevel=2)
+        return ""
+    digest = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
+    return f"{digest}:{pixels.shape[0]}x{pixels.shape[1]}"

@@ -1,0 +1,190 @@
+"""Thresholds and p-values from normal images alone, held out of the fit: no anomaly is needed, none is looked at.
+
+A `Survival` tells which share of normal samples scores at least so much. A conformal p-value counts the new image among
+the normal ones, (1 + I share) / (I + 1) with I held-out images: if the new image is exchangeable with them, the
+probability of a p-value of at most r is at most r, whatever the scores are and however few images there are. For
+patches and pixels, which are not independent within an image, the share is averaged over images, and the same holds of
+a sample drawn from a new image. So the rate is that of images like these: images of one patient or one part must not
+lie on both sides, and a new camera needs new normal images (`Detector.calibrate`).
+Read `diagnosis.py` next.
+
+References:
+    Vovk, Gammerman and Shafer (2005), Algorithmic Learning in a Random World, chapter 2.
+    Lee, Barber and Willett (2023), Distribution-free inference with hierarchical data. arXiv 2306.06342.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxdpmm.detection.curves import at_least
+from jaxdpmm.detection.metrics import ScoreTable, add_scores, upper_edge
+from jaxdpmm.detection.scored import ScoredImage
+
+KEPT_POINTS = (
+    256  # of a survival function of patches or pixels; half of them halve towards the tail
+)
+MIN_HELD_OUT = 5
+METHODS = ("conformal", "quantile")
+
+T = TypeVar("T")
+
+
+class Survival(NamedTuple):
+    """How often normal samples score at least so much, as a step function.
+
+    Attributes:
+        scores: ascending, the last one infinite.
+        shares: for a score x above the one before and up to this one, the share of samples that score at least x (or a
+            little more, where not all scores were kept), averaged over images; the last is 0.
+        num_images: I.
+    """
+
+    scores: Float[np.ndarray, " T"]
+    shares: Float[np.ndarray, " T"]
+    num_images: int
+
+
+class Calibration(NamedTuple):
+    """What normal images score that were not learned from: whole images, patches, and pixels of smoothed maps."""
+
+    image: Survival
+    patch: Survival
+    pixel: Survival
+
+
+def split_held_out(
+    items: Sequence[T], share: float, seed: int
+) -> tuple[tuple[T, ...], tuple[T, ...]]:
+    """Items to learn from and items held out for thresholds, each in their order, drawn by a seed.
+
+    Args:
+        items: for example records of images.
+        share: part to hold out, rounded down; when that is less than five, none are.
+        seed: the same gives the same split.
+    """
+    number = int(share * len(items) + 1e-9)
+    if number < MIN_HELD_OUT:
+        return tuple(items), ()
+    chosen = set(np.random.default_rng(seed).permutation(len(items))[:number].tolist())
+    learned, held_out = (
+        tuple(item for place, item in enumerate(items) if (place in chosen) == wanted)
+        for wanted in (False, True)
+    )
+    return learned, held_out
+
+
+def calibrate(images: Iterable[ScoredImage], sigma: float) -> Calibration:
+    """What normal images score. Memory does not grow with their number.
+
+    Args:
+        images: scored normal images that were not learned from.
+        sigma: smoothing of maps.
+
+    Raises:
+        ValueError: there are none, or a score is not finite.
+    """
+    tables: list[ScoreTable | None] = [None, None, None]
+    number = 0
+    for image in images:
+        number += 1
+        samples = np.array([image.score]), image.patch_scores, image.pixel_scores(sigma)
+        for place, values in enumerate(samples):
+            even = np.full(values.shape, 1 / values.size)
+            tables[place] = add_scores(tables[place], np.zeros(values.shape, bool), values, even)
+    if not number:
+        raise ValueError(
+            "images must hold at least one normal image that was not learned from, got none; give some."
+        )
+    of_image, of_patch, of_pixel = (
+        _survival(table, number) for table in tables if table is not None
+    )
+    return Calibration(of_image, _thinned(of_patch), _thinned(of_pixel))
+
+
+def p_values(survival: Survival, scores: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Conformal p-values, (1 + I share) / (I + 1): small for scores that normal samples rarely reach.
+
+    Between the kept scores of a survival function the larger share is taken, so that the guarantee stays.
+
+    Args:
+        survival: of the same kind of score.
+        scores: of new samples.
+    """
+    shares = survival.shares[np.searchsorted(survival.scores, scores)]
+    values = (1 + survival.num_images * shares) / (survival.num_images + 1)
+    return np.asarray(np.round(values, 12))  # so that 2 in 20 is not more than 0.1
+
+
+def threshold(survival: Survival, rate: float, method: str = "conformal") -> float:
+    """Lowest score that is called anomalous, so that normal samples are at most at a given rate.
+
+    Args:
+        survival: of the kind of score.
+        rate: false positive rate, in (0, 1).
+        method: "conformal", the rate holds for new images whatever I is; or "quantile", it holds for the held-out ones,
+            and for new ones only as I grows.
+
+    Raises:
+        ValueError: an unknown method, a rate outside of (0, 1), or one too small for so few images.
+    """
+    if method not in METHODS or not 0 < rate < 1:
+        raise ValueError(
+            f"method must be one of {', '.join(METHODS)} and rate between 0 and 1, got {method!r} and {rate}; "
+            "0.05 is a usual rate."
+        )
+    number = survival.num_images
+    allowed = rate if method == "quantile" else (rate * (number + 1) - 1) / number
+    if allowed < -1e-12:
+        raise ValueError(
+            f"rate must be at least 1 / {number + 1} = {1 / (number + 1):.4f} with {number} held-out images, got "
+            f"{rate:g}; hold out more normal images, or use the method 'quantile', which promises nothing."
+        )
+    first = int(np.flatnonzero(survival.shares <= allowed + 1e-12)[0])
+    return float(np.nextafter(survival.scores[first - 1], np.inf))
+
+
+def to_arrays(calibration: Calibration) -> dict[str, np.ndarray]:
+    """Arrays by name, for a model file."""
+    return {
+        f"calibration/{of}/{name}": np.asarray(value)
+        for of, survival in calibration._asdict().items()
+        for name, value in survival._asdict().items()
+    }
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray]) -> Calibration | None:
+    """Back from the arrays of a model file; None where it holds none."""
+    if "calibration/image/scores" not in arrays:
+        return None
+    parts = (
+        Survival(
+            arrays[f"calibration/{of}/scores"],
+            arrays[f"calibration/{of}/shares"],
+            int(arrays[f"calibration/{of}/num_images"]),
+        )
+        for of in Calibration._fields
+    )
+    return Calibration(*parts)
+
+
+def _survival(table: ScoreTable, num_images: int) -> Survival:
+    """Every row of a table, whose `regions` hold the shares within images."""
+    shares = np.append(at_least(table.regions) / num_images, 0.0)
+    if not table.dropped_bits:
+        return Survival(np.append(table.scores, np.inf), shares, num_images)
+    # A row of a coarse table stands for scores from its own to the next: it may lie above a score within it.
+    scores = np.concatenate([table.scores, [upper_edge(table), np.inf]])
+    return Survival(scores, np.concatenate([shares[:1], shares]), num_images)
+
+
+def _thinned(survival: Survival) -> Survival:
+    """Some of the scores, at even shares and at shares that halve; between them the larger share."""
+    half = KEPT_POINTS // 2
+    wanted = np.concatenate([np.linspace(1, 0, half), 2.0 ** -np.linspace(1, 30, half - 1)])
+    last = len(survival.shares) - 1
+    kept = np.unique(np.append(np.searchsorted(-survival.shares, -wanted), last))
+    bounds = survival.shares[np.concatenate([[0], kept[:-1] + 1])]
+    return Survival(survival.scores[kept], bounds, survival.num_images)

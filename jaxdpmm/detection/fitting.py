@@ -1,0 +1,71 @@
+"""From patch features to a mixture: prior from the data, start, sweeps, empty components dropped.
+
+Read `detector.py` next.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxdpmm.detection.config import COVARIANCES, WEIGHTS, DetectorConfig
+from jaxdpmm.detection.reduction import principal_axes, reduce_features, reduced
+from jaxdpmm.inference import cavi, fit, initialize
+from jaxdpmm.inference.initialize import draw_sample
+from jaxdpmm.model import Mixture, compact, default_prior
+from jaxdpmm.persist import Model
+from jaxdpmm.scoring import SCORERS, Scorer
+
+SAMPLE_SIZE = 20_000  # patches that the prior and the colours of pictures are set by
+
+
+def fit_mixture(features: Any, config: DetectorConfig, *, progress: bool = False) -> Model:
+    """Prior from the data, k-means++ start, CAVI until it stands still, empty components dropped.
+
+    Args:
+        features: (N, D), in memory or a `FeatureStore`.
+        config: settings.
+        progress: show a bar on standard error.
+
+    Returns:
+        The model; its `settings` tell the number of patches, the sweeps, whether it converged, and the ELBO.
+
+    Raises:
+        ValueError: features that are not finite, or fewer than components.
+    """
+    key_sample, key_start, key_fit = jax.random.split(jax.random.key(config.seed), 3)
+    arrays = {}
+    if config.num_principal is not None:
+        arrays = principal_axes(features, config.num_principal, key_sample)
+        features = reduce_features(arrays, features)
+    family = COVARIANCES[config.covariance](features.shape[1])
+    mixture = Mixture(family, config.num_components, WEIGHTS[config.weights]())
+    prior = default_prior(mixture, jnp.asarray(draw_sample(key_sample, features, SAMPLE_SIZE)))
+    start = initialize(mixture, prior, features, key=key_start)
+    result = fit(
+        cavi(mixture, prior),
+        features,
+        start,
+        key=key_fit,
+        num_epochs=config.num_epochs,
+        tolerance=config.tolerance,
+        progress=progress,
+    )
+    smaller, posterior = compact(mixture, prior, result.posterior)
+    settings = {
+        "num_patches": len(features),
+        "num_sweeps": len(result.history),
+        "converged": result.converged,
+        "elbo_per_patch": result.history[-1].objective / len(features),
+    }
+    return Model(smaller, prior, posterior, settings, arrays)
+
+
+def model_scorer(model: Model, score: str) -> Scorer:
+    """A score of features as the backbone gives them, reduced first where the model does so.
+
+    Args:
+        model: from `fit_mixture`.
+        score: name in `jaxdpmm.scoring.SCORERS`.
+    """
+    return reduced(SCORERS[score](model.mixture), model.arrays)

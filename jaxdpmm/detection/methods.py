@@ -1,0 +1,116 @@
+"""Every way to score patches that is compared, by name: mixtures, means, memory banks, all in the form of `scored.py`.
+
+A method learns from patch features and a configuration and gives a function from patches to scores. Read
+`../cli/evaluate.py` and `benchmarks/quality.py` for who compares them.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from jaxdpmm.detection.config import DetectorConfig
+from jaxdpmm.detection.coreset import greedy_coreset, k_means_rows
+from jaxdpmm.detection.faiss_bank import faiss_bank
+from jaxdpmm.detection.fitting import fit_mixture, model_scorer
+from jaxdpmm.detection.memory_bank import memory_bank
+from jaxdpmm.detection.reduction import AXES, MEAN
+from jaxdpmm.detection.scored import ScorePatches, compile_scorer, num_bytes
+from jaxdpmm.persist import Model
+
+CORESET_SHARE = 0.01  # PatchCore's smallest
+
+
+class Fitted(NamedTuple):
+    """A method that has learned.
+
+    Attributes:
+        score_patches: patch features of one image to patch scores.
+        num_bytes: size of the arrays that it must keep.
+        num_rows: how many components, means or patches these are.
+    """
+
+    score_patches: ScorePatches
+    num_bytes: int
+    num_rows: int
+
+
+Method = Callable[[Float[np.ndarray, "N D"], DetectorConfig], Fitted]
+
+
+def of_model(model: Model, config: DetectorConfig) -> Fitted:
+    """A mixture that is fitted already."""
+    score_patches = compile_scorer(model_scorer(model, config.score), model.posterior)
+    axes = [array for name, array in model.arrays.items() if name in (MEAN, AXES)]
+    size = num_bytes((model.posterior, axes))
+    return Fitted(score_patches, size, model.mixture.num_components)
+
+
+def _mixture(features: np.ndarray, config: DetectorConfig) -> Fitted:
+    return of_model(fit_mixture(features, config), config)
+
+
+def _finite_mixture(features: np.ndarray, config: DetectorConfig) -> Fitted:
+    return _mixture(features, dataclasses.replace(config, weights="finite"))
+
+
+def _bank_of(rows: np.ndarray) -> Fitted:
+    kept = jnp.asarray(rows)
+    return Fitted(compile_scorer(memory_bank(), kept), kept.nbytes, len(rows))
+
+
+def _bank(features: np.ndarray, config: DetectorConfig) -> Fitted:
+    del config
+    return _bank_of(features)
+
+
+def _coreset(features: np.ndarray, config: DetectorConfig) -> Fitted:
+    fewest = min(len(features), config.num_components)
+    size = max(round(CORESET_SHARE * len(features)), fewest)
+    chosen = greedy_coreset(features, size, key=jax.random.key(config.seed))
+    return _bank_of(features[chosen])
+
+
+def _k_means(features: np.ndarray, config: DetectorConfig) -> Fitted:
+    return _bank_of(k_means_rows(features, config.num_components, key=jax.random.key(config.seed)))
+
+
+def _faiss(features: np.ndarray, config: DetectorConfig) -> Fitted:
+    del config
+    bank = faiss_bank(features)
+    return Fitted(bank.score_patches, bank.num_bytes, len(features))
+
+
+METHODS: dict[str, Method] = {
+    "mixture": _mixture,
+    "finite": _finite_mixture,
+    "k-means": _k_means,
+    "bank": _bank,
+    "coreset": _coreset,
+    "faiss": _faiss,
+}
+NAMES = {
+    "mixture": "mixture, {:,} components",
+    "finite": "finite mixture, {:,} components",
+    "k-means": "k-means, {:,} means",
+    "bank": "memory bank, {:,} patches",
+    "coreset": "coreset, {:,} patches",
+    "faiss": "faiss bank, {:,} patches",
+}
+
+
+def check_methods(names: Sequence[str]) -> None:
+    """Before long work: that all methods exist.
+
+    Raises:
+        ValueError: one does not.
+    """
+    for name in names:
+        if name not in METHODS:
+            raise ValueError(
+                f"method must be one of {', '.join(METHODS)}, got {name!r}; choose one of them."
+            )

@@ -1,0 +1,99 @@
+"""Large images through the backbone in overlapping tiles of one size: one compilation, bounded memory.
+
+Attention costs the square of the number of patches. Each patch is taken from the tile in whose middle it lies most, so
+that none is seen without its surroundings. Read `extractor.py` first.
+"""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxdpmm.features.extractor import PatchExtractor
+from jaxdpmm.features.weights import Backbone
+
+OVERLAP = 0.25  # of a tile, at least
+
+
+def extract_in_tiles(
+    extractor: PatchExtractor,
+    backbone: Backbone,
+    images: Any,
+    tile_side: int,
+    batch_size: int = 8,
+) -> Float[np.ndarray, "B h w D"]:
+    """Patch features of images of one size, tile by tile.
+
+    Args:
+        extractor: which features.
+        backbone: from `load_backbone`.
+        images: (B, H, W, 3), as `PatchExtractor.extract` takes them.
+        tile_side: side of a tile in pixels; a side of the image that is shorter is not cut.
+        batch_size: tiles through the backbone at once.
+
+    Raises:
+        ValueError: the side is no multiple of the patch size, or the images are refused.
+    """
+    patch = backbone.config.patch_size
+    if tile_side < 4 * patch or tile_side % patch:
+        raise ValueError(
+            f"tile_side must be a multiple of the patch size {patch} and at least {4 * patch}, got {tile_side}; use "
+            f"{max(tile_side // patch, 4) * patch}."
+        )
+    sides = [side // patch for side in np.shape(images)[1:3]]
+    sizes = [min(tile_side // patch, side) for side in sides]
+    rows, columns = (tile_starts(*pair) for pair in zip(sides, sizes, strict=True))
+    places = [(row, column) for row in rows for column in columns]
+    owners = [_owners(*args) for args in zip(sides, sizes, (rows, columns), strict=True)]
+    return np.stack(
+        [
+            _joined(extractor, backbone, np.asarray(image), places, sizes, owners, batch_size)
+            for image in images
+        ]
+    )
+
+
+def tile_starts(num_patches: int, size: int) -> list[int]:
+    """First patches of tiles that cover a side, spread evenly, overlapping by a quarter at least.
+
+    >>> tile_starts(32, 16), tile_starts(10, 16)
+    ([0, 8, 16], [0])
+    """
+    if num_patches <= size:
+        return [0]
+    step = max(1, int(size * (1 - OVERLAP)))
+    number = -(-(num_patches - size) // step)
+    return [round(place * (num_patches - size) / number) for place in range(number + 1)]
+
+
+def _owners(num_patches: int, size: int, starts: list[int]) -> np.ndarray:
+    """Which tile each patch of a side is taken from: the one whose middle is nearest."""
+    middles = np.array(starts) + (size - 1) / 2
+    return np.abs(np.arange(num_patches)[:, None] - middles[None]).argmin(axis=1)
+
+
+def _joined(extractor, backbone, image, places, sizes, owners, batch_size) -> np.ndarray:
+    patch = backbone.config.patch_size
+    height, width = (size * patch for size in sizes)
+    tiles = [
+        image[row * patch : row * patch + height, column * patch : column * patch + width]
+        for row, column in places
+    ]
+    features = _in_batches(extractor, backbone, tiles, min(batch_size, len(tiles)))
+    starts = np.array(places).reshape(owners[0].max() + 1, -1, 2)
+    joined = np.empty((len(owners[0]), len(owners[1]), features.shape[-1]), features.dtype)
+    for place, (row, column) in enumerate(places):
+        number = divmod(place, starts.shape[1])
+        down, across = (np.flatnonzero(owners[axis] == number[axis]) for axis in (0, 1))
+        joined[np.ix_(down, across)] = features[place][np.ix_(down - row, across - column)]
+    return joined
+
+
+def _in_batches(extractor, backbone, tiles, size) -> np.ndarray:
+    """All tiles, the last batch filled up so that there is one shape."""
+    filled = tiles + [tiles[0]] * (-len(tiles) % size)
+    parts = [
+        np.asarray(extractor.extract(backbone, np.stack(filled[start : start + size])))
+        for start in range(0, len(filled), size)
+    ]
+    return np.concatenate(parts)[: len(tiles)]
