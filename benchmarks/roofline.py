@@ -1,0 +1,120 @@
+"""How fast a score could be at best: operations and bytes from XLA's own cost analysis, and their time on an H100.
+
+The floor is the longer of two times, operations / peak and bytes / bandwidth, at the figures of the data sheet (H100
+SXM, dense): 989 TFLOP/s in bfloat16, 494 in TF32, 67 in float32, 3.35 TB/s. On a machine with a GPU, and with
+`--measure` anywhere, the measured time stands beside it. What is not in the floor: launching kernels, some 10
+microseconds each.
+
+    python benchmarks/roofline.py --json roofline.json
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+from harness import machine, versions
+from inference import DIM, NUM_PATCHES, as_type, bank_rows, fitted, patches
+
+from jaxdpmm.detection.memory_bank import memory_bank
+from jaxdpmm.scoring import SCORERS
+
+PEAK = {
+    "bfloat16": 989e12,
+    "tf32": 494e12,
+    "float32": 67e12,
+}  # NVIDIA H100 SXM data sheet, without sparsity
+BANDWIDTH = 3.35e12
+NUM_RUNS = 11
+
+
+def kernels():
+    """Name, scorer and prepared parameters of what is looked at."""
+    for covariance, number, names in (
+        ("diagonal", 500, tuple(SCORERS)),
+        ("full", 100, ("predictive", "mahalanobis")),
+    ):
+        mixture, posterior = fitted(covariance, number)
+        for name in names:
+            scorer = SCORERS[name](mixture)
+            yield f"{name}-{covariance}-k{number}", scorer, jax.jit(scorer.prepare)(posterior)
+    rows = jnp.asarray(bank_rows("1e5"))
+    scorer = memory_bank(chunk_size=len(rows))  # the analysis counts the body of a loop once
+    yield "bank-1e5", scorer, jax.jit(scorer.prepare)(rows)
+
+
+def analyse(scorer, params, x, measure: bool) -> dict[str, float]:
+    """Operations, bytes and floors of one kernel, and its measured time."""
+    compiled = jax.jit(scorer.score).lower(params, x).compile()
+    costs = compiled.cost_analysis()
+    flops, moved = costs.get("flops", 0.0), costs.get("bytes accessed", 0.0)
+    least = (
+        sum(leaf.nbytes for leaf in jax.tree.leaves((params, x))) + x.shape[0] * x.dtype.itemsize
+    )
+    kinds = ("bfloat16",) if x.dtype == jnp.bfloat16 else ("float32", "tf32")
+    floors = {
+        f"floor_us_{kind}": 1e6 * max(flops / PEAK[kind], least / BANDWIDTH) for kind in kinds
+    }
+    found = {"flops": flops, "bytes_accessed": moved, "bytes_least": least, **floors}
+    return found | ({"measured_us": 1e6 * seconds(compiled, params, x)} if measure else {})
+
+
+def seconds(compiled, params, x) -> float:
+    """Median time of a warm run."""
+    jax.block_until_ready(compiled(params, x))
+    times = []
+    for _ in range(NUM_RUNS):
+        begin = time.perf_counter()
+        jax.block_until_ready(compiled(params, x))
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def main() -> None:
+    """Print the table, write `--json`."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--measure", action="store_true", help="also time it, GPU or not")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
+    options = parser.parse_args()
+    measure = options.measure or jax.default_backend() == "gpu"
+    print(f"{'kernel':<32} {'GFLOP':>9} {'MB':>9} {'H100 floor':>13} {'measured':>12}")
+    records = []
+    for name, scorer, params in kernels():
+        for dtype in (jnp.float32, jnp.bfloat16):
+            if dtype == jnp.bfloat16 and not name.startswith(("cosine", "euclidean", "bank")):
+                continue  # densities are sums of large numbers that cancel
+            typed, x = as_type((params, patches(1)), dtype)
+            found = {
+                "name": f"{name}-{jnp.dtype(dtype).name}",
+                **analyse(scorer, typed, x, measure),
+            }
+            records.append(found)
+            print(row(found), flush=True)
+    if options.json:
+        report = {
+            "machine": machine(),
+            "versions": versions(),
+            "num_patches": NUM_PATCHES,
+            "dim": DIM,
+            "peak": PEAK,
+            "bandwidth": BANDWIDTH,
+            "records": records,
+        }
+        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def row(found: dict) -> str:
+    """One line of the table; the floor is that of the fastest type that keeps the precision."""
+    floor = min(value for name, value in found.items() if name.startswith("floor"))
+    measured = f"{found['measured_us']:9.1f} us" if "measured_us" in found else ""
+    sizes = f"{found['flops'] / 1e9:9.3f} {found['bytes_least'] / 1e6:9.2f}"
+    return f"{found['name']:<32} {sizes} {floor:10.2f} us {measured}"
+
+
+if __name__ == "__main__":
+    main()
