@@ -47,7 +47,13 @@ def check_family(
 
     Raises:
         FamilyError: one sentence that names the function at fault.
+        TypeError: the family has local variables, whose likelihood T(x) and A alone do not imply.
     """
+    if family.has_local_variables:
+        raise TypeError(
+            f"check_family needs a family whose T(x) and A say all, got {type(family).__name__} with local_statistics; "
+            "fit it and test that the bound never falls."
+        )
     _check_structure(family, prior, x)
     statistics = jax.jit(jax.vmap(family.sufficient_statistics))(x)
     natural = trees.add(prior, jax.tree.map(lambda leaf: leaf.sum(0), statistics))

@@ -17,6 +17,7 @@ from jaxdpmm.inference.online_em import online_em
 from jaxdpmm.inference.sparse import candidates, sparse
 from jaxdpmm.model import elbo, expected_readout
 from jaxdpmm.scoring import SCORERS, log_predictive_density, score
+from jaxdpmm.testing import check_family
 
 FAMILY = GaussianLowRank(3, rank=1)
 
@@ -120,21 +121,28 @@ def test_predictive_density_is_a_student_t_with_more_noise(fitted):
 
 
 def test_density_integrates_to_one():
+    """Of one component with few points, hence heavy tails."""
+    family = GaussianLowRank(2, rank=1)
     generator = np.random.default_rng(3)
-    x = generator.standard_normal((200, 1)) * [2.0, 1.0] + 0.3 * generator.standard_normal((200, 2))
-    mixture = Mixture(GaussianLowRank(2, rank=1), 2)
-    prior = default_prior(mixture, x)
-    start = initialize(mixture, prior, x, key=jax.random.key(0))
-    posterior = fit(cavi(mixture, prior), x, start, num_epochs=10).posterior
-    axis = np.linspace(-25, 25, 501)
-    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    for name in ("predictive", "plug_in"):
-        total = np.exp(-score(SCORERS[name](mixture), posterior, grid)).sum() * 0.1**2
-        assert total == pytest.approx(1, abs=2e-3)
+    x = generator.standard_normal((12, 1)) * [2.0, 1.0] + 0.3 * generator.standard_normal((12, 2))
+    prior = family.prior(jnp.zeros(2), jnp.ones(2), 0.1, 2.0)
+    natural = jax.tree.map(
+        lambda sums, leaf: sums + leaf[None],
+        family.weighted_statistics(jnp.asarray(x), jnp.ones((12, 1))),
+        prior,
+    )
+    axis = np.linspace(-60, 60, 1201)
+    grid = jnp.asarray(np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2))
+    predictive = family.log_predictive_matrix(jax.vmap(family.predictive_params)(natural), grid)
+    plug_in = family.log_likelihood_matrix(jax.vmap(family.point_params)(natural), grid)
+    for density in (predictive, plug_in):
+        assert float(jnp.exp(density).sum()) * 0.1**2 == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize("step", [None, sparse(2), candidates(2, 1)])
-@pytest.mark.parametrize("backend", [cavi, memoized])
+@pytest.mark.parametrize(
+    ("backend", "step"),
+    [(cavi, None), (cavi, candidates(2, 1)), (memoized, None), (memoized, sparse(2))],
+)
 def test_bound_never_falls(backend, step):
     x = two_planes(120)
     mixture = Mixture(FAMILY, 4)
@@ -192,27 +200,17 @@ def test_one_component_is_factor_analysis_and_finds_the_principal_subspace():
     assert overlap.min() > 0.999
 
 
-def test_factors_that_data_do_not_support_vanish():
-    x = np.random.default_rng(6).standard_normal((500, 4))
-    mixture = Mixture(GaussianLowRank(4, rank=3), 1)
-    prior = default_prior(mixture, x)
-    start = initialize(mixture, prior, x, key=jax.random.key(0))
-    posterior = fit(cavi(mixture, prior), x, start, num_epochs=300, tolerance=1e-8).posterior
-    params = mixture.family.point_params(jax.tree.map(lambda leaf: leaf[0], posterior.components))
-    np.testing.assert_allclose(covariance_of(params), np.cov(x.T), atol=0.1)
-
-
 def test_online_em_distances_and_products_take_it(fitted):
     mixture, prior, x, posterior = fitted
     result = fit(online_em(mixture, prior), x, posterior, num_epochs=3, tolerance=0, batch_size=100)
-    for name in ("cosine", "euclidean", "mahalanobis", "expected"):
+    for name in ("cosine", "mahalanobis"):
         assert np.isfinite(score(SCORERS[name](mixture), result.posterior, x)).all()
     family = ProductFamily((Block("x", FAMILY), Block("where", GaussianDiagonal(1))))
     wider = np.hstack([x, x[:, :1] ** 2])
     product = Mixture(family, 3)
     prior = default_prior(product, wider)
     start = initialize(product, prior, wider, key=jax.random.key(0))
-    history = fit(cavi(product, prior), wider, start, num_epochs=15, tolerance=0).history
+    history = fit(cavi(product, prior), wider, start, num_epochs=8, tolerance=0).history
     assert np.diff([epoch.objective for epoch in history]).min() > -1e-8
 
 
@@ -229,3 +227,11 @@ def test_rank_must_fit():
         ValueError, match=r"rank must be at least 1 and below dim = 3, got 3; use Ga"
     ):
         GaussianLowRank(3, rank=3)
+
+
+def test_check_family_says_what_it_cannot_check():
+    prior = FAMILY.prior(jnp.zeros(3), jnp.ones(3), 0.1, 2.0)
+    with pytest.raises(
+        TypeError, match=r"T\(x\) and A say all, got GaussianLowRank with local_stat"
+    ):
+        check_family(FAMILY, prior, jnp.zeros((4, 3)))
