@@ -1,8 +1,8 @@
 """Gaussian components with a full covariance under a Normal-Wishart prior.
 
 Each component is factorised once (`factorize.py`: Cholesky factor and its inverse); points only meet
-matrix products. Both products have structure that halves them in the limit: the factor is triangular and
-the scatter symmetric, so they run over blocks of columns and leave out what is zero or known.
+matrix products. Both products leave out what is zero: half of the triangular factor, and the points that a
+component has no part in.
 Next file to read: `gaussian_spherical.py`.
 """
 
@@ -28,6 +28,7 @@ from jaxdpmm.families.gaussian import (
 
 LOG_TWO = float(np.log(2))
 BLOCK = 128  # columns a block; below, matrix products lose more than the zeros save
+ROWS = 256  # points a block, of those that count in a component
 
 
 @dataclass(frozen=True)
@@ -174,16 +175,20 @@ class GaussianFull(Gaussian):
     def weighted_statistics(
         self, x: Float[Array, "N D"], responsibilities: Float[Array, "N K"]
     ) -> NormalWishart:
-        """R' x, and x' diag(r_k) x one component at a time, from the blocks on and left of its diagonal."""
+        """R' x, and x' diag(r_k) x one component at a time, over the points that count in it.
 
-        def scatter(weights):
-            weighted = x * weights[:, None]
-            rows = [
-                jnp.pad(weighted[:, start:stop].T @ x[:, :stop], ((0, 0), (0, self.dim - stop)))
-                for start, stop in _blocks(self.dim)
-            ]
-            lower = jnp.tril(jnp.concatenate(rows))
-            return lower + jnp.tril(lower, -1).T
+        Responsibilities are almost one-hot in many dimensions. Those that together are less than what rounding takes
+        from the sum are left out, so that N K D^2 operations become N D^2.
+        """
+        if self.dim < BLOCK or x.shape[0] <= ROWS:
+
+            def scatter(weights):
+                return (x * weights[:, None]).T @ x
+
+        else:
+
+            def scatter(weights):
+                return _scatter_of_rows(x, weights)
 
         count = jnp.sum(responsibilities, axis=0)
         second = jax.lax.map(scatter, responsibilities.T)
@@ -191,6 +196,24 @@ class GaussianFull(Gaussian):
 
     def _params(self, mean: Array, factor: Array) -> GaussianParams:
         return GaussianParams(mean, factor, _sum_log_diagonal(factor) - 0.5 * self.dim * LOG_TWO_PI)
+
+
+def _scatter_of_rows(x: Float[Array, "N D"], weights: Float[Array, " N"]) -> Float[Array, "D D"]:
+    """x' diag(w) x over the rows of weight, ROWS of them at a time."""
+    num_points = x.shape[0]
+    negligible = jnp.finfo(weights.dtype).eps / num_points * jnp.max(jnp.abs(weights))
+    used = jnp.abs(weights) > negligible
+    size = num_points + -num_points % ROWS
+    rows = jnp.nonzero(used, size=size, fill_value=num_points)[0]
+
+    def add(number, total):
+        chosen = jax.lax.dynamic_slice(rows, (number * ROWS,), (ROWS,))
+        points = x.at[chosen].get(mode="fill", fill_value=0)
+        weight = weights.at[chosen].get(mode="fill", fill_value=0)
+        return total + (points * weight[:, None]).T @ points
+
+    start = jnp.zeros((x.shape[1], x.shape[1]), weights.dtype)
+    return jax.lax.fori_loop(0, -(-jnp.sum(used) // ROWS), add, start)
 
 
 def _blocks(dim: int) -> list[tuple[int, int]]:

@@ -1,0 +1,45 @@
+"""Statistics of the full covariance, which leave out the points that a component has no part in."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdpmm import GaussianFull
+from jaxdpmm.families.gaussian_full import BLOCK, ROWS
+
+DIM = BLOCK + 2
+
+
+@pytest.fixture(scope="module")
+def x():
+    return np.random.default_rng(0).standard_normal((2 * ROWS + 37, DIM))
+
+
+def responsibilities(kind: str, num_points: int) -> np.ndarray:
+    """One-hot, all equal, or one-hot but for shares that rounding swallows."""
+    one_hot = np.eye(3)[np.random.default_rng(1).integers(3, size=num_points)]
+    one_hot[:, 2] *= 0  # a component without points
+    return {"one-hot": one_hot, "equal": np.full((num_points, 3), 1 / 3), "tiny": one_hot + 1e-300}[
+        kind
+    ]
+
+
+@pytest.mark.parametrize("kind", ["one-hot", "equal", "tiny"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_scatter_is_that_of_all_points(x, kind, dtype):
+    weights = responsibilities(kind, len(x))
+    of = jax.jit(GaussianFull(DIM).weighted_statistics)
+    found = of(jnp.asarray(x, dtype), jnp.asarray(weights, dtype))
+    expected = np.einsum("nk,ni,nj->kij", weights, x, x)
+    tolerance = 1e-10 if dtype == np.float64 else 2e-3
+    np.testing.assert_allclose(found.second, expected, rtol=0, atol=tolerance)
+    assert found.second.dtype == dtype
+    np.testing.assert_allclose(found.second, np.swapaxes(found.second, 1, 2), atol=tolerance)
+
+
+def test_a_component_of_small_shares_only_loses_nothing(x):
+    """What counts is how a share compares with the component's largest, not with one."""
+    weights = np.full((len(x), 1), 1e-12)
+    found = GaussianFull(DIM).weighted_statistics(jnp.asarray(x), jnp.asarray(weights)).second[0]
+    np.testing.assert_allclose(found, 1e-12 * x.T @ x, atol=1e-22)
