@@ -92,8 +92,13 @@ def main() -> None:
             results.append(_measure(entry, options.quick))
             print(_row(results[-1]), flush=True)
     if options.json:
-        report = {"machine": machine(), "versions": versions(), "records": results}
-        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_report(options.json, results)
+
+
+def write_report(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
+    """Records with the machine and the versions that they were measured with, as JSON."""
+    report = {"machine": machine(), "versions": versions(), "records": records}
+    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def interleave(

@@ -1,0 +1,186 @@
+"""Seconds until a fit reaches a held-out density, start and compilation included, on real patch features.
+
+    python benchmarks/density.py --features STORE --json density.json
+
+Each method starts as its users start it (k-means; the published algorithm with random patches) and the clock stops
+while the density of the held-out patches is taken after each sweep: the predictive density here, the density of the
+point estimates for the others. The target is what scikit-learn has after its last sweep, minus 0.1 nats a patch.
+gmmx (EM in JAX) is measured if it is installed.
+"""
+
+import argparse
+import pathlib
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from harness import write_report
+from moves import patches
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import BayesianGaussianMixture
+
+import jaxdpmm
+from jaxdpmm.inference.memoized import memoized
+from jaxdpmm.inference.online_em import paper_preset, paper_start
+
+FAMILIES = {"diag": jaxdpmm.GaussianDiagonal, "full": jaxdpmm.GaussianFull}
+PAPER_BATCH = 4_096
+
+Trajectory = list[tuple[float, float]]
+Fit = Iterator[Callable[[np.ndarray], float]]
+
+
+def follow(fit: Fit, held_out: np.ndarray) -> Trajectory:
+    """(Seconds, density) after each sweep; each item that `fit` yields gives the density of points."""
+    trajectory, spent = [], 0.0
+    clock = time.perf_counter()
+    for density in fit:
+        spent += time.perf_counter() - clock
+        trajectory.append((spent, density(held_out)))
+        clock = time.perf_counter()
+    return trajectory
+
+
+def ours(x: np.ndarray, kind: str, num_components: int, num_sweeps: int) -> Fit:
+    """Memoized inference in four batches."""
+    mixture = jaxdpmm.Mixture(FAMILIES[kind](x.shape[1]), num_components)
+    prior = jaxdpmm.default_prior(mixture, x)
+    posterior = jaxdpmm.initialize(mixture, prior, x, key=jax.random.key(0))
+    yield from _sweeps(mixture, memoized(mixture, prior), x, posterior, -(-len(x) // 4), num_sweeps)
+
+
+def published(x: np.ndarray, kind: str, num_components: int, num_sweeps: int) -> Fit:
+    """The algorithm of arXiv 2509.19997, in our implementation of it."""
+    mixture = jaxdpmm.Mixture(FAMILIES[kind](x.shape[1]), num_components)
+    algorithm, prior = paper_preset(mixture)
+    start = paper_start(mixture, prior, x, key=jax.random.key(0), batch_size=PAPER_BATCH)
+    yield from _sweeps(mixture, algorithm, x, start, PAPER_BATCH, num_sweeps, point=True)
+
+
+def _sweeps(mixture, algorithm, x, posterior, batch_size, num_sweeps, point=False) -> Fit:
+    from jaxdpmm.inference import ArraySource
+    from jaxdpmm.inference.base import Layout
+
+    source = ArraySource(x, mixture.family, batch_size=batch_size)
+    state = algorithm.init(
+        posterior, Layout(source.num_batches, source.batch_size, source.total_weight)
+    )
+    step = jax.jit(algorithm.step)
+    for number in range(num_sweeps):
+        for batch in source.sweep():
+            state, _ = step(jax.random.key(number), state, batch)
+        reached = jax.block_until_ready(algorithm.posterior(state))
+        if point:
+            params = jax.vmap(mixture.family.point_params)(reached.components)
+            weights = np.asarray(reached.counts / jnp.sum(reached.counts))
+            yield lambda points, p=params, w=weights: _density_under(mixture.family, p, w, points)
+        else:
+            yield lambda points, q=reached: float(
+                np.mean(jaxdpmm.log_predictive_density(mixture, q, points))
+            )
+
+
+def _density_under(family, params, weights, points) -> float:
+    likelihood = family.log_likelihood_matrix(params, jnp.asarray(points))
+    return float(jnp.mean(jax.nn.logsumexp(likelihood + jnp.log(weights + 1e-30)[None], axis=1)))
+
+
+def scikit_learn(x: np.ndarray, kind: str, num_components: int, num_sweeps: int) -> Fit:
+    """`BayesianGaussianMixture` with its defaults."""
+    model = BayesianGaussianMixture(
+        n_components=num_components,
+        covariance_type=kind,
+        max_iter=1,
+        warm_start=True,
+        random_state=0,
+    )
+    for _ in range(num_sweeps):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(x)
+        yield lambda points: _gaussian_density(model, points)
+
+
+def _gaussian_density(model, points) -> float:
+    """Of the mixture of Gaussians at the model's point estimates; `score_samples` is none (sklearn#10148)."""
+    from sklearn.mixture._gaussian_mixture import _estimate_log_gaussian_prob
+
+    likelihood = _estimate_log_gaussian_prob(
+        points, model.means_, model.precisions_cholesky_, model.covariance_type
+    )
+    return float(np.mean(np.logaddexp.reduce(likelihood + np.log(model.weights_), axis=1)))
+
+
+def gmmx(x: np.ndarray, kind: str, num_components: int, num_sweeps: int) -> Fit:
+    """EM of the package gmmx from its own k-means start."""
+    from gmmx import EMFitter, GaussianMixtureModelJax
+
+    points = jnp.asarray(x)
+    fitter = EMFitter(max_iter=1, tol=0.0)
+    model = GaussianMixtureModelJax.from_k_means(
+        points, n_components=num_components, covariance_type={"diag": "diag", "full": "full"}[kind]
+    )
+    for _ in range(num_sweeps):
+        model = jax.block_until_ready(fitter.fit(points, model).gmm)
+        yield lambda points, m=model: float(m.score(jnp.asarray(points)))
+
+
+METHODS = {
+    "jaxdpmm": ours,
+    "scikit-learn": scikit_learn,
+    "gmmx": gmmx,
+    "published": published,
+}
+
+
+def seconds_to(trajectory: Trajectory, target: float) -> float | None:
+    """When the target was first reached; None for never."""
+    return next((seconds for seconds, density in trajectory if density >= target), None)
+
+
+def compare(kind: str, x: np.ndarray, held_out: np.ndarray, num_components: int, sweeps: int):
+    """All methods on the same patches; a record."""
+    trajectories: dict[str, Any] = {}
+    for name, method in METHODS.items():
+        try:
+            trajectories[name] = follow(method(x, kind, num_components, sweeps), held_out)
+        except ModuleNotFoundError:
+            print(f"{name} is not installed, left out")
+    target = trajectories["scikit-learn"][-1][1] - 0.1
+    seconds = {name: seconds_to(path, target) for name, path in trajectories.items()}
+    for name, path in trajectories.items():
+        print(
+            f"{kind} {name:<14} target {target:.2f} reached after {seconds[name]} s; "
+            f"{path[-1][1]:.2f} nats a patch after {path[-1][0]:.1f} s",
+            flush=True,
+        )
+    return {
+        "name": f"density-{kind}-k{num_components}",
+        "num_points": len(x),
+        "target": target,
+        "seconds": seconds,
+        "trajectories": trajectories,
+    }
+
+
+def main() -> None:
+    """Diagonal and full covariance."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--features", type=pathlib.Path, required=True, help="store or .npy")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
+    options = parser.parse_args()
+    x = patches(options.features, 20_000)
+    held_out, x = x[::5], np.delete(x, np.s_[::5], axis=0)
+    records = [compare("diag", x, held_out, 100, 15), compare("full", x, held_out, 32, 6)]
+    if options.json:
+        write_report(options.json, records)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Cost of a sweep and peak memory against the number of points, read from disk.
+
+    python benchmarks/scale.py --folder /somewhere/with/8/GB --json scale.json
+
+One feature store of float16 rows is written and read in growing parts, each in a process of its own, so that
+its peak memory is known. The sweep is that of `cavi` with diagonal covariance; `slope` is that of log seconds
+over log points, 1 if cost is linear. The file is in the page cache after writing where memory allows; the reading
+itself is in the seconds.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from harness import peak_memory_bytes, write_report
+
+import jaxdpmm
+from jaxdpmm.features.store import FeatureStore
+from jaxdpmm.features.store_writer import FeatureWriter
+
+DIM, NUM_COMPONENTS, NUM_SWEEPS = 384, 16, 3
+PIECE = 62_500
+SIZES = (100_000, 312_500, 1_000_000, 2_500_000, 10_000_000)
+
+
+def write_store(folder: pathlib.Path, num_points: int) -> None:
+    """Unit-norm clusters in pieces; what is there already is kept."""
+    centres = np.random.default_rng(0).standard_normal((NUM_COMPONENTS, DIM)).astype(np.float32)
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    with FeatureWriter(folder, settings={"benchmark": "scale"}, dtype="float16") as writer:
+        for number in range(num_points // PIECE):
+            if str(number) in writer:
+                continue
+            random = np.random.default_rng(number)
+            x = centres[random.integers(NUM_COMPONENTS, size=PIECE)]
+            x = x + 0.02 * random.standard_normal(x.shape, np.float32)
+            writer.append(x.astype(np.float16), str(number))
+
+
+def measure(folder: pathlib.Path, num_points: int) -> dict[str, Any]:
+    """Seconds of the fastest sweep after the first, and the peak memory of this process."""
+    store = FeatureStore(folder)
+    rows = store.part(0, len(store) // num_points)
+    mixture = jaxdpmm.Mixture(jaxdpmm.GaussianDiagonal(DIM), NUM_COMPONENTS)
+    sample = np.asarray(rows[:20_000], np.float32)
+    prior = jaxdpmm.default_prior(mixture, sample)
+    start = jaxdpmm.initialize(mixture, prior, sample, key=jax.random.key(0))
+    clock = time.perf_counter()
+    seconds: list[float] = []
+
+    def note(epoch, _):
+        nonlocal clock
+        seconds.append(time.perf_counter() - clock)
+        clock = time.perf_counter()
+
+    jaxdpmm.fit(
+        jaxdpmm.cavi(mixture, prior),
+        rows,
+        start,
+        num_epochs=NUM_SWEEPS,
+        tolerance=0,
+        batch_size=65_536,
+        callback=note,
+    )
+    return {
+        "name": f"scale-{num_points}",
+        "num_points": len(rows),
+        "sweep_seconds": min(seconds[1:]),
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+
+
+def main() -> None:
+    """Write, measure each size in a process of its own, fit the slope."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", type=pathlib.Path, required=True, help="for the feature store")
+    parser.add_argument("--largest", type=int, default=SIZES[-1], help="largest number of points")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.folder, options.one)))
+        return
+    sizes = [size for size in SIZES if size <= options.largest]
+    write_store(options.folder, sizes[-1])
+    records = []
+    for size in sizes:
+        command = [sys.executable, __file__, "--folder", str(options.folder), "--one", str(size)]
+        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        records.append(json.loads(output.splitlines()[-1]))
+        last = records[-1]
+        print(
+            f"{size:>10} points {last['sweep_seconds']:8.3f} s a sweep {last['peak_memory_bytes'] / 2**30:6.2f} GiB",
+            flush=True,
+        )
+    if len(records) > 1:
+        logs = np.log([[r["num_points"], r["sweep_seconds"]] for r in records])
+        slope = float(np.polyfit(logs[:, 0], logs[:, 1], 1)[0])
+        records.append({"name": "scale-slope", "slope": slope})
+        print(f"slope {slope:.3f}")
+    if options.json:
+        write_report(options.json, records)
+
+
+if __name__ == "__main__":
+    main()
