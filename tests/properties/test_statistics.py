@@ -63,10 +63,11 @@ def test_tiles_add_up(num_points):
     assert_equal(sum_over_tiles(of_tile, x, weight), of_tile(x, weight))
 
 
-def test_a_million_points_lose_nothing_in_float32():
+@pytest.mark.parametrize("num_points", [1_200_000, pytest.param(10**7, marks=pytest.mark.slow)])
+def test_millions_of_points_lose_nothing_in_float32(num_points):
     """Of plain float32 sums, one in about 1e5 is lost here already; tiles are added with compensation."""
     generator = np.random.default_rng(0)
-    x = (3 + generator.standard_normal((1_200_000, 2))).astype(np.float32)
+    x = (3 + generator.standard_normal((num_points, 2))).astype(np.float32)
     batch = Batch(
         jnp.asarray(x),
         jnp.ones(len(x), jnp.float32),
