@@ -1,4 +1,4 @@
-"""The command line: `jaxdpmm demo`, `fit`, `score`, `evaluate`, `calibrate` and `explain`, one file each.
+"""The command line: `jaxdpmm demo`, `fit`, `score`, `evaluate`, `calibrate`, `explain`, `report` and `export`.
 
 This file joins them and turns whatever goes wrong into one sentence and an exit status: 2 for bad input, 130 for
 Ctrl-C. Each command imports what it needs when it runs, so that `--help` comes at once. Read `fit.py` next.
@@ -14,7 +14,9 @@ from jaxdpmm.cli.calibrate import calibrate
 from jaxdpmm.cli.demo import demo
 from jaxdpmm.cli.evaluate import evaluate
 from jaxdpmm.cli.explain import explain
+from jaxdpmm.cli.export import export
 from jaxdpmm.cli.fit import fit
+from jaxdpmm.cli.report import report
 from jaxdpmm.cli.score import score
 from jaxdpmm.cli.terminal import one_line, say
 
@@ -28,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (demo, fit, score, evaluate, calibrate, explain):
+for command in (demo, fit, score, evaluate, calibrate, explain, report, export):
     app.command()(command)
 
 

@@ -11,6 +11,7 @@ from jaxdpmm.cli.terminal import (
     JsonOption,
     StrictOption,
     check_can_write,
+    check_folder,
     load_detector,
     size_text,
     skipped_text,
@@ -50,6 +51,10 @@ def evaluate(
     backbone: BackboneOption = None,
     strict: StrictOption = False,
     cache: CacheOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for a run that `jaxdpmm report` takes."),
+    ] = None,
     json: JsonOption = None,
 ) -> None:
     """Compare the model with other methods on the data set's training images, by default an exact memory bank.
@@ -61,12 +66,15 @@ def evaluate(
     from jaxdpmm.detection.calibration import split_held_out
     from jaxdpmm.detection.evaluate import labels_of
     from jaxdpmm.detection.methods import check_methods
+    from jaxdpmm.detection.runs import write_run
     from jaxdpmm.detection.training import training_patches
     from jaxdpmm.images.layouts import open_data_set
 
     methods = tuple(dict.fromkeys(method or ["bank"]))
     check_methods(methods)
     check_can_write(json)
+    if output is not None:
+        check_folder(output)
     data_set = open_data_set(data)
     labels_of(data_set.test)  # a data set without labels is no use, and better refused now
     detector = load_detector(model, backbone)
@@ -101,6 +109,15 @@ def evaluate(
         **result,
     }
     write_json(json, result)
+    if output is not None:
+        write_run(
+            output,
+            detector,
+            scored["mixture"],
+            model=str(model),
+            data=data_set.name,
+            figures=result,
+        )
     print(
         f"{data_set.name}: {', '.join(methods)} of {num_train} training images, {num_tested} test images"
         f"{skipped_text(num_skipped)}"

@@ -43,8 +43,9 @@ def score(
     """Score images: one number an image, one map an image, one picture an image.
 
     Writes scores.csv, with p-values among held-out normal images where the model has some; maps/<image>.npy (float32,
-    one number a pixel of the original) and overlays/<image>.png.
+    one number a pixel of the original), overlays/<image>.png, and what `jaxdpmm report` takes.
     """
+    from jaxdpmm.detection.runs import RunWriter
     from jaxdpmm.images.layouts import read_folder
     from jaxdpmm.images.records import ImageRecord
     from jaxdpmm.persist import write_whole
@@ -57,14 +58,16 @@ def score(
     detector = load_detector(model, backbone)
     output.mkdir(exist_ok=True)
     rows: list[dict] = []
+    writer = RunWriter(output)
     try:
         for scored in detector.score(records, strict=strict, progress="images"):
             row = _row(detector, scored, rate)
-            _write_pictures(detector, scored, output, scored.record.path.relative_to(root))
+            _write_pictures(detector, scored, output, scored.record.path.relative_to(root), writer)
             rows.append(row)
     finally:  # also what was done until an interruption or an error
         if rows:
             write_whole(output / "scores.csv", _csv(rows))
+            writer.finish(detector, model=str(model), data=images.resolve().name, rate=rate)
     num_skipped = len(records) - len(rows)
     write_json(json, {"model": str(model), "images": rows, "num_skipped": num_skipped})
     print(f"{output / 'scores.csv'}: {len(rows)} images{skipped_text(num_skipped)}")
@@ -94,19 +97,16 @@ def _csv(rows: list[dict]) -> bytes:
     return text.getvalue().encode()
 
 
-def _write_pictures(detector, scored, output: Path, name: Path) -> None:
-    import numpy as np
-
+def _write_pictures(detector, scored, output: Path, name: Path, writer) -> None:
     from jaxdpmm.detection.overlay import Tile, panel
     from jaxdpmm.images.reading import pixels_of
     from jaxdpmm.persist import write_whole
 
     pixels = scored.pixel_scores(detector.config.sigma)
     tile = Tile(pixels_of(scored.record), pixels, f"{name}   score {scored.score:.4g}")
-    buffers = {"maps": (".npy", io.BytesIO()), "overlays": (".png", io.BytesIO())}
-    np.save(buffers["maps"][1], pixels.astype(np.float32))
-    panel(tile, detector.colour_limits).save(buffers["overlays"][1], format="PNG")
-    for folder, (suffix, buffer) in buffers.items():
-        path = output / folder / name.parent / (name.name + suffix)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, buffer.getvalue())
+    writer.add(name.as_posix(), scored, tile.image, pixels)
+    buffer = io.BytesIO()
+    panel(tile, detector.colour_limits).save(buffer, format="PNG")
+    path = output / "overlays" / name.parent / f"{name.name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, buffer.getvalue())

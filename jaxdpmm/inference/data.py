@@ -81,7 +81,8 @@ class ArraySource:
             TypeError: not numbers.
         """
         self._x = check_points(x, family)
-        self._dtype = compute_type(self._x.dtype)  # now: threads that read do not see JAX's settings
+        # Found now, since threads that read do not see JAX's settings
+        self._dtype = compute_type(self._x.dtype)
         num_points = self._x.shape[0]
         self._weight = check_weights(sample_weight, num_points, self._dtype)
         nbytes = math.prod(self._x.shape) * self._x.dtype.itemsize

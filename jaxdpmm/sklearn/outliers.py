@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import OutlierMixin
 
 from jaxdpmm.inference.data import check_weights
-from jaxdpmm.sklearn.mixture import BaseDirichletProcess
+from jaxdpmm.sklearn.base import BaseDirichletProcess
 
 
 class DirichletProcessOutlierDetector(OutlierMixin, BaseDirichletProcess):

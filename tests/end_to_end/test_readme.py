@@ -26,13 +26,15 @@ def test_commands_run_in_order(tmp_path, monkeypatch, capsys):
     write_mvtec(tmp_path / "bottle")
     write_backbone(tmp_path / "dinov2-small")
     monkeypatch.chdir(tmp_path)
-    assert len(LOCAL) == 3
+    assert len(LOCAL) == 5
     for line in LOCAL:
         _, command, *arguments = shlex.split(line)
         options = ["--short-side", "84", "--num-components", "5"] if command == "fit" else []
         assert run([command, *arguments, *options]) == 0, capsys.readouterr().err
     assert (tmp_path / "scores" / "scores.csv").read_text().count("\n") == 7
     assert (tmp_path / "figures.json").is_file()
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert (tmp_path / "scorer.jaxdpmm").is_file()
 
 
 @pytest.mark.slow

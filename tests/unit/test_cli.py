@@ -11,7 +11,7 @@ from synthetic import SIDE, surface, write_backbone, write_mvtec
 from jaxdpmm import cli
 from jaxdpmm.cli import terminal
 
-COMMANDS = ("demo", "fit", "score", "evaluate", "calibrate", "explain")
+COMMANDS = ("demo", "fit", "score", "evaluate", "calibrate", "explain", "report", "export")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,35 @@
+"""`jaxdpmm report`: the folder of a run in, one HTML page out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jaxdpmm.cli.terminal import check_can_write, size_text
+
+
+def report(
+    run: Annotated[
+        Path, typer.Argument(help="Folder that `jaxdpmm score` or `jaxdpmm evaluate` wrote.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The page to write. Default: report.html in RUN."),
+    ] = None,
+    side: Annotated[
+        int, typer.Option(help="Pixels of the longer side of each image in the page.")
+    ] = 256,
+) -> None:
+    """Write one self-contained HTML page: figures, histograms, every image with its map and a threshold slider.
+
+    The page needs no network, and nothing else of the run once it is written.
+    """
+    from jaxdpmm.detection.report import render_report
+    from jaxdpmm.detection.runs import read_run
+    from jaxdpmm.persist import write_whole
+
+    found = read_run(run)
+    path = output or run / "report.html"
+    check_can_write(path)
+    write_whole(path, render_report(found, side=side).encode())
+    print(f"{path}: {len(found.images)} images, {size_text(path.stat().st_size)}")

@@ -1,0 +1,243 @@
+"""The folder of a run: what `jaxdpmm score` and `evaluate` leave for a report, complete without the images' own files.
+
+    run.json         which model on which data, figures, and of each image its score, label and files
+    maps/*.npy       scores, float32, one a pixel of the original
+    previews/*.jpg   the image, its longer side at most 512 pixels
+    masks/*.png      truly anomalous pixels, where somebody marked them
+
+Not here: how a page is made of it. Next file to read: `report.py`.
+"""
+
+import io
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxdpmm.detection.detector import Detector
+from jaxdpmm.detection.evaluate import true_mask
+from jaxdpmm.detection.scored import ScoredImage
+from jaxdpmm.images.reading import pixels_of
+from jaxdpmm.persist import write_whole
+
+INDEX = "run.json"
+FORMAT_VERSION = 1
+PREVIEW_SIDE = 512
+
+
+class RunImage(NamedTuple):
+    """One image of a run.
+
+    Attributes:
+        name: its path below the folder of images, with slashes.
+        score: of the whole image.
+        label: 0 normal, 1 anomalous, None unknown.
+        kind: of defect, "good" for a normal image, "" when unknown.
+        preview: file of the image, smaller.
+        map: file of its scores.
+        mask: file of the truly anomalous pixels, or None.
+    """
+
+    name: str
+    score: float
+    label: int | None
+    kind: str
+    preview: Path
+    map: Path
+    mask: Path | None
+
+
+class Run(NamedTuple):
+    """What was found in the folder of a run.
+
+    Attributes:
+        about: "model", "data", "colour_limits", "threshold" (from which score on an image is anomalous, or None),
+            "figures" (what `evaluate --json` writes, or None).
+        images: in the order in which they were scored.
+    """
+
+    about: dict[str, Any]
+    images: tuple[RunImage, ...]
+
+
+class RunWriter:
+    """Writes a run image by image; the index, without which it is no run, comes with `finish`."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._entries: list[dict[str, Any]] = []
+
+    def add(
+        self,
+        name: str,
+        scored: ScoredImage,
+        image: Float[np.ndarray, "H W 3"],
+        pixel_scores: Float[np.ndarray, "H W"],
+    ) -> None:
+        """Write the files of one image.
+
+        Args:
+            name: its path below the folder of images; names differ.
+            scored: record and score.
+            image: RGB in [0, 1].
+            pixel_scores: one a pixel.
+
+        Raises:
+            ValueError: the mask does not fit the image.
+        """
+        mask = true_mask(scored)
+        entry = {
+            "name": name,
+            "score": scored.score,
+            "label": scored.record.label,
+            "kind": scored.record.kind,
+            "preview": f"previews/{name}.jpg",
+            "map": f"maps/{name}.npy",
+            "mask": f"masks/{name}.png" if mask is not None and mask.any() else None,
+        }
+        self._write(entry["preview"], _preview(image))
+        buffer = io.BytesIO()
+        np.save(buffer, pixel_scores.astype(np.float32))
+        self._write(entry["map"], buffer.getvalue())
+        if entry["mask"]:
+            self._write(entry["mask"], _png(mask))
+        self._entries.append(entry)
+
+    def finish(
+        self,
+        detector: Detector,
+        *,
+        model: str,
+        data: str,
+        rate: float = 0.05,
+        figures: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write the index.
+
+        Args:
+            detector: that made the scores.
+            model: where it came from, for the page's head.
+            data: the name of the data, for the page's title.
+            rate: false positive rate of the threshold.
+            figures: what `evaluate --json` writes.
+        """
+        about = {
+            "format_version": FORMAT_VERSION,
+            "model": model,
+            "data": data,
+            "colour_limits": list(detector.colour_limits),
+            "threshold": _threshold(detector, rate),
+            "figures": None if figures is None else dict(figures),
+        }
+        content = json.dumps({**about, "images": self._entries}, indent=1)
+        write_whole(self._folder / INDEX, (content + "\n").encode())
+
+    def _write(self, name: Any, content: bytes) -> None:
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
+
+
+def write_run(
+    folder: Path,
+    detector: Detector,
+    images: Sequence[ScoredImage],
+    *,
+    model: str,
+    data: str,
+    figures: Mapping[str, Any] | None = None,
+) -> None:
+    """A whole run at once, for scores that are in memory already; the arguments are those of `RunWriter`.
+
+    Images are named by what their paths do not have in common; of equal names all but the first get a number.
+    """
+    folder.mkdir(exist_ok=True)
+    writer = RunWriter(folder)
+    root = Path(os.path.commonpath([image.record.path.parent for image in images]))
+    seen: Counter[str] = Counter()
+    for image in images:
+        name = image.record.path.relative_to(root).as_posix()
+        seen[name] += 1
+        name = name if seen[name] == 1 else f"{name}-{seen[name]}"
+        pixel_scores = image.pixel_scores(detector.config.sigma)
+        writer.add(name, image, pixels_of(image.record), pixel_scores)
+    writer.finish(detector, model=model, data=data, figures=figures)
+
+
+def read_run(folder: Path) -> Run:
+    """The index of a run.
+
+    Raises:
+        FileNotFoundError: no such folder, no index in it, or one of its files is gone.
+        ValueError: the index is no JSON, of another version, or empty.
+    """
+    path = folder / INDEX
+    if not path.is_file():
+        found = "a folder without run.json" if folder.is_dir() else "no folder"
+        raise FileNotFoundError(
+            f"run must be a folder that `jaxdpmm score --output` or `jaxdpmm evaluate --output` wrote, got "
+            f"{folder} ({found}); give that folder."
+        )
+    about = _parsed(path)
+    entries = about.pop("images")
+    images = tuple(RunImage(**{**entry, **_files(folder, entry)}) for entry in entries)
+    return Run(about, images)
+
+
+def _threshold(detector: Detector, rate: float) -> float | None:
+    """Score from which on an image is called anomalous; None where too few normal images were held out to say."""
+    if detector.calibration is None:
+        return None
+    try:
+        return detector.threshold(rate)
+    except ValueError:
+        return None
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(path.read_text())
+        version, number = about["format_version"], len(about["images"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} must be the index that jaxdpmm wrote, got something else or half of it; score again."
+        ) from error
+    if version != FORMAT_VERSION or number == 0:
+        raise ValueError(
+            f"{path} must be of format version {FORMAT_VERSION} with at least one image, got version {version} with "
+            f"{number} images; score again."
+        )
+    return about
+
+
+def _files(folder: Path, entry: Mapping[str, Any]) -> dict[str, Path | None]:
+    files = {name: entry[name] and folder / entry[name] for name in ("preview", "map", "mask")}
+    for path in files.values():
+        if path is not None and not path.is_file():
+            raise FileNotFoundError(
+                f"run must hold all files of its index, got none at {path}; copy the whole folder, or score again."
+            )
+    return files
+
+
+def _preview(image: np.ndarray) -> bytes:
+    from PIL import Image
+
+    picture = Image.fromarray(np.round(np.clip(image, 0, 1) * 255).astype(np.uint8))
+    picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def _png(mask: np.ndarray | None) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(mask)).save(buffer, format="PNG")
+    return buffer.getvalue()
