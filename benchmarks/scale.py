@@ -3,9 +3,9 @@
     python benchmarks/scale.py --folder /somewhere/with/8/GB --json scale.json
 
 One feature store of float16 rows is written and read in growing parts, each in a process of its own, so that
-its peak memory is known. The sweep is that of `cavi` with diagonal covariance; `slope` is that of log seconds
-over log points, 1 if cost is linear. The file is in the page cache after writing where memory allows; the reading
-itself is in the seconds.
+its peak memory is known. The sweep is that of `cavi` with diagonal covariance; `slope` is that of log seconds over log
+points, 1 if cost is linear. The file is in the page cache after writing where memory allows; the reading itself is
+in the seconds. `--fit NAME` measures a whole fit in memory instead.
 """
 
 import argparse
@@ -23,6 +23,8 @@ from harness import peak_memory_bytes, write_report
 import jaxdpmm
 from jaxdpmm.features.store import FeatureStore
 from jaxdpmm.features.store_writer import FeatureWriter
+from jaxdpmm.inference import LocalStep, dense
+from jaxdpmm.inference.sparse import candidates
 
 DIM, NUM_COMPONENTS, NUM_SWEEPS = 384, 16, 3
 PIECE = 62_500
@@ -76,16 +78,54 @@ def measure(folder: pathlib.Path, num_points: int) -> dict[str, Any]:
     }
 
 
+def whole_fit(family: jaxdpmm.Family, local_step: LocalStep, name: str) -> dict[str, Any]:
+    """Seconds of a fit to its tolerance, start and compilation included: K = 500 on 307,200 points."""
+    random = np.random.default_rng(1)
+    centres = random.standard_normal((500, DIM)).astype(np.float32)
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    x = centres[random.integers(500, size=307_200)]
+    x = x + np.float32(0.02) * random.standard_normal(x.shape, np.float32)
+    clock = time.perf_counter()
+    mixture = jaxdpmm.Mixture(family, 500)
+    prior = jaxdpmm.default_prior(mixture, x[::30])
+    start = jaxdpmm.initialize(mixture, prior, x, key=jax.random.key(0))
+    algorithm = jaxdpmm.cavi(mixture, prior, local_step)
+    result = jaxdpmm.fit(algorithm, x, start, tolerance=1e-2)
+    return {
+        "name": name,
+        "fit_seconds": time.perf_counter() - clock,
+        "num_sweeps": len(result.history),
+        "converged": result.converged,
+        "num_active": result.history[-1].num_active,
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+
+
+FITS = {
+    "fit-diag-k500": (jaxdpmm.GaussianDiagonal(DIM), dense),
+    "fit-full-k500-candidates": (jaxdpmm.GaussianFull(DIM), candidates()),
+}
+
+
 def main() -> None:
     """Write, measure each size in a process of its own, fit the slope."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", type=pathlib.Path, required=True, help="for the feature store")
+    parser.add_argument("--folder", type=pathlib.Path, help="for the feature store")
     parser.add_argument("--largest", type=int, default=SIZES[-1], help="largest number of points")
+    parser.add_argument("--fit", choices=FITS, help="measure this fit of 307,200 points only")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if not (options.fit or options.folder):
+        parser.error("--folder is needed; it takes 8 GB for 10 million points")
+    if options.fit:
+        record = whole_fit(*FITS[options.fit], options.fit)
+        print(record)
+        if options.json:
+            write_report(options.json, [record])
+        return
     if options.one:
         print(json.dumps(measure(options.folder, options.one)))
         return
