@@ -229,7 +229,8 @@ def _cell(figures: dict[str, Any], name: str) -> dict[str, str]:
     if value is None:
         return {"value": "", "interval": ""}
     if name == "model_bytes":
-        return {"value": f"{value / 1e6:,.2f} MB", "interval": ""}
+        size = f"{value / 1e6:,.1f} MB" if value >= 1e5 else f"{value / 1e3:,.1f} kB"
+        return {"value": size, "interval": ""}
     if name.endswith("_ms"):
         return {"value": f"{value:,.1f}", "interval": ""}
     ends: Sequence[float] = figures.get("intervals", {}).get(name, ())
