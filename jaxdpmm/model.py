@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
-from numpy.typing import ArrayLike
 
 from jaxdpmm import trees
 from jaxdpmm.families import Family
@@ -237,7 +237,7 @@ def elbo_after_update(
     return evidence + weights + stats.entropy + stats.log_base - sticks
 
 
-def default_prior(mixture: Mixture, x: Num[ArrayLike, "N ..."]) -> Prior:
+def default_prior(mixture: Mixture, x: Num[Array | np.ndarray, "N ..."]) -> Prior:
     """A weak prior at the scale of the data.
 
     Args:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Num
-from numpy.typing import ArrayLike
 
 from jaxdpmm.model import Mixture, Posterior, Readout, centre, expected_readout, log_joint
 from jaxdpmm.scoring.scorer import Scorer, score
@@ -64,7 +63,7 @@ def expected(mixture: Mixture) -> Scorer:
 
 
 def log_predictive_density(
-    mixture: Mixture, posterior: Posterior, x: Num[ArrayLike, "N ..."]
+    mixture: Mixture, posterior: Posterior, x: Num[Array | np.ndarray, "N ..."]
 ) -> Float[np.ndarray, " N"]:
     """Log posterior predictive density of raw points in nats, (N,): exp of it integrates to one.
 

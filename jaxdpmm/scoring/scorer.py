@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
-from numpy.typing import ArrayLike
 
 TILE_SIZE = 4096  # points; with K = 500 components, 8 MB of float32 a tile
 
@@ -31,7 +30,7 @@ class Scorer(NamedTuple):
 
 
 def score(
-    scorer: Scorer, fitted: Any, x: Num[ArrayLike, "N ..."], tile_size: int = TILE_SIZE
+    scorer: Scorer, fitted: Any, x: Num[Array | np.ndarray, "N ..."], tile_size: int = TILE_SIZE
 ) -> Float[np.ndarray, " N"]:
     """Scores of many points, compiled, a tile at a time.
 
@@ -50,7 +49,7 @@ def score(
 def in_tiles(
     compiled: Callable[[Any, Array], Array],
     params: Any,
-    x: Num[ArrayLike, "N ..."],
+    x: Num[Array | np.ndarray, "N ..."],
     tile_size: int = TILE_SIZE,
 ) -> np.ndarray:
     """`compiled(params, tile)` over the points, joined; every tile has one shape, so it compiles once.

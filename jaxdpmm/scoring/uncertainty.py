@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
-from numpy.typing import ArrayLike
 
 from jaxdpmm.model import Mixture, Posterior, Readout, log_joint
 from jaxdpmm.scoring.density import predictive
@@ -53,7 +52,7 @@ def stack_draws(draws: Sequence[Any]) -> Any:
 def score_over_draws(
     scorer: Scorer,
     draws: Any,
-    x: Num[ArrayLike, "N ..."],
+    x: Num[Array | np.ndarray, "N ..."],
     interval: float = 0.9,
     tile_size: int = TILE_SIZE,
 ) -> ScoreSummary:
@@ -85,7 +84,7 @@ def score_over_draws(
 
 
 def log_density_over_draws(
-    mixture: Mixture, draws: Any, x: Num[ArrayLike, "N ..."], tile_size: int = TILE_SIZE
+    mixture: Mixture, draws: Any, x: Num[Array | np.ndarray, "N ..."], tile_size: int = TILE_SIZE
 ) -> Float[np.ndarray, " N"]:
     """Log posterior predictive density, log of the mean over draws of p(x | draw), (N,), in nats.
 
