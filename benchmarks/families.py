@@ -282,20 +282,21 @@ def print_table(results: list[dict[str, Any]]) -> None:
                     spread(of, key, "{:.3f}")
                     for key in ("image_auroc", "pixel_auroc", "pixel_aupr")
                 ),
-                spread(of, "fit_seconds", "{:.0f}") + " s",
-                spread(of, "scoring_ms", "{:.1f}") + " ms",
+                spread(of, "fit_seconds", "{:.0f}", " s"),
+                spread(of, "scoring_ms", "{:.1f}", " ms"),
                 f"{statistics.mean(run['model_bytes'] for run in of) / 1e6:.1f} MB",
             ]
             print(f"| {name} | {score} | {' | '.join(columns)} |")
 
 
-def spread(runs: list[dict[str, Any]], key: str, form: str) -> str:
+def spread(runs: list[dict[str, Any]], key: str, form: str, unit: str = "") -> str:
     """Mean, and the standard deviation where there are several; a dash where there is nothing."""
     values = [run[key] for run in runs if run.get(key) is not None]
     if not values:
         return "-"
     mean = form.format(statistics.mean(values))
-    return mean if len(values) == 1 else f"{mean} ± {form.format(statistics.stdev(values))}"
+    more = f" ± {form.format(statistics.stdev(values))}" if len(values) > 1 else ""
+    return mean + more + unit
 
 
 def parse_options() -> argparse.Namespace:
