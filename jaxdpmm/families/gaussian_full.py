@@ -199,7 +199,7 @@ class GaussianFull(Gaussian):
 
 
 def _scatter_of_rows(x: Float[Array, "N D"], weights: Float[Array, " N"]) -> Float[Array, "D D"]:
-    """x' diag(w) x over the rows of weight, ROWS of them at a time."""
+    """Scatter x' diag(w) x over the rows of weight, ROWS of them at a time."""
     num_points = x.shape[0]
     negligible = jnp.finfo(weights.dtype).eps / num_points * jnp.max(jnp.abs(weights))
     used = jnp.abs(weights) > negligible

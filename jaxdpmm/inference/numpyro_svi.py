@@ -18,10 +18,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jaxtyping import Array, Num, PRNGKeyArray
-from numpy.typing import ArrayLike
 from numpyro.distributions import constraints
 
 from jaxdpmm.inference.data import check_points
@@ -59,7 +59,7 @@ def numpyro_model(mixture: Mixture, prior: Prior) -> Callable[..., Readout]:
     """
     _check_sticks(mixture)
 
-    def model(x: Num[ArrayLike, "N ..."], batch_size: int | None = None) -> Readout:
+    def model(x: Num[Array | np.ndarray, "N ..."], batch_size: int | None = None) -> Readout:
         x = _check_points(mixture, x)
         readout = _prior_readout(mixture, prior)
         with numpyro.plate("points", x.shape[0], subsample_size=batch_size):
@@ -144,7 +144,7 @@ def initial_values(
 
 
 def to_posterior(
-    mixture: Mixture, prior: Prior, params: dict[str, Array], x: Num[ArrayLike, "N ..."]
+    mixture: Mixture, prior: Prior, params: dict[str, Array], x: Num[Array | np.ndarray, "N ..."]
 ) -> Posterior:
     """The posterior that a structured guide has learned.
 
@@ -155,8 +155,14 @@ def to_posterior(
         x: the points, for the expected number of points of each component.
 
     Raises:
-        ValueError: the parameters are those of another guide.
+        ValueError: the parameters are those of another guide, or of one for another number of components.
     """
+    num_components = len(params.get("q_sticks_a", range(mixture.num_components - 1))) + 1
+    if num_components != mixture.num_components:
+        raise ValueError(
+            f"params must be of a guide with {mixture.num_components} components as the mixture has, got "
+            f"{num_components}; pass the mixture that structured_guide was given."
+        )
     like = jax.tree.map(
         lambda leaf: jnp.broadcast_to(leaf, (mixture.num_components, *leaf.shape)), prior.component
     )
@@ -179,7 +185,7 @@ def to_posterior(
 
 
 def posterior_of_readout(
-    mixture: Mixture, prior: Prior, readout: Readout, x: Num[ArrayLike, "N ..."]
+    mixture: Mixture, prior: Prior, readout: Readout, x: Num[Array | np.ndarray, "N ..."]
 ) -> Posterior:
     """Prior + statistics of the points under the responsibilities of one read-out.
 
@@ -190,7 +196,7 @@ def posterior_of_readout(
     return global_update(mixture, prior, stats, global_update(mixture, prior, stats))
 
 
-def soft_stats(mixture: Mixture, readout: Readout, x: Num[ArrayLike, "N ..."]) -> Stats:
+def soft_stats(mixture: Mixture, readout: Readout, x: Num[Array | np.ndarray, "N ..."]) -> Stats:
     """Statistics of all points under the responsibilities of a read-out; `model.elbo` takes them."""
     x = _check_points(mixture, x)
 
