@@ -11,11 +11,15 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import digamma, multigammaln
 from jaxtyping import Array, Float
 
-from jaxdpmm.families.factorize import cholesky_and_inverse
+from jaxdpmm.families.factorize import (
+    cholesky_and_inverse,
+    inverse_factor_product,
+    join_upper,
+    solve_upper_transposed,
+)
 from jaxdpmm.families.gaussian import (
     LOG_TWO_PI,
     Gaussian,
@@ -104,20 +108,19 @@ class GaussianFull(Gaussian):
     def sample_params(self, key: Array, natural: NormalWishart) -> GaussianParams:
         """Draw the precision by Bartlett's decomposition, then the mean given it.
 
-        Psi^-1 = U U' with U upper triangular, and A upper triangular with
-        chi(nu - d) in place D - 1 - d of its diagonal, so that U A is upper triangular too.
+        Psi = L L', and A upper triangular with chi(nu - d) in place D - 1 - d of its diagonal, so that
+        L^-T A, a factor of the precision, is upper triangular too.
         """
         key_chi, key_normal, key_mean = jax.random.split(key, 3)
         dtype = natural.first.dtype
-        factor, _ = _inverse_factor(natural)
         orders = jnp.arange(self.dim - 1, -1, -1, dtype=dtype)
         chi = jnp.sqrt(2 * jax.random.gamma(key_chi, 0.5 * (natural.dof - orders), dtype=dtype))
-        normal = jax.random.normal(key_normal, (self.dim, self.dim), dtype)
-        precision_factor = factor @ (jnp.triu(normal, 1) + jnp.diag(chi))
+        bartlett = _normal_above_diagonal(key_normal, self.dim, dtype) + jnp.diag(chi)
+        factor = inverse_factor_product(_scale(natural), bartlett)
         noise = jax.random.normal(key_mean, (self.dim,), dtype)
-        deviation = solve_triangular(precision_factor, noise, trans="T", lower=False)
+        deviation = solve_upper_transposed(factor, noise)
         mean = natural.first / natural.mean_count + deviation / jnp.sqrt(natural.mean_count)
-        return self._params(mean, precision_factor)
+        return self._params(mean, factor)
 
     def predictive_params(self, natural: NormalWishart) -> StudentT:
         """Student-t with nu - D + 1 degrees of freedom (Bishop 2006, eq. 10.82)."""
@@ -218,6 +221,17 @@ def _scatter_of_rows(x: Float[Array, "N D"], weights: Float[Array, " N"]) -> Flo
 
 def _blocks(dim: int) -> list[tuple[int, int]]:
     return [(start, min(start + BLOCK, dim)) for start in range(0, dim, BLOCK)]
+
+
+def _normal_above_diagonal(key: Array, dim: int, dtype) -> Float[Array, "D D"]:
+    """Standard normal above the diagonal, zero elsewhere; by halves, since a number costs more than its product."""
+    if dim <= BLOCK:
+        return jnp.triu(jax.random.normal(key, (dim, dim), dtype), 1)
+    key_first, key_corner, key_last = jax.random.split(key, 3)
+    half = dim // 2
+    first = _normal_above_diagonal(key_first, half, dtype)
+    corner = jax.random.normal(key_corner, (half, dim - half), dtype)
+    return join_upper(first, corner, _normal_above_diagonal(key_last, dim - half, dtype))
 
 
 def _scale(natural: NormalWishart) -> Float[Array, "D D"]:

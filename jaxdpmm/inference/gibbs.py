@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from jaxdpmm import trees
 from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Layout
-from jaxdpmm.inference.grouping import group_by_component, pair_statistics
+from jaxdpmm.inference.grouping import BLOCK_SIZE, group_by_component, pair_statistics
 from jaxdpmm.inference.local import over_tiles
 from jaxdpmm.model import (
     Batch,
@@ -32,7 +32,6 @@ from jaxdpmm.model import (
     Prior,
     Readout,
     Stats,
-    centre,
     empty_stats,
     log_joint,
 )
@@ -70,16 +69,16 @@ class Sweep(NamedTuple):
         readout: drawn weights and parameters.
         alpha: drawn concentration.
         concentration: the Gamma that alpha was drawn from.
-        stats: one-hot statistics of the batches seen.
-        rounding: what rounding took from them.
+        stats: one-hot statistics of the batches seen; () between sweeps if all data are one batch.
+        rounding: what rounding took from them; () if all data are one batch.
         log_likelihood: sum_n log sum_k w_k p(x_n | theta_k) of the batches seen.
     """
 
     readout: Readout
     alpha: Float[Array, ""]
     concentration: Gamma
-    stats: Stats
-    rounding: Stats
+    stats: Any
+    rounding: Any
     log_likelihood: Float[Array, ""]
 
 
@@ -90,13 +89,13 @@ class GibbsState(NamedTuple):
         posterior: the last draw, p(weights, parameters | labels, alpha).
         sweep: the sweep under way, or the last one.
         labels: component of each point, (num_batches, batch_size); () where they are not kept.
-        is_new: whether the next batch begins a sweep.
+        is_new: whether the next batch begins a sweep; () if all data are one batch, so that every batch does.
     """
 
     posterior: Posterior
     sweep: Sweep
     labels: Any
-    is_new: Bool[Array, ""]
+    is_new: Any
 
 
 class GibbsInfo(NamedTuple):
@@ -134,16 +133,19 @@ def gibbs(
 
     def init(posterior: Posterior, layout: Layout = ONE_BATCH) -> GibbsState:
         _check_layout(layout, moves, keep_labels)
-        start = partial(_start_sweep, mixture, prior)
+        is_cut = layout.num_batches > 1
+        start = partial(_start_sweep, mixture, prior, is_cut=is_cut)
         sweep = trees.zeros_like(jax.eval_shape(start, jax.random.key(0), posterior))
         labels = jnp.zeros((layout.num_batches, layout.batch_size), jnp.int32)
-        return GibbsState(posterior, sweep, labels if keep_labels else (), jnp.asarray(True))
+        is_new = jnp.asarray(True) if is_cut else ()
+        return GibbsState(posterior, sweep, labels if keep_labels else (), is_new)
 
     def step(key: PRNGKeyArray, state: GibbsState, batch: Batch) -> tuple[GibbsState, GibbsInfo]:
         key_draw, key_labels, key_moves = jax.random.split(key, 3)
-        sweep = jax.lax.cond(
+        is_cut = not isinstance(state.is_new, tuple)
+        sweep = _if(
             state.is_new,
-            lambda: _start_sweep(mixture, prior, key_draw, state.posterior),
+            lambda: _start_sweep(mixture, prior, key_draw, state.posterior, is_cut),
             lambda: state.sweep,
         )
         sweep, new = _visit(mixture, key_labels, sweep, batch)
@@ -157,7 +159,9 @@ def gibbs(
             posterior = conditional_posterior(
                 mixture, prior, partition.stats, sweep.alpha, sweep.concentration
             )
-            state = GibbsState(posterior, sweep, partition.labels, jnp.asarray(True))
+            kept = sweep if is_cut else sweep._replace(stats=())
+            is_new = jnp.asarray(True) if is_cut else ()
+            state = GibbsState(posterior, kept, partition.labels, is_new)
             return state, GibbsInfo(sweep.log_likelihood, accepted)
 
         def go_on() -> tuple[GibbsState, GibbsInfo]:
@@ -165,7 +169,7 @@ def gibbs(
             info = GibbsInfo(nan, jnp.full(len(moves), jnp.nan, nan.dtype))
             return GibbsState(state.posterior, sweep, labels, jnp.asarray(False)), info
 
-        return jax.lax.cond(batch.is_last, end_sweep, go_on)
+        return _if(batch.is_last if is_cut else (), end_sweep, go_on)
 
     return Algorithm(init, step, lambda state: state.posterior, mixture)
 
@@ -211,9 +215,10 @@ def label_stats(
 
     Points are grouped by label, so a full covariance costs N D^2 and not N K D^2.
     """
-    groups = group_by_component(labels, mixture.num_components)
+    block_size = _block_size(labels.shape[0], mixture.num_components)
+    groups = group_by_component(labels, mixture.num_components, block_size)
     points = jnp.arange(labels.shape[0])
-    components, _ = pair_statistics(mixture, centre(x, offset), points, weight, groups)
+    components, _ = pair_statistics(mixture, x, points, weight, groups, offset=offset)
     counts = jnp.zeros(mixture.num_components, weight.dtype).at[labels].add(weight)
     zero = jnp.zeros((), weight.dtype)
     return Stats(counts, components, zero, zero)
@@ -248,7 +253,9 @@ def sticks_given(
     return mixture.sticks.posterior(counts, prior.concentration, known)
 
 
-def _start_sweep(mixture: Mixture, prior: Prior, key: PRNGKeyArray, posterior: Posterior) -> Sweep:
+def _start_sweep(
+    mixture: Mixture, prior: Prior, key: PRNGKeyArray, posterior: Posterior, is_cut: bool
+) -> Sweep:
     """Weights and parameters given labels and alpha, then alpha given the weights."""
     key_weights, key_params, key_alpha = jax.random.split(key, 3)
     log_weights = sample_log_weights(key_weights, posterior.sticks)
@@ -258,8 +265,8 @@ def _start_sweep(mixture: Mixture, prior: Prior, key: PRNGKeyArray, posterior: P
         key_alpha, log_weights, prior.concentration
     )
     readout = Readout(log_weights, params, posterior.offset)
-    zeros = empty_stats(posterior)
-    return Sweep(readout, alpha, concentration, zeros, zeros, zeros.entropy)
+    zeros = empty_stats(posterior) if is_cut else ()
+    return Sweep(readout, alpha, concentration, zeros, zeros, jnp.zeros_like(log_weights[0]))
 
 
 def _visit(
@@ -268,10 +275,16 @@ def _visit(
     """Labels of one batch, its statistics added to the sweep's."""
     labels, log_density = sample_labels(mixture, key, sweep.readout, batch.x, batch.weight)
     new = label_stats(mixture, labels, batch.x, batch.weight, sweep.readout.offset)
-    stats, rounding = trees.add_compensated(sweep.stats, sweep.rounding, new)
+    total, rounding = new, ()
+    if sweep.stats:
+        total, rounding = trees.add_compensated(sweep.stats, sweep.rounding, new)
     log_likelihood = sweep.log_likelihood + jnp.sum(batch.weight * log_density)
-    sweep = Sweep(sweep.readout, sweep.alpha, sweep.concentration, stats, rounding, log_likelihood)
-    return sweep, labels
+    return sweep._replace(stats=total, rounding=rounding, log_likelihood=log_likelihood), labels
+
+
+def _if(condition: Any, yes: Callable, no: Callable) -> Any:
+    """`jax.lax.cond`; a condition () is always true, and spares a copy of the state."""
+    return yes() if isinstance(condition, tuple) else jax.lax.cond(condition, yes, no)
 
 
 def _move(mixture, prior, moves, key, alpha, partition, batch) -> tuple[Partition, Array]:
@@ -281,6 +294,11 @@ def _move(mixture, prior, moves, key, alpha, partition, batch) -> tuple[Partitio
         partition, share = move.propose(key_move, mixture, prior, alpha, partition, batch)
         shares.append(share)
     return partition, jnp.stack(shares) if shares else jnp.zeros(0, alpha.dtype)
+
+
+def _block_size(num_points: int, num_components: int) -> int:
+    """A power of two near the points of a component, so that blocks are neither empty nor many."""
+    return min(BLOCK_SIZE, max(16, 1 << (num_points // num_components).bit_length()))
 
 
 def _check_layout(layout: Layout, moves: tuple[Move, ...], keep_labels: bool) -> None:

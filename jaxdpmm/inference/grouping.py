@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
-from jaxdpmm.model import Mixture
+from jaxdpmm.model import Mixture, centre
 
 BLOCK_SIZE = 128  # pairs a block: large enough for a matrix product, small enough to waste little
 
@@ -85,6 +85,7 @@ def pair_statistics(
     weight: Float[Array, " P"],
     groups: Groups,
     params: Any = None,
+    offset: Array | None = None,
 ) -> tuple[Any, Float[Array, ""]]:
     """Sum of weight T(x) over the pairs of each component, leaves lead with K; and the local variables' entropy.
 
@@ -95,12 +96,14 @@ def pair_statistics(
         weight: responsibility times sample weight of each pair.
         groups: the pairs, grouped.
         params: what the responsibilities were read out with, leaves lead with K; None where there is nothing.
+        offset: subtracted from the points of a block; None if they are centred already.
     """
     padded_point, padded_weight = jnp.append(point, 0), jnp.append(weight, 0)
 
     def of_block(number):
         members = groups.pairs[number]
-        chosen, weights = x[padded_point[members]], padded_weight[members]
+        chosen = centre(x[padded_point[members]], offset)
+        weights = padded_weight[members]
         one = jax.tree.map(lambda leaf: leaf[groups.component[number]][None], params)
         return mixture.family.local_statistics(one, chosen, weights[:, None])
 

@@ -5,6 +5,7 @@ memory nor float32 limits N. Next file to read: `cavi.py`; for K D^2 N too large
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +52,7 @@ def visit(
 def sum_over_tiles(
     of_tile: Callable, x: Array, weight: Float[Array, " B"], tile_size: int = TILE_SIZE
 ) -> trees.Tree:
-    """Compensated sum of `of_tile(x_tile, weight_tile)` over the points, the last tile padded.
+    """Compensated sum of `of_tile(x_tile, weight_tile)` over the points.
 
     Args:
         of_tile: function of some points and their weights to a tree; points of weight 0 must add nothing.
@@ -62,18 +63,18 @@ def sum_over_tiles(
     Returns:
         The tree that `of_tile` returns, summed.
     """
-    if x.shape[0] <= tile_size:
+    num_points = x.shape[0]
+    if num_points <= tile_size:
         return of_tile(x, weight)
-    tiles = _cut(x, tile_size), _cut(weight, tile_size, fill=0)
-    shape = jax.eval_shape(of_tile, *jax.tree.map(lambda a: a[0], tiles))
-    zeros = trees.zeros_like(shape)
+    zeros = trees.zeros_like(jax.eval_shape(of_tile, x[:tile_size], weight[:tile_size]))
 
-    def add_tile(carry, tile):
-        total, error = carry
-        return trees.add_compensated(total, error, of_tile(*tile)), None
+    def add_tile(number, carry):
+        start, (rows, some) = _tile(number, num_points, tile_size, x, weight)
+        is_new = start + jnp.arange(tile_size) >= number * tile_size
+        return trees.add_compensated(*carry, of_tile(rows, jnp.where(is_new, some, 0)))
 
-    (total, _), _ = jax.lax.scan(add_tile, (zeros, zeros), tiles)
-    return total
+    num_tiles = -(-num_points // tile_size)
+    return jax.lax.fori_loop(0, num_tiles, add_tile, (zeros, zeros))[0]
 
 
 def over_tiles(of_tile: Callable, *arrays: Array, tile_size: int = TILE_SIZE) -> trees.Tree:
@@ -87,15 +88,20 @@ def over_tiles(of_tile: Callable, *arrays: Array, tile_size: int = TILE_SIZE) ->
     num_points = arrays[0].shape[0]
     if num_points <= tile_size:
         return of_tile(*arrays)
-    tiles = tuple(_cut(a, tile_size) for a in arrays)
-    results = jax.lax.map(lambda rows: of_tile(*rows), tiles)
-    return jax.tree.map(lambda r: r.reshape(-1, *r.shape[2:])[:num_points], results)
+    num_tiles = -(-num_points // tile_size)
+    results = jax.lax.map(
+        lambda number: of_tile(*_tile(number, num_points, tile_size, *arrays)[1]),
+        jnp.arange(num_tiles),
+    )
+
+    def join(leaf: Array) -> Array:
+        whole = leaf[:-1].reshape(-1, *leaf.shape[2:])
+        return jnp.concatenate([whole, leaf[-1, len(whole) - num_points :]])
+
+    return jax.tree.map(join, results)
 
 
-def _cut(array: Array, tile_size: int, fill: float | None = None) -> Array:
-    """Rows in tiles, (num_tiles, tile_size, ...); the last is filled up, by default with the first row."""
-    padding = -array.shape[0] % tile_size
-    if padding:
-        row = array[:1] if fill is None else jnp.full_like(array[:1], fill)
-        array = jnp.concatenate([array, jnp.broadcast_to(row, (padding, *array.shape[1:]))])
-    return array.reshape(-1, tile_size, *array.shape[1:])
+def _tile(number: Any, num_points: int, tile_size: int, *arrays: Array) -> tuple[Any, list[Array]]:
+    """First row and rows of a tile; the last begins early to be full. Slices, since a padded copy would double x."""
+    start = jnp.minimum(number * tile_size, num_points - tile_size)
+    return start, [jax.lax.dynamic_slice_in_dim(array, start, tile_size) for array in arrays]

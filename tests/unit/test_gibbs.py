@@ -19,7 +19,7 @@ from jaxdpmm.inference import ArraySource
 from jaxdpmm.inference.base import Layout
 from jaxdpmm.inference.gibbs import Partition, gibbs, label_stats, sample_labels
 from jaxdpmm.inference.gibbs_moves import label_switching, split_merge
-from jaxdpmm.model import Readout, summarize
+from jaxdpmm.model import Posterior, Readout, summarize
 from jaxdpmm.sticks import Gamma, StickBreaking, Sticks
 
 N, K = 50, 4
@@ -84,6 +84,29 @@ def test_a_weight_makes_copies_that_share_a_label(key):
     readout = Readout(jnp.log(jnp.asarray([0.25, 0.75])), params, None)
     labels, _ = sample_labels(mixture, key, readout, jnp.zeros((20_000, 1)), jnp.full(20_000, 2.0))
     assert chisquare(np.bincount(labels), np.array([1, 9]) * 2000).pvalue > 1e-3
+
+
+def test_nothing_of_points_times_components_is_held():
+    """A million points compile to a sweep that needs a small part of the N x K densities besides the data."""
+    num_points, num_components = 1_000_000, 100
+    mixture = Mixture(GaussianDiagonal(2), num_components)
+    prior = default_prior(mixture, jnp.zeros((10, 2)))
+    start = jax.eval_shape(lambda: initialize_by_prior(mixture, prior))
+    algorithm = gibbs(mixture, prior, moves=(label_switching(),))
+    state = jax.eval_shape(lambda start: algorithm.init(start, Layout(1, num_points)), start)
+    batch = jax.eval_shape(lambda: one_batch(jnp.zeros((num_points, 2))))
+    step = jax.jit(algorithm.step).lower(jax.random.key(0), state, batch).compile()
+    densities = 8 * num_points * num_components
+    assert step.memory_analysis().temp_size_in_bytes < densities / 5
+
+
+def initialize_by_prior(mixture, prior):
+    components = jax.tree.map(
+        lambda leaf: jnp.stack([leaf] * mixture.num_components), prior.component
+    )
+    counts = jnp.zeros(mixture.num_components)
+    sticks = mixture.sticks.posterior(counts, prior.concentration, None)
+    return Posterior(sticks, components, counts, prior.offset)
 
 
 def test_padding_changes_nothing(problem, x):

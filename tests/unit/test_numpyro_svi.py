@@ -12,6 +12,7 @@ from jaxdpmm import (
     GaussianFull,
     GaussianSpherical,
     Mixture,
+    Posterior,
     Prior,
     cavi,
     default_prior,
@@ -195,6 +196,8 @@ def test_wrong_arguments_are_one_sentence():
         ValueError, match=r"params must be those of structured_guide, .*'q_mean'.* got \['other'\]"
     ):
         to_posterior(mixture, prior, {"other": jnp.zeros(2)}, x)
+    with pytest.raises(ValueError, match="a guide with 4 components as the mixture has, got 3;"):
+        to_posterior(mixture, prior, {"q_sticks_a": jnp.ones(2)}, x)
     with pytest.raises(
         ValueError, match=r"samples must hold the sites of numpyro_model, got \['mean'\]"
     ):
@@ -204,7 +207,7 @@ def test_wrong_arguments_are_one_sentence():
 
 
 def test_what_numpyro_cannot_take_is_one_sentence():
-    from jaxdpmm.sticks import PitmanYor
+    from jaxdpmm.sticks import PitmanYor, Sticks
 
     one = jnp.ones(())
     prior = Prior((one, one), Gamma(one, one))
@@ -215,3 +218,8 @@ def test_what_numpyro_cannot_take_is_one_sentence():
         TypeError, match=r"Poisson has no NumPyro sites: .*component_readout\.register"
     ):
         model(jnp.ones(3))
+    sticks = Sticks(jnp.ones(1), jnp.ones(1), Gamma(one, one))
+    start = Posterior(sticks, (jnp.ones(2), jnp.ones(2)), jnp.ones(2))
+    guide = structured_guide(Mixture(Poisson(), 2), prior, start)
+    with pytest.raises(TypeError, match=r"Poisson has no structured guide: .*AutoNormal"):
+        numpyro.handlers.seed(guide, 0)(jnp.ones(3))
