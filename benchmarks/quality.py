@@ -75,6 +75,8 @@ def measure(data: str, config: DetectorConfig, backbone: Any, options: argparse.
         learned, held_out = split_held_out(learned, 0.1, config.seed)
     normal, test = (
         list(cached_patches(part, config, backbone, options.cache, progress="images"))
+        if part
+        else []
         for part in (held_out, data_set.test)
     )
     backbone_ms = _backbone_ms(data_set.test[:5], config, backbone)
