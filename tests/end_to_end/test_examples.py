@@ -83,3 +83,17 @@ def test_a_likelihood_without_conjugate_prior_comes_close_to_the_truth():
     assert truth - 0.15 < density < truth + 0.15
     near, far = map(float, re.findall(r"(?:centre|off) (-?[\d.]+)", finished.stdout))
     assert far > near + 5
+
+
+@pytest.mark.slow
+def test_backends_agree():
+    """Six backends on one problem; about a minute and a half, most of it compilation."""
+    command = [sys.executable, "-W", "error", str(EXAMPLES / "backends.py"), "--quick"]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    rows = [line.split() for line in finished.stdout.splitlines()[1:]]
+    names = [row[0] for row in rows]
+    assert names == ["cavi", "memoized_cavi", "online", "gibbs", "numpyro_svi", "nuts"]
+    densities, occupied = ([float(row[column]) for row in rows] for column in (1, 2))
+    assert max(densities) - min(densities) < 0.05
+    assert min(occupied) >= 4
