@@ -14,6 +14,7 @@ JAX reads such files for at least six months after their version. `load_scorer` 
 a tile at a time. Not here: the backbone, whose features these are, and maps (`detection/maps.py`).
 """
 
+import importlib.util
 import io
 import json
 import os
@@ -41,14 +42,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 KNOWN_PLATFORMS = (*PLATFORMS, "rocm")
 FORMAT_VERSION = 1
 ABOUT, SCORER = "about.json", "scorer.bin"
-_OLDEST = (
-    1980,
-    1,
-    1,
-    0,
-    0,
-    0,
-)  # the same date in every file, so that equal scorers give equal bytes
+_OLDEST = (1980, 1, 1, 0, 0, 0)  # one date in every file, so that equal scorers give equal bytes
 
 
 def export_scorer(
@@ -70,7 +64,9 @@ def export_scorer(
         ValueError: an unknown score or platform, or points that are no vectors.
         TypeError: the family does not have that score.
         FileNotFoundError: the folder does not exist.
+        ImportError: flatbuffers, which JAX writes such files with, is not installed.
     """
+    _check_flatbuffers()
     if not platforms or set(platforms) - set(KNOWN_PLATFORMS):
         raise ValueError(
             f"platforms must be some of {', '.join(KNOWN_PLATFORMS)}, got {', '.join(platforms) or 'none'}; "
@@ -92,7 +88,9 @@ def load_scorer(path: str | os.PathLike) -> Callable[[ArrayLike], Float[np.ndarr
         FileNotFoundError: there is no such file.
         ValueError: it is cut short, altered, something else, or for other platforms than this process runs on. The
             function raises it for features of another shape.
+        ImportError: flatbuffers, which JAX reads such files with, is not installed.
     """
+    _check_flatbuffers()
     about, content = _read(Path(path))
     _check_platform(path, about["platforms"])
     compiled = jax.jit(export.deserialize(bytearray(content)).call)
@@ -141,6 +139,13 @@ def export_onnx(model: Model, path: str | os.PathLike, *, score: str | None = No
             output_names=["scores"],
         )
     write_whole(path, converted.SerializeToString())
+
+
+def _check_flatbuffers() -> None:
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise ImportError(
+            "exported scorers need flatbuffers, which is not installed; install it with: pip install 'jaxdpmm[export]'."
+        )
 
 
 def _scorer_of(

@@ -124,6 +124,14 @@ def test_onnx_has_the_same_scores(family, name, tmp_path):
         np.testing.assert_allclose(scores, expected, rtol=2e-5, atol=2e-5)
 
 
+def test_without_what_jax_writes_with(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"need flatbuffers.*pip install 'jaxdpmm\[export\]'"):
+        export_scorer(model, tmp_path / "scorer")
+    with pytest.raises(ImportError, match="need flatbuffers"):
+        load_scorer(tmp_path / "scorer")
+
+
 def test_onnx_without_its_converter(model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jax2onnx", None)
     with pytest.raises(ImportError, match=r"needs jax2onnx, .* pip install 'jaxdpmm\[onnx\]'"):
