@@ -71,7 +71,8 @@ def sum_over_tiles(
     def add_tile(number, carry):
         start, (rows, some) = _tile(number, num_points, tile_size, x, weight)
         is_new = start + jnp.arange(tile_size) >= number * tile_size
-        return trees.add_compensated(*carry, of_tile(rows, jnp.where(is_new, some, 0)))
+        total, error = carry
+        return trees.add_compensated(total, error, of_tile(rows, jnp.where(is_new, some, 0)))
 
     num_tiles = -(-num_points // tile_size)
     return jax.lax.fori_loop(0, num_tiles, add_tile, (zeros, zeros))[0]
