@@ -55,9 +55,12 @@ def test_detect_images(run, tmp_path):
 
 
 CUSTOM = ["custom_counts.py", "custom_flags.py", "custom_mixed.py", "custom_sticks.py"]
+_SLOW = {"custom_flags.py", "custom_mixed.py"}  # the others take the same way
 
 
-@pytest.mark.parametrize("name", CUSTOM)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in _SLOW)) for n in CUSTOM]
+)
 def test_custom_priors_fit_alike_in_every_backend(name):
     """In a process of its own, in float32 as a user runs it."""
     command = [sys.executable, "-W", "error", str(EXAMPLES / name)]
@@ -69,6 +72,7 @@ def test_custom_priors_fit_alike_in_every_backend(name):
     assert max(densities) - min(densities) < 0.1
 
 
+@pytest.mark.slow
 def test_a_likelihood_without_conjugate_prior_comes_close_to_the_truth():
     """The density of the process that made the points is known: three Student-t clusters of equal weight."""
     command = [sys.executable, "-W", "error", str(EXAMPLES / "custom_nonconjugate.py")]

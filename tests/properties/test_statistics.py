@@ -14,7 +14,7 @@ from jaxdpmm.inference.local import TILE_SIZE, sum_over_tiles
 from jaxdpmm.model import Batch, Readout, summarize
 
 NAMES = ["full-5", "diagonal-5", "spherical-5", "poisson", "bernoulli"]
-few = settings(max_examples=15, deadline=None, derandomize=True, database=None)
+few = settings(max_examples=8, deadline=None, derandomize=True, database=None)
 
 
 def statistics(name, order, seed):

@@ -157,7 +157,9 @@ def test_moves_keep_the_exact_posterior(family, moves, key):
     check_draws(gibbs(mixture, prior, moves=moves, keep_labels=True), start, family, True, key)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [FAMILIES[0], *(pytest.param(f, marks=pytest.mark.slow) for f in FAMILIES[1:])]
+)
 @pytest.mark.parametrize(
     "move", [label_switching(20), split_merge(10, 2)], ids=["label_switching", "split_merge"]
 )

@@ -55,6 +55,7 @@ def test_contract():
     check_family(MIXED, mixed_prior(), mixed_data(), tolerance=1e-8)
 
 
+@pytest.mark.slow
 def test_sampling_agrees_with_expectations():
     x = jax.random.normal(jax.random.key(0), (10, 5))
     check_family(

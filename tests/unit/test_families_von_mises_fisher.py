@@ -95,7 +95,9 @@ def test_predictive_density_integrates_to_one(dim, num_points):
     assert np.trapezoid(density * ring, angles) == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize(("dim", "kappa"), [(3, 20.0), (384, 2000.0)])
+@pytest.mark.parametrize(
+    ("dim", "kappa"), [(3, 20.0), pytest.param(384, 2000.0, marks=pytest.mark.slow)]
+)
 def test_contract(dim, kappa):
     family, x = VonMisesFisher(dim), draws(dim, kappa, 30)
     check_family(family, family.default_prior(x, 5), x, tolerance=1e-6, num_draws=300)

@@ -148,7 +148,9 @@ def test_subsamples_are_scaled_to_all_points():
     assert abs(half - whole) < 0.03 * abs(whole)
 
 
-@pytest.mark.parametrize("guide_type", [AutoNormal, AutoLaplaceApproximation])
+@pytest.mark.parametrize(
+    "guide_type", [pytest.param(AutoNormal, marks=pytest.mark.slow), AutoLaplaceApproximation]
+)
 def test_other_guides_come_back_as_posteriors(guide_type):
     mixture, prior, start, x = problem(FAMILIES[0])
     model = numpyro_model(mixture, prior)
