@@ -16,7 +16,10 @@ from jaxdpmm.testing import FamilyError, check_family
 TOLERANCE = {np.float64: 1e-8, np.float32: 2e-4}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * n.endswith("-1")) for n in FAMILIES],
+)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_family_agrees_with_its_two_required_functions(name, dtype):
     family, prior, x = FAMILIES[name](dtype)

@@ -103,7 +103,9 @@ def test_contract(dim, kappa):
     check_family(family, family.default_prior(x, 5), x, tolerance=1e-6, num_draws=300)
 
 
-@pytest.mark.parametrize(("dim", "kappa"), [(2, 5.0), (1536, 1e5)])
+@pytest.mark.parametrize(
+    ("dim", "kappa"), [(2, 5.0), pytest.param(1536, 1e5, marks=pytest.mark.slow)]
+)
 def test_predictive_table_follows_the_exact_density(dim, kappa):
     """Also far from the data, and in float32."""
     family, x = VonMisesFisher(dim), draws(dim, kappa, 30)

@@ -46,7 +46,9 @@ def test_sites_of_one_chain(problem, x):
 
 
 @pytest.mark.filterwarnings("ignore:Some donated buffers:UserWarning")  # NumPyro's, under vmap
-@pytest.mark.parametrize("chain_method", ["vectorized", jax.vmap])
+@pytest.mark.parametrize(
+    "chain_method", ["vectorized", pytest.param(jax.vmap, marks=pytest.mark.slow)]
+)
 def test_every_chain_method_draws_the_same(problem, x, chain_method):
     start = initialize(*problem, x, key=jax.random.key(0))
     kernel = DPMMGibbs(*problem, start=start)
@@ -91,6 +93,7 @@ def test_extra_fields_are_posteriors_and_draws(problem, x):
     np.testing.assert_array_equal(one_hot.sum(1), extra["posterior"].counts)
 
 
+@pytest.mark.slow
 def test_moves_report_what_they_accepted(problem, x):
     kernel = DPMMGibbs(*problem, moves=(label_switching(), split_merge()))
     accepted = run(kernel, x, extra_fields=("accepted",)).get_extra_fields()["accepted"]

@@ -137,6 +137,7 @@ def test_structured_guide_reaches_cavi(family):
     assert found > optimum - 0.005 * abs(optimum)
 
 
+@pytest.mark.slow
 def test_subsamples_are_scaled_to_all_points():
     """The loss of halves, averaged, is the loss of the whole."""
     mixture, prior, start, x = problem(FAMILIES[0])
