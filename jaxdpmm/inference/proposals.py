@@ -56,13 +56,11 @@ def merge(
     """Pairs of components joined, each with the one that explains its points best: statistics are added."""
     del key, batch
     stats = stats_of(prior, posterior)
-    active = active_components(posterior)
-    partner, _ = _second_best(mixture, posterior, stats, active)
+    partner, _ = _second_best(mixture, posterior, stats)
     joined = jax.tree.map(lambda leaf: leaf + leaf[partner], stats.components)
     apart = _evidence(mixture, prior, stats.components)
     gain = _evidence(mixture, prior, joined) - apart - apart[partner]
-    gain = gain + _gain_of_shares(stats.counts, partner)
-    chosen = _disjoint(jnp.where(active, gain, -jnp.inf), partner)
+    chosen = _leaving(posterior, partner, gain)
     into = jnp.where(chosen, partner, jnp.arange(mixture.num_components))
 
     def add(leaf: Array) -> Array:
@@ -78,11 +76,9 @@ def delete(
     """Components emptied, whose points then go wherever they fit best."""
     del key, batch
     stats = stats_of(prior, posterior)
-    active = active_components(posterior)
-    partner, under_partner = _second_best(mixture, posterior, stats, active)
+    partner, under_partner = _second_best(mixture, posterior, stats)
     gain = under_partner - _evidence(mixture, prior, stats.components)
-    gain = gain + _gain_of_shares(stats.counts, partner)
-    chosen = _disjoint(jnp.where(active, gain, -jnp.inf), partner)
+    chosen = _leaving(posterior, partner, gain)
     counts = jnp.where(chosen, 0, stats.counts)
     components = jax.tree.map(lambda leaf: _where_rows(chosen, 0, leaf), stats.components)
     return Proposal(_sorted(mixture, prior, posterior, counts, components), jnp.sum(chosen))
@@ -135,12 +131,8 @@ def _gain_of_joining(left: Array, right: Array) -> Array:
     return xlogy(both, both) - xlogy(left, left) - xlogy(right, right)
 
 
-def _gain_of_shares(counts: Float[Array, " K"], partner: Int[Array, " K"]) -> Float[Array, " K"]:
-    return _gain_of_joining(counts, counts[partner])
-
-
 def _second_best(
-    mixture: Mixture, posterior: Posterior, stats: Stats, active: Bool[Array, " K"]
+    mixture: Mixture, posterior: Posterior, stats: Stats
 ) -> tuple[Int[Array, " K"], Float[Array, " K"]]:
     """The other component that explains each component's points best, and their log likelihood under it."""
     expected = jax.vmap(mixture.family.expected_natural)(posterior.components)
@@ -149,13 +141,21 @@ def _second_best(
         (_rows(points) @ _rows(natural).T for points, natural in pairs),
         jnp.zeros((), stats.counts.dtype),
     )
-    allowed = active[None] & ~jnp.eye(mixture.num_components, dtype=bool)
+    allowed = active_components(posterior)[None] & ~jnp.eye(mixture.num_components, dtype=bool)
     under_other = jnp.where(allowed, under_other, -jnp.inf)
     return jnp.argmax(under_other, axis=1), jnp.max(under_other, axis=1)
 
 
-def _disjoint(gain: Float[Array, " K"], partner: Int[Array, " K"]) -> Bool[Array, " K"]:
-    """Which components go, best first: none whose partner goes, none that is a partner itself."""
+def _leaving(
+    posterior: Posterior, partner: Int[Array, " K"], gain: Float[Array, " K"]
+) -> Bool[Array, " K"]:
+    """Which components go, best first: none whose partner goes, none that is a partner itself.
+
+    `gain` is that of the components' evidence; joint shares of the points add theirs.
+    """
+    counts = posterior.counts
+    gain = gain + _gain_of_joining(counts, counts[partner])
+    gain = jnp.where(active_components(posterior), gain, -jnp.inf)
 
     def consider(carry, rank_and_component):
         goes, stays = carry
