@@ -24,6 +24,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import BayesianGaussianMixture
 
 import jaxdpmm
+from jaxdpmm.inference import ArraySource
+from jaxdpmm.inference.base import Layout
 from jaxdpmm.inference.memoized import memoized
 from jaxdpmm.inference.online_em import paper_preset, paper_start
 
@@ -62,9 +64,6 @@ def published(x: np.ndarray, kind: str, num_components: int, num_sweeps: int) ->
 
 
 def _sweeps(mixture, algorithm, x, posterior, batch_size, num_sweeps, point=False) -> Fit:
-    from jaxdpmm.inference import ArraySource
-    from jaxdpmm.inference.base import Layout
-
     source = ArraySource(x, mixture.family, batch_size=batch_size)
     state = algorithm.init(
         posterior, Layout(source.num_batches, source.batch_size, source.total_weight)
@@ -122,7 +121,7 @@ def gmmx(x: np.ndarray, kind: str, num_components: int, num_sweeps: int) -> Fit:
     points = jnp.asarray(x)
     fitter = EMFitter(max_iter=1, tol=0.0)
     model = GaussianMixtureModelJax.from_k_means(
-        points, n_components=num_components, covariance_type={"diag": "diag", "full": "full"}[kind]
+        points, n_components=num_components, covariance_type=kind
     )
     for _ in range(num_sweeps):
         model = jax.block_until_ready(fitter.fit(points, model).gmm)

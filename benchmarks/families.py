@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from families_data import Patches, detection_figures, load_patches
-from harness import Case, main, record
+from harness import Case, main, record, write_report
 from jax.scipy.special import digamma, gammaln
 
 import jaxdpmm
@@ -200,7 +200,7 @@ def table(options: argparse.Namespace) -> None:
     results = [json.loads(path.read_text()) for path in files]
     print_table(results)
     if options.json:
-        options.json.write_text(json.dumps({"data": data_set.name, "rows": results}, indent=1))
+        write_report(options.json, results, data=data_set.name)
 
 
 def wanted(options: argparse.Namespace) -> Iterator[tuple[str, int]]:

@@ -95,9 +95,9 @@ def main() -> None:
         write_report(options.json, results)
 
 
-def write_report(path: pathlib.Path, records: list[dict[str, Any]]) -> None:
-    """Records with the machine and the versions that they were measured with, as JSON."""
-    report = {"machine": machine(), "versions": versions(), "records": records}
+def write_report(path: pathlib.Path, records: list[dict[str, Any]], **more: Any) -> None:
+    """Records with the machine and the versions that they were measured with, and more by name, as JSON."""
+    report = {"machine": machine(), "versions": versions(), **more, "records": records}
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 

@@ -16,7 +16,7 @@ import tempfile
 import time
 
 import numpy as np
-from harness import machine, peak_memory_bytes, versions
+from harness import peak_memory_bytes, write_report
 
 DIM, NUM_PATCHES = 384, 1024
 IMAGES = (50, 100, 200, 400, 800)
@@ -44,8 +44,7 @@ def main() -> None:
                 records.append(found)
                 print(_row(found), flush=True)
     if options.json:
-        report = {"machine": machine(), "versions": versions(), "records": records}
-        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_report(options.json, records)
 
 
 def write_store(path: pathlib.Path, num_images: int) -> pathlib.Path:

@@ -12,7 +12,6 @@ validation images of a data set, or from a tenth of its training images that no 
 
 import argparse
 import dataclasses
-import json
 import pathlib
 import statistics
 import time
@@ -20,11 +19,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from harness import machine, versions
+from harness import write_report
 
 from jaxdpmm.detection import DetectorConfig, score_images, stream_patches
 from jaxdpmm.detection.cache import cached_patches
-from jaxdpmm.detection.calibration import split_held_out
+from jaxdpmm.detection.calibration import learned_and_held_out
 from jaxdpmm.detection.evaluate import evaluate
 from jaxdpmm.detection.methods import METHODS
 from jaxdpmm.detection.training import training_patches
@@ -61,7 +60,8 @@ def main() -> None:
             for found in measure(data, settings, backbone, options):
                 records.append(found)
                 print(_row(found, str(seed)), flush=True)
-                _write(options.json, config, records)
+                if options.json:
+                    write_report(options.json, records, config=dataclasses.asdict(config))
     print()
     for group in _groups(records):
         print(_row(_mean(group), "mean") + "\n" + _row(_mean(group, statistics.pstdev), "std"))
@@ -70,9 +70,9 @@ def main() -> None:
 def measure(data: str, config: DetectorConfig, backbone: Any, options: argparse.Namespace):
     """One record a method on one data set with one seed."""
     data_set = open_data_set(data)
-    learned, held_out = data_set.train, data_set.validation
-    if not held_out:
-        learned, held_out = split_held_out(learned, 0.1, config.seed)
+    learned, held_out = learned_and_held_out(
+        data_set.train, data_set.validation, config.held_out, config.seed
+    )
     normal, test = (
         list(cached_patches(part, config, backbone, options.cache, progress="images"))
         if part
@@ -133,17 +133,6 @@ def _row(found: dict, seed: str) -> str:
     return f"{found['data']:<16} {found['method']:<16} {seed:>4} " + " ".join(
         f"{cell:>12}" for cell in cells
     )
-
-
-def _write(path: pathlib.Path | None, config: DetectorConfig, records: list[dict]) -> None:
-    if path is not None:
-        report = {
-            "machine": machine(),
-            "versions": versions(),
-            "config": dataclasses.asdict(config),
-            "records": records,
-        }
-        path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:

@@ -10,7 +10,6 @@ own program as well, and the larger number is taken.
 """
 
 import argparse
-import json
 import math
 import pathlib
 import statistics
@@ -18,7 +17,7 @@ import time
 
 import jax
 import jax.numpy as jnp
-from harness import machine, versions
+from harness import write_report
 from inference import DIM, NUM_PATCHES, as_type, bank_rows, fitted, patches
 
 from jaxdpmm.detection.memory_bank import memory_bank
@@ -134,16 +133,8 @@ def main() -> None:
             records.append(found)
             print(row(found), flush=True)
     if options.json:
-        report = {
-            "machine": machine(),
-            "versions": versions(),
-            "num_patches": NUM_PATCHES,
-            "dim": DIM,
-            "peak": PEAK,
-            "bandwidth": BANDWIDTH,
-            "records": records,
-        }
-        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        settings = {"num_patches": NUM_PATCHES, "dim": DIM, "peak": PEAK, "bandwidth": BANDWIDTH}
+        write_report(options.json, records, **settings)
 
 
 def row(found: dict) -> str:

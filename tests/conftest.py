@@ -33,3 +33,23 @@ def _forget_programs():
 def key():
     """The one random key of a test, fixed so that a failure can be seen again."""
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    """A tiny DINOv2 with random weights."""
+    from synthetic import write_backbone
+
+    from jaxdpmm.features import load_backbone
+
+    return load_backbone(write_backbone(tmp_path_factory.mktemp("weights") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A small data set in MVTec AD layout, with masks."""
+    from synthetic import write_mvtec
+
+    from jaxdpmm.images.layouts import read_mvtec
+
+    return read_mvtec(write_mvtec(tmp_path_factory.mktemp("data") / "surfaces"))

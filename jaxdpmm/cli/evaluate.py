@@ -19,22 +19,6 @@ from jaxdpmm.cli.terminal import (
     write_json,
 )
 
-FIGURES = {
-    "image_auroc": "image AUROC",
-    "image_aupr": "image AUPR",
-    "image_f1_max": "image F1-max",
-    "image_f1_at_0.1": "image F1 at 10 % FPR",
-    "image_f1_at_0.05": "image F1 at 5 % FPR",
-    "image_f1_at_0.01": "image F1 at 1 % FPR",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_aupr": "pixel AUPR",
-    "pixel_aupro": "pixel AUPRO (FPR up to 30 %)",
-    "pixel_f1_max": "pixel F1-max",
-    "pixel_dice_at_0.1": "pixel Dice at 10 % FPR",
-    "pixel_dice_at_0.05": "pixel Dice at 5 % FPR",
-    "pixel_dice_at_0.01": "pixel Dice at 1 % FPR",
-}
-
 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Model file that `jaxdpmm fit` wrote.")],
@@ -62,12 +46,9 @@ def evaluate(
     All see the same features. Times are medians an image, one image at a time, without compilation; the size is
     that of the arrays each must keep.
     """
-    from jaxdpmm.detection import stream_patches
-    from jaxdpmm.detection.calibration import split_held_out
     from jaxdpmm.detection.evaluate import labels_of
     from jaxdpmm.detection.methods import check_methods
     from jaxdpmm.detection.runs import write_run
-    from jaxdpmm.detection.training import training_patches
     from jaxdpmm.images.layouts import open_data_set
 
     methods = tuple(dict.fromkeys(method or ["bank"]))
@@ -78,51 +59,44 @@ def evaluate(
     data_set = open_data_set(data)
     labels_of(data_set.test)  # a data set without labels is no use, and better refused now
     detector = load_detector(model, backbone)
+    result, images = _compare_on(data_set, detector, methods, strict, cache)
+    result = {"model": str(model), "data": data_set.name, **result}
+    write_json(json, result)
+    if output is not None:
+        write_run(output, detector, images, model=str(model), data=data_set.name, figures=result)
+    print(
+        f"{data_set.name}: {', '.join(methods)} of {result['num_train']} training images, "
+        f"{result['num_test']} test images{skipped_text(result['num_skipped'])}"
+    )
+    print(comparison_text(result))
+
+
+def _compare_on(data_set, detector, methods, strict, cache) -> tuple[dict[str, Any], list]:
+    """`compare` on a data set, with how many images took part; and the images as the mixture scores them."""
+    from jaxdpmm.detection import stream_patches
+    from jaxdpmm.detection.calibration import learned_and_held_out
+    from jaxdpmm.detection.training import training_patches
+
     config, weights = detector.config, detector.backbone
-    learned, held_out = data_set.train, data_set.validation
-    if not held_out:  # those that the model has kept for its thresholds, if it is of this data set
-        learned, held_out = split_held_out(learned, config.held_out, config.seed)
+    # Without validation images those that the model has kept for its thresholds, if it is of this data set
+    learned, held_out = learned_and_held_out(
+        data_set.train, data_set.validation, config.held_out, config.seed
+    )
     patches = training_patches(learned, config, weights, strict, progress=True, cache=cache)
     normal, test = (
         stream_patches(
-            records,
-            config,
-            weights,
-            strict=strict,
-            batch_size=size,
-            progress=f"{name} images",
+            records, config, weights, strict=strict, batch_size=size, progress=f"{name} images"
         )
         for name, records, size in (("held-out", held_out, 8), ("test", data_set.test, 1))
     )
     result, scored = compare(
         detector, patches.features, test, normal if held_out else (), methods=methods
     )
-    num_tested, num_train = len(scored["mixture"]), patches.num_images // config.rotations
-    num_images = num_train + result["num_held_out"] + num_tested
-    num_skipped = len(learned) + len(held_out) + len(data_set.test) - num_images
-    result = {
-        "model": str(model),
-        "data": data_set.name,
-        "num_train": num_train,
-        "num_test": num_tested,
-        "num_skipped": num_skipped,
-        **result,
-    }
-    write_json(json, result)
-    if output is not None:
-        write_run(
-            output,
-            detector,
-            scored["mixture"],
-            model=str(model),
-            data=data_set.name,
-            figures=result,
-        )
-    print(
-        f"{data_set.name}: {', '.join(methods)} of {num_train} training images, {num_tested} test images"
-        f"{skipped_text(num_skipped)}"
-    )
-    print(comparison_text(result))
+    num_train, num_test = patches.num_images // config.rotations, len(scored["mixture"])
+    num_records = len(learned) + len(held_out) + len(data_set.test)
+    num_skipped = num_records - num_train - result["num_held_out"] - num_test
+    counts = {"num_train": num_train, "num_test": num_test, "num_skipped": num_skipped}
+    return counts | result, scored["mixture"]
 
 
 def compare(
@@ -174,6 +148,7 @@ def _by_name(images, names) -> dict[str, list]:
 
 def comparison_text(result: dict[str, Any]) -> str:
     """All methods side by side, a figure a row, with the 95 % interval over images where there is one."""
+    from jaxdpmm.detection.evaluate import LABELS
     from jaxdpmm.detection.methods import NAMES
 
     methods = [name for name in NAMES if name in result]
@@ -181,7 +156,7 @@ def comparison_text(result: dict[str, Any]) -> str:
     columns = [result[name] for name in methods]
     rows = [
         [label, *(_figure_text(column, name) for column in columns)]
-        for name, label in FIGURES.items()
+        for name, label in LABELS.items()
         if any(column.get(name) is not None for column in columns)
     ]
     rows.append(["size", *(size_text(column["model_bytes"]) for column in columns)])

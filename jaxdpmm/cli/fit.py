@@ -121,30 +121,38 @@ def fit(
         time.perf_counter() - begin,
     )
     write_json(json, result)
-    print(
-        f"{output}: {size_text(result['model_bytes'])}, {result['num_components']} components"
-        f"{' (all there may be; more would be used)' if result['truncation_binds'] else ''} from "
-        f"{result['num_patches']:,} patches of {result['num_images']} images"
-        f"{skipped_text(result['num_skipped'])}; {result['num_sweeps']} sweeps"
-        f"{'' if result['converged'] else ', not converged'}, ELBO {result['elbo_per_patch']:.4f} nats a patch; "
-        f"{result['seconds']:.1f} s"
-    )
+    print(_summary(result))
     print(calibration_text(detector))
 
 
 def _result(detector, output: Path, num_records: int, seconds: float) -> dict:
     settings = detector.model.settings
-    names = ("num_images", "num_patches", "num_sweeps", "converged", "elbo_per_patch")
+    names = (
+        "truncation_binds",
+        "num_images",
+        "num_patches",
+        "num_sweeps",
+        "converged",
+        "elbo_per_patch",
+    )
     return {
         "model": str(output),
         "model_bytes": output.stat().st_size,
         "num_components": detector.model.mixture.num_components,
-        "truncation_binds": detector.model.mixture.num_components
-        == detector.config.num_components
-        > 1,
         **{name: settings[name] for name in names},
         "num_held_out": settings.get("num_held_out", 0),
         "num_skipped": num_records - settings["num_images"] - settings.get("num_held_out", 0),
         "seconds": seconds,
         "config": settings["detector"],
     }
+
+
+def _summary(result: dict) -> str:
+    return (
+        f"{result['model']}: {size_text(result['model_bytes'])}, {result['num_components']} components"
+        f"{' (all there may be; more would be used)' if result['truncation_binds'] else ''} from "
+        f"{result['num_patches']:,} patches of {result['num_images']} images"
+        f"{skipped_text(result['num_skipped'])}; {result['num_sweeps']} sweeps"
+        f"{'' if result['converged'] else ', not converged'}, ELBO {result['elbo_per_patch']:.4f} nats a patch; "
+        f"{result['seconds']:.1f} s"
+    )

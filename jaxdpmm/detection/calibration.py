@@ -23,9 +23,7 @@ from jaxdpmm.detection.curves import at_least
 from jaxdpmm.detection.metrics import ScoreTable, add_scores, upper_edge
 from jaxdpmm.detection.scored import ScoredImage
 
-KEPT_POINTS = (
-    256  # of a survival function of patches or pixels; half of them halve towards the tail
-)
+KEPT_POINTS = 256  # of a survival function of patches or pixels, half of them for the tail
 MIN_HELD_OUT = 5
 METHODS = ("conformal", "quantile")
 
@@ -74,6 +72,15 @@ def split_held_out(
         for wanted in (False, True)
     )
     return learned, held_out
+
+
+def learned_and_held_out(
+    train: Sequence[T], validation: Sequence[T], share: float, seed: int
+) -> tuple[tuple[T, ...], tuple[T, ...]]:
+    """What to learn from, and what thresholds come from: validation images, else a share of the others."""
+    if validation:
+        return tuple(train), tuple(validation)
+    return split_held_out(train, share, seed)
 
 
 def calibrate(images: Iterable[ScoredImage], sigma: float) -> Calibration:

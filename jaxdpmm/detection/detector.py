@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jaxdpmm.detection import calibration as thresholds
-from jaxdpmm.detection.calibration import Calibration, split_held_out
+from jaxdpmm.detection.calibration import Calibration, learned_and_held_out
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.diagnosis import PatchDiagnosis, diagnose, remember_examples
 from jaxdpmm.detection.evaluate import evaluate
@@ -77,11 +77,13 @@ class Detector:
         config = config or DetectorConfig()
         backbone = backbone or load_backbone(config.backbone, dtype=config.dtype)
         config = config.resolved(backbone)
-        learned, held_out = tuple(records), tuple(validation)
-        if config.num_shots is not None:
-            learned = choose_references(learned, config.num_shots, config.seed)
-        elif not held_out:
-            learned, held_out = split_held_out(learned, config.held_out, config.seed)
+        if config.num_shots is None:
+            learned, held_out = learned_and_held_out(
+                records, validation, config.held_out, config.seed
+            )
+        else:
+            learned = choose_references(tuple(records), config.num_shots, config.seed)
+            held_out = tuple(validation)
         patches = training_patches(learned, config, backbone, strict, progress, cache)
         detector = cls.fit_patches(patches, config, backbone, progress=progress)
         if held_out:

@@ -30,6 +30,22 @@ from jaxdpmm.images.records import NORMAL, ImageRecord
 RATES = (0.1, 0.05, 0.01)  # false positive rates that F1 and Dice are given at
 PIXEL_FIGURES = ("auroc", "aupr", "aupro", "f1_max")
 IMAGE_FIGURES = ("auroc", "aupr", "f1_max")
+LABELS = {
+    "image_auroc": "image AUROC",
+    "image_aupr": "image AUPR",
+    "image_f1_max": "image F1-max",
+    "image_f1_at_0.1": "image F1 at 10 % FPR",
+    "image_f1_at_0.05": "image F1 at 5 % FPR",
+    "image_f1_at_0.01": "image F1 at 1 % FPR",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_aupr": "pixel AUPR",
+    "pixel_aupro": "pixel AUPRO (FPR up to 30 %)",
+    "pixel_f1_max": "pixel F1-max",
+    "pixel_dice_at_0.1": "pixel Dice at 10 % FPR",
+    "pixel_dice_at_0.05": "pixel Dice at 5 % FPR",
+    "pixel_dice_at_0.01": "pixel Dice at 1 % FPR",
+}
+"""What each figure is called where people read it, in their order."""
 
 
 def evaluate(

@@ -28,7 +28,8 @@ def fit_mixture(features: Any, config: DetectorConfig, *, progress: bool = False
         progress: show a bar on standard error.
 
     Returns:
-        The model; its `settings` tell the number of patches, the sweeps, whether it converged, and the ELBO.
+        The model; its `settings` tell the number of patches, the sweeps, whether it converged, whether more components
+        would be used, and the ELBO.
 
     Raises:
         ValueError: features that are not finite, or fewer than components.
@@ -56,6 +57,7 @@ def fit_mixture(features: Any, config: DetectorConfig, *, progress: bool = False
         "num_patches": len(features),
         "num_sweeps": len(result.history),
         "converged": result.converged,
+        "truncation_binds": result.truncation_binds,
         "elbo_per_patch": result.history[-1].objective / len(features),
     }
     return Model(smaller, prior, posterior, settings, arrays)

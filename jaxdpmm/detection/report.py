@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from jaxdpmm.detection.evaluate import LABELS
 from jaxdpmm.detection.overlay import colours_of
 from jaxdpmm.detection.runs import Run, RunImage
 from jaxdpmm.images.records import ANOMALOUS, NORMAL
@@ -25,16 +26,7 @@ NUM_WORST = 6
 TEMPLATES = Path(__file__).parent / "templates"
 METHODS = {"bank": "memory bank"}  # the others are called what they are called
 FIGURES = {
-    "image_auroc": "image AUROC",
-    "image_aupr": "image AUPR",
-    "image_f1_max": "image F1, best threshold",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_aupr": "pixel AUPR",
-    "pixel_aupro": "pixel AUPRO",
-    "pixel_f1_max": "pixel F1, best threshold",
-    "image_f1_at_0.05": "image F1 at 5 % FPR",
-    "pixel_dice_at_0.05": "pixel Dice at 5 % FPR",
-    "pixel_dice_at_0.01": "pixel Dice at 1 % FPR",
+    **LABELS,
     "model_bytes": "size",
     "backbone_ms": "backbone, ms an image",
     "scoring_ms": "scoring, ms an image",

@@ -128,6 +128,12 @@ class Gaussian(Family):
         return params.log_constant[None] - 0.5 * self.squared_distance_matrix(params, x)
 
 
+def floored_variances(x: Float[Array, "N D"]) -> Float[Array, " D"]:
+    """Variances of centred data, at least a millionth of their mean each."""
+    variance = jnp.mean(x * x, axis=0)
+    return jnp.maximum(variance, 1e-6 * jnp.mean(variance) + jnp.finfo(x.dtype).tiny)
+
+
 def log_student_t(
     params: Params, squared_distance: Float[Array, "..."], dim: int
 ) -> Float[Array, "..."]:

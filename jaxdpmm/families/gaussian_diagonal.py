@@ -17,6 +17,7 @@ from jaxdpmm.families.gaussian import (
     GaussianParams,
     NormalWishart,
     StudentT,
+    floored_variances,
     student_t_constant,
 )
 
@@ -51,8 +52,7 @@ class GaussianDiagonal(Gaussian):
 
     def covariance(self, x: Float[Array, "N D"]) -> Float[Array, " D"]:
         """Variances of centred data, at least a millionth of their mean each."""
-        variance = jnp.mean(x * x, axis=0)
-        return jnp.maximum(variance, 1e-6 * jnp.mean(variance) + jnp.finfo(x.dtype).tiny)
+        return floored_variances(x)
 
     @property
     def default_dof(self) -> float:

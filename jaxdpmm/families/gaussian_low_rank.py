@@ -24,8 +24,15 @@ import numpy as np
 from jax.scipy.special import digamma, gammaln
 from jaxtyping import Array, Float
 
+from jaxdpmm import trees
 from jaxdpmm.families.factorize import cholesky_and_inverse
-from jaxdpmm.families.gaussian import LOG_TWO_PI, Gaussian, log_student_t, student_t_constant
+from jaxdpmm.families.gaussian import (
+    LOG_TWO_PI,
+    Gaussian,
+    floored_variances,
+    log_student_t,
+    student_t_constant,
+)
 
 
 class Regression(NamedTuple):
@@ -87,10 +94,7 @@ class GaussianLowRank(Gaussian):
 
         Any q(y) gives a bound; this one is the start of a power iteration, see `initialize`.
         """
-        one = jax.tree.map(
-            lambda leaf: leaf[0], self.weighted_statistics(x[None], jnp.ones((1, 1), x.dtype))
-        )
-        return one
+        return trees.take(self.weighted_statistics(x[None], jnp.ones((1, 1), x.dtype)), 0)
 
     def log_partition(self, natural: Regression) -> Float[Array, ""]:
         """D [Q/2 log 2 pi - log|gram| / 2 + log Gamma(nu/2)] - nu/2 sum_d log(psi_d / 2)."""
@@ -124,8 +128,7 @@ class GaussianLowRank(Gaussian):
 
     def covariance(self, x: Float[Array, "N D"]) -> Float[Array, " D"]:
         """Variances of centred data, at least a millionth of their mean each: all of it noise, to begin with."""
-        variance = jnp.mean(x * x, axis=0)
-        return jnp.maximum(variance, 1e-6 * jnp.mean(variance) + jnp.finfo(x.dtype).tiny)
+        return floored_variances(x)
 
     @property
     def default_dof(self) -> float:

@@ -15,7 +15,7 @@ from jaxtyping import PRNGKeyArray
 
 from jaxdpmm.inference.base import Algorithm
 from jaxdpmm.inference.cavi import cavi
-from jaxdpmm.inference.fit import Epoch, FitResult, fit
+from jaxdpmm.inference.fit import Epoch, FitResult, check_at_least_one, fit
 from jaxdpmm.inference.moves import MOVES, with_moves
 from jaxdpmm.inference.sources import as_source
 from jaxdpmm.model import Mixture, Posterior, Prior, Stats, compact, global_update, stats_of
@@ -59,11 +59,13 @@ def fit_adaptive(
 
     Returns:
         The mixture with the number of components found, and the result; its history counts the accepted births,
-        merges and deletions of each sweep. Components are sorted by size and none is empty.
+        merges and deletions of each sweep. Components are sorted by size and none is empty; the result's `state` is
+        that of the last stage, before empty ones were dropped.
 
     Raises:
         ValueError: as `fit`; unknown moves.
     """
+    check_at_least_one("num_epochs", num_epochs, 100)
     source = as_source(data, mixture.family, sample_weight, batch_size)
     key = jax.random.key(0) if key is None else key
     history: list[Epoch] = []
@@ -85,9 +87,7 @@ def fit_adaptive(
         history += [epoch._replace(number=len(history) + epoch.number) for epoch in result.history]
         mixture, posterior = compact(mixture, prior, result.posterior)
         converged, stage = result.converged, stage + 1
-    return mixture, result._replace(
-        posterior=posterior, history=tuple(history), converged=converged
-    )
+    return mixture, result._replace(posterior=posterior, history=tuple(history))
 
 
 def with_room(mixture: Mixture, prior: Prior, posterior: Posterior) -> tuple[Mixture, Posterior]:

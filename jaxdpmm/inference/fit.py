@@ -114,9 +114,9 @@ def fit(
         OSError: the checkpoint cannot be written; the last one stays.
         FloatingPointError: the objective became nan.
     """
-    _check_at_least_one("num_epochs", num_epochs, 100)
-    _check_at_least_one("checkpoint_every", checkpoint_every, 1)
-    _check_at_least_one("patience", patience, 1)
+    check_at_least_one("num_epochs", num_epochs, 100)
+    check_at_least_one("checkpoint_every", checkpoint_every, 1)
+    check_at_least_one("patience", patience, 1)
     source = as_source(data, algorithm.mixture.family, sample_weight, batch_size)
     step = jax.jit(algorithm.step, donate_argnums=1)
     key = jax.random.key(0) if key is None else key
@@ -175,7 +175,12 @@ def _identity(algorithm, source, key, shuffle) -> dict[str, Any]:
     }
 
 
-def _check_at_least_one(name: str, value: int, default: int) -> None:
+def check_at_least_one(name: str, value: int, default: int) -> None:
+    """One sentence for a number of sweeps that is none.
+
+    Raises:
+        ValueError: `value` is below 1.
+    """
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}; the default is {default}.")
 

@@ -23,9 +23,7 @@ from jaxdpmm.model import Mixture, Posterior, Prior, expected_readout, global_up
 
 SAMPLE_PER_COMPONENT = 50
 MINIMUM_SAMPLE = 10_000
-LOCAL_SWEEPS = (
-    20  # of families with local variables, labels held; cheap, and all but a start they need
-)
+LOCAL_SWEEPS = 20  # with labels held, of families with local variables; cheap
 
 
 def initialize(
@@ -132,8 +130,9 @@ def _posterior_of_labels(mixture, prior, x, labels) -> Posterior:
     stats_of_labels = jax.jit(summarize_labels, static_argnums=0)
     stats = stats_of_labels(mixture, labels, x, ones, prior.offset)
     posterior = global_update(mixture, prior, stats)
+    read_out = jax.jit(expected_readout, static_argnums=0)
     for _ in range(LOCAL_SWEEPS if mixture.family.has_local_variables else 0):
-        readout = jax.jit(expected_readout, static_argnums=0)(mixture, posterior)
+        readout = read_out(mixture, posterior)
         stats = stats_of_labels(mixture, labels, x, ones, prior.offset, readout.params)
         posterior = global_update(mixture, prior, stats)
     return posterior

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.decomposition import PCA
-from synthetic import SIDE, write_backbone, write_mvtec
+from synthetic import SIDE
 
 from jaxdpmm.detection import Detector, DetectorConfig, stream_patches
 from jaxdpmm.detection import cache as caching
@@ -19,23 +19,12 @@ from jaxdpmm.detection.foreground import foreground_mask, in_foreground
 from jaxdpmm.detection.methods import METHODS, check_methods
 from jaxdpmm.detection.reduction import principal_axes, reduce_features
 from jaxdpmm.detection.training import training_patches
-from jaxdpmm.features import PatchExtractor, load_backbone
+from jaxdpmm.features import PatchExtractor
 from jaxdpmm.features.store import FeatureStore
 from jaxdpmm.features.tiling import extract_in_tiles, tile_starts
 from jaxdpmm.images.geometry import Preprocessing, frame_of
-from jaxdpmm.images.layouts import read_mvtec
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.images.rotation import rotate
-
-
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    return load_backbone(write_backbone(tmp_path_factory.mktemp("weights") / "tiny"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return read_mvtec(write_mvtec(tmp_path_factory.mktemp("data") / "surfaces"))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
-from synthetic import SIDE, write_backbone, write_mvtec
+from synthetic import SIDE, write_mvtec
 
 from jaxdpmm.detection import (
     Detector,
@@ -27,7 +27,6 @@ from jaxdpmm.detection.calibration import split_held_out
 from jaxdpmm.detection.diagnosis import component_map
 from jaxdpmm.detection.evaluate import evaluate, labels_of, true_mask, typical_ms
 from jaxdpmm.detection.memory_bank import memory_bank
-from jaxdpmm.features import load_backbone
 from jaxdpmm.features.digest import backbone_digest
 from jaxdpmm.images.geometry import Preprocessing, frame_of
 from jaxdpmm.images.layouts import read_mvtec
@@ -35,16 +34,6 @@ from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.persist import save_model
 
 FRAME = frame_of((SIDE, SIDE), Preprocessing(SIDE, 14))
-
-
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    return load_backbone(write_backbone(tmp_path_factory.mktemp("weights") / "tiny"))
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return read_mvtec(write_mvtec(tmp_path_factory.mktemp("data") / "surfaces"))
 
 
 @pytest.fixture(scope="module")

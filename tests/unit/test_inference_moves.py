@@ -147,3 +147,10 @@ def test_unknown_moves(prior, moves, got):
     sentence = f"moves must be some of birth, merge, delete, got {got}; leave with_moves out"
     with pytest.raises(ValueError, match=sentence):
         with_moves(cavi(mixture, prior), prior, moves)
+
+
+def test_no_sweeps_at_all(x, prior):
+    with pytest.raises(
+        ValueError, match="num_epochs must be at least 1, got 0; the default is 100"
+    ):
+        fit_adaptive(*start_of(prior, x, 1), num_epochs=0)
