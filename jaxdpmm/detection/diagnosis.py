@@ -6,6 +6,7 @@ distance: of D features, patches of a component lie at about sqrt(D).
 """
 
 import itertools
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +22,7 @@ from jaxdpmm.families import Gaussian
 from jaxdpmm.model import Mixture, Posterior, centre
 from jaxdpmm.persist import Model
 from jaxdpmm.scoring import in_tiles, predictive
+from jaxdpmm.scoring.density import Predictive, log_predictive_joint
 from jaxdpmm.scoring.scorer import TILE_SIZE
 
 NUM_EXAMPLES = 3
@@ -72,7 +74,13 @@ def assign(model: Model, features: Any) -> tuple[Int[np.ndarray, " N"], Float[np
     Raises:
         TypeError: the family is not Gaussian.
     """
-    params, assign_tile = _assignment(model.mixture, model.posterior)
+    family, posterior = model.mixture.family, model.posterior
+    if not isinstance(family, Gaussian):
+        raise TypeError(
+            f"a diagnosis needs a Gaussian family, got {type(family).__name__}; use one of the Gaussians."
+        )
+    params = _prepare(model.mixture, posterior)
+    assign_tile = partial(_assign_tile, model.mixture)
     features = reduce_features(model.arrays, features)
     parts = [
         in_tiles(assign_tile, params, np.asarray(features[start : start + TILE_SIZE]))
@@ -165,26 +173,25 @@ def component_map(
     return components.reshape(features.shape[:2]), distances.reshape(features.shape[:2])
 
 
-def _assignment(mixture: Mixture, posterior: Posterior) -> tuple[Any, Any]:
-    family = mixture.family
-    if not isinstance(family, Gaussian):
-        raise TypeError(
-            f"a diagnosis needs a Gaussian family, got {type(family).__name__}; use one of the Gaussians."
-        )
-    prepared = jax.jit(predictive(mixture).prepare)(posterior)
-    points = jax.jit(jax.vmap(family.point_params))(posterior.components)
+@partial(jax.jit, static_argnums=0)
+def _prepare(mixture: Mixture, posterior: Posterior) -> tuple[Predictive, Any]:
+    """What densities and distances of all components need."""
+    family: Any = mixture.family
+    points = jax.vmap(family.point_params)(posterior.components)
+    return predictive(mixture).prepare(posterior), points
 
-    @jax.jit
-    def assign_tile(params: Any, x: Array) -> Float[Array, "N 2"]:
-        prepared, points = params
-        centred = centre(x, posterior.offset)
-        densities = family.log_predictive_matrix(prepared.params, centred)
-        component = jnp.argmax(prepared.log_weights[None] + densities, axis=1)
-        squares = family.squared_distance_matrix(points, centred)
-        own = jnp.take_along_axis(squares, component[:, None], axis=1)[:, 0]
-        return jnp.stack([component.astype(own.dtype), jnp.sqrt(own)], axis=1)
 
-    return (prepared, points), assign_tile
+@partial(jax.jit, static_argnums=0)
+def _assign_tile(
+    mixture: Mixture, params: tuple[Predictive, Any], x: Float[Array, "N D"]
+) -> Float[Array, "N 2"]:
+    """Component and distance of each patch, of prepared densities and point estimates."""
+    family: Any = mixture.family
+    prepared, points = params
+    component = jnp.argmax(log_predictive_joint(mixture, prepared, x), axis=1)
+    squares = family.squared_distance_matrix(points, centre(x, prepared.offset))
+    own = jnp.take_along_axis(squares, component[:, None], axis=1)[:, 0]
+    return jnp.stack([component.astype(own.dtype), jnp.sqrt(own)], axis=1)
 
 
 def _places(

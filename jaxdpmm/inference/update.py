@@ -32,6 +32,7 @@ from jaxdpmm.model import (
     Mixture,
     Posterior,
     Prior,
+    Readout,
     Stats,
     active_components,
     empty_stats,
@@ -84,18 +85,13 @@ def partial_fit(
     memory = local_step.init(
         mixture, Layout(source.num_batches, source.batch_size, source.total_weight)
     )
-
-    @jax.jit
-    def add_batch(readout, stats, rounding, memory, batch: Batch):
-        new, _, memory = visit(local_step, mixture, readout, batch, memory)
-        return *trees.add_compensated(stats, rounding, new), memory
-
     old, current = stats_of(prior, posterior), posterior
     for _ in range(num_epochs):
         readout = jax.jit(expected_readout, static_argnums=0)(mixture, current)
         stats = rounding = empty_stats(posterior)
         for batch in source.sweep():
-            stats, rounding, memory = add_batch(readout, stats, rounding, memory, batch)
+            sums = (stats, rounding, memory)
+            stats, rounding, memory = _add_batch(mixture, local_step, readout, sums, batch)
         current = from_stats(mixture, prior, trees.add(old, stats), posterior)
     return current, stats
 
@@ -177,6 +173,14 @@ def from_stats(mixture: Mixture, prior: Prior, stats: Stats, previous: Posterior
 
     first = global_update(mixture, prior, stats, previous)
     return first._replace(sticks=jax.lax.fori_loop(0, STICK_ITERATIONS, settle, first.sticks))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _add_batch(mixture: Mixture, local_step: LocalStep, readout: Readout, sums, batch: Batch):
+    """Statistics, their rounding and the E-step's memory after one more batch; compiled once for all calls."""
+    stats, rounding, memory = sums
+    new, _, memory = visit(local_step, mixture, readout, batch, memory)
+    return *trees.add_compensated(stats, rounding, new), memory
 
 
 def _check_same_shapes(name: str, components: Sequence[Any]) -> None:

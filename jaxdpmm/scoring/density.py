@@ -6,7 +6,7 @@ has exp(E[log .]) in place of the average and integrates to less than one, but i
 optimises. All empty components are in, with what weight they have. Next file to read: `distance.py`.
 """
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +26,7 @@ class Predictive(NamedTuple):
     offset: Array | None
 
 
+@lru_cache
 def predictive(mixture: Mixture) -> Scorer:
     """Minus the log posterior predictive density: log sum_k E[w_k] p(x | data of k), a true density."""
 
@@ -47,6 +48,7 @@ def log_predictive_joint(
     return params.log_weights[None] + densities
 
 
+@lru_cache
 def plug_in(mixture: Mixture) -> Scorer:
     """Minus the log density at point estimates: log sum_k E[w_k] p(x | point estimate of k)."""
 
@@ -57,6 +59,7 @@ def plug_in(mixture: Mixture) -> Scorer:
     return Scorer(prepare, partial(_minus_log_density, mixture))
 
 
+@lru_cache
 def expected(mixture: Mixture) -> Scorer:
     """Minus log sum_k exp(E[log w_k] + E[log p(x | theta_k)]), the local term of the ELBO."""
     return Scorer(partial(expected_readout, mixture), partial(_minus_log_density, mixture))

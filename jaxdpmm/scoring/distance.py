@@ -9,6 +9,7 @@ References:
     Schulthess and Konukoglu (2025), arXiv 2509.19997, equation 11 (cosine).
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import jax
@@ -35,6 +36,7 @@ class Ellipsoids(NamedTuple):
     offset: Array | None
 
 
+@lru_cache
 def cosine(mixture: Mixture) -> Scorer:
     """1 - max_k cos(x, mean_k) over components that hold data: the score of arXiv 2509.19997.
 
@@ -55,6 +57,7 @@ def cosine(mixture: Mixture) -> Scorer:
     return Scorer(prepare, score)
 
 
+@lru_cache
 def euclidean(mixture: Mixture) -> Scorer:
     """min_k |x - mean_k| over components that hold data.
 
@@ -73,6 +76,7 @@ def euclidean(mixture: Mixture) -> Scorer:
     return Scorer(prepare, score)
 
 
+@lru_cache
 def mahalanobis(mixture: Mixture) -> Scorer:
     """min_k sqrt((x - mean_k)' precision_k (x - mean_k)) over components that hold data.
 

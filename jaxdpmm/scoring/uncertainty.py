@@ -6,7 +6,7 @@ kernel, or `stack_draws` of what `fit`'s callback sees), with any scorer; or `Re
 """
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +27,7 @@ class ScoreSummary(NamedTuple):
     upper: Float[np.ndarray, " N"]
 
 
+@lru_cache
 def drawn(mixture: Mixture) -> Scorer:
     """Minus log sum_k w_k p(x | theta_k) at drawn weights and parameters; it is fitted on a `Readout`."""
 
