@@ -29,7 +29,7 @@ np.savez(sys.argv[1], **found)
 
 def test_four_devices_score_as_one_does(tmp_path):
     environment = os.environ | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4",
         "JAX_PLATFORMS": "cpu",
     }
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "found.npz")]

@@ -21,7 +21,7 @@ SCRIPT = pathlib.Path(mesh_fit.__file__)
 
 def start(num_devices, *arguments):
     environment = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={num_devices}",
         "JAX_PLATFORMS": "cpu",
     }
     command = [sys.executable, SCRIPT, *map(str, arguments)]
