@@ -34,6 +34,7 @@ import numpy as np
 from families_data import Patches, detection_figures, load_patches
 from harness import Case, main, record, write_report
 from jax.scipy.special import digamma, gammaln
+from tables import spread
 
 import jaxdpmm
 from jaxdpmm import families
@@ -287,16 +288,6 @@ def print_table(results: list[dict[str, Any]]) -> None:
                 f"{statistics.mean(run['model_bytes'] for run in of) / 1e6:.1f} MB",
             ]
             print(f"| {name} | {score} | {' | '.join(columns)} |")
-
-
-def spread(runs: list[dict[str, Any]], key: str, form: str, unit: str = "") -> str:
-    """Mean, and the standard deviation where there are several; a dash where there is nothing."""
-    values = [run[key] for run in runs if run.get(key) is not None]
-    if not values:
-        return "-"
-    mean = form.format(statistics.mean(values))
-    more = f" ± {form.format(statistics.stdev(values))}" if len(values) > 1 else ""
-    return mean + more + unit
 
 
 def parse_options() -> argparse.Namespace:

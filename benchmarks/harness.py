@@ -9,9 +9,10 @@
         main()
 
 Both sides take turns (ours, peer, ours, peer, ...) after a warm-up of each, so that whatever else
-the machine does falls on both; medians of at least 5 runs. ratio = peer / ours in wall time, above
-1 if we are faster; cpu_ratio is the same in processor time of all threads, which other programs
-disturb less, but which does not see how well a side uses its threads.
+the machine does falls on both; medians of 5 runs or more, of fewer where one takes minutes. ratio =
+peer / ours in wall time, above 1 if we are faster; cpu_ratio is the same in processor time of all
+threads, which other programs disturb less, but which does not see how well a side uses its threads.
+A record whose case raises `MemoryError` is skipped and says so.
 
 Against NumPy, SciPy or scikit-learn, unset OPENBLAS_CORETYPE and OPENBLAS_NUM_THREADS first: either
 may slow the peer.
@@ -45,7 +46,7 @@ class Case(NamedTuple):
         ours: Does our work once. What it returns is waited for, if it is a tree of JAX arrays.
         peer: Does the peer's work once; None where there is no peer.
         extras: Further entries of the record: sizes, threads, accuracy.
-        num_runs: Runs of each side without `--quick`; fewer where one takes minutes, at least 5.
+        num_runs: Runs of each side without `--quick`; fewer where one takes long.
     """
 
     ours: Callable[[], Any]
@@ -89,8 +90,12 @@ def main() -> None:
     results = []
     for entry in _records:
         if entry.name in options.only or (not options.only and entry.in_quick >= options.quick):
-            results.append(_measure(entry, options.quick))
-            print(_row(results[-1]), flush=True)
+            try:
+                results.append(_measure(entry, options.quick))
+            except MemoryError as error:
+                print(f"{entry.name:<28} skipped: {error}", flush=True)
+            else:
+                print(_row(results[-1]), flush=True)
     if options.json:
         write_report(options.json, results)
 
@@ -149,7 +154,8 @@ def versions() -> dict[str, str]:
 
 def _measure(entry: _Record, quick: bool) -> dict[str, Any]:
     case = entry.build(quick)
-    ours, peer = interleave(case.ours, case.peer, MIN_RUNS if quick else case.num_runs)
+    num_runs = min(MIN_RUNS, case.num_runs) if quick else case.num_runs
+    ours, peer = interleave(case.ours, case.peer, num_runs)
     our_wall, our_cpu = _medians(ours)
     peer_wall, peer_cpu = _medians(peer)
     return {

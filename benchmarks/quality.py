@@ -4,45 +4,84 @@ Features are extracted once into a cache and shared by all methods and seeds, so
 are folders in the layout of MVTec AD, VisA, BTAD or BMAD; "elpv" is fetched. Thresholds of Dice come from the
 validation images of a data set, or from a tenth of its training images that no method learns from.
 
-    python benchmarks/quality.py --data elpv --data path/to/bottle --seeds 3 --json quality.json
+    python benchmarks/quality.py --data path/to/bottle --seeds 3 --json quality.json
+    python benchmarks/quality.py --data elpv --method bank --seeds 1 --short-side 294 --json cells.json
 
-`anomalydino` is the memory bank with 8 rotations of the references and the background of test images left out;
-`mixture-cosine` is the mixture with the score of the paper. All times are medians an image, one image at a time.
+Every row is written to `--json` when it is known, and what is there already is not computed anew: a run may be cut and
+gone on with. Seeds draw the images that are held out, and whatever is random in a method.
+
+`anomalydino` is the memory bank with 8 rotations of the references and the background of test images left out; a
+mixture is fitted once for all of its scores. All times are medians an image, one image at a time.
+Read `tables.py` and `plots.py` for what becomes of the file.
 """
 
 import argparse
 import dataclasses
+import json
 import pathlib
 import statistics
+import sys
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from harness import write_report
+from tables import quality_table
 
-from jaxdpmm.detection import DetectorConfig, score_images, stream_patches
+from jaxdpmm.detection import DetectorConfig, ImagePatches, score_images, stream_patches
 from jaxdpmm.detection.cache import cached_patches
 from jaxdpmm.detection.calibration import learned_and_held_out
 from jaxdpmm.detection.evaluate import evaluate
-from jaxdpmm.detection.methods import METHODS
+from jaxdpmm.detection.fitting import fit_mixture
+from jaxdpmm.detection.methods import METHODS, Fitted, of_model
 from jaxdpmm.detection.training import training_patches
 from jaxdpmm.features import load_backbone
 from jaxdpmm.images.layouts import open_data_set
+from jaxdpmm.inference import LocalStep, dense
+from jaxdpmm.inference.sparse import candidates
 
-# Name of a row: the method, and the settings that it changes.
-VARIANTS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    **{name: (name, {}) for name in METHODS},
-    "mixture-cosine": ("mixture", {"score": "cosine"}),
-    "mixture-full": ("mixture", {"covariance": "full", "num_components": 100}),
-    "anomalydino": ("bank", {"rotations": 8, "foreground": True}),
+
+class Variant(NamedTuple):
+    """A row of the table, or several.
+
+    Attributes:
+        changes: of the settings.
+        scores: of a mixture, one row each; none for what `METHODS` knows under `method`.
+        local_step: of a mixture.
+        method: how it learns, where it is no mixture.
+    """
+
+    changes: Mapping[str, Any] = {}
+    scores: tuple[str, ...] = ()
+    local_step: LocalStep = dense
+    method: str = ""
+
+
+VARIANTS: Mapping[str, Variant] = {
+    "mixture": Variant(scores=("predictive", "cosine")),
+    "mixture-full": Variant(
+        {"covariance": "full", "num_components": 100}, ("predictive",), candidates(8, 2)
+    ),
+    "finite": Variant({"weights": "finite"}, ("predictive",)),
+    "k-means": Variant(method="k-means"),
+    "coreset": Variant(method="coreset"),
+    "bank": Variant(method="bank"),
+    "faiss": Variant(method="faiss"),
+    "anomalydino": Variant({"rotations": 8, "foreground": True}, method="bank"),
 }
-DEFAULT = ("mixture", "mixture-cosine", "finite", "k-means", "coreset", "bank")
-SHOWN = ("image_auroc", "image_aupr", "pixel_auroc", "pixel_aupr", "pixel_aupro")
+DEFAULT = ("mixture", "mixture-full", "finite", "k-means", "coreset", "bank")
+
+
+class Images(NamedTuple):
+    """Patch features of images that are only scored."""
+
+    held_out: list[ImagePatches]
+    test: list[ImagePatches]
 
 
 def main() -> None:
-    """Print a row as soon as it is known, then means and deviations over seeds; write `--json`."""
+    """Say which rows are known as they become so, then print the table; write `--json`."""
     options = _options()
     config = DetectorConfig(
         backbone=options.backbone,
@@ -50,89 +89,108 @@ def main() -> None:
         short_side=options.short_side,
         shape=options.shape,
         num_components=options.num_components,
+        num_epochs=options.num_epochs,
+        tolerance=options.tolerance,
     )
+    settings = json.loads(json.dumps(dataclasses.asdict(config)))
+    records = known_records(options.json, settings)
     backbone = load_backbone(options.backbone)
-    print(f"{'data':<16} {'method':<16} {'seed':>4} " + " ".join(f"{n:>12}" for n in SHOWN))
-    records = []
     for data in options.data:
         for seed in range(options.seeds):
-            settings = dataclasses.replace(config, seed=seed)
-            for found in measure(data, settings, backbone, options):
-                records.append(found)
-                print(_row(found, str(seed)), flush=True)
+            done = {r["method"] for r in records if (r["path"], r["seed"]) == (data, seed)}
+            wanted = [name for name in options.method if name not in done]
+            seeded = dataclasses.replace(config, seed=seed)
+            for found in measure(data, wanted, seeded, backbone, options.cache):
+                records += found
+                print(f"{data}, {found[0]['method']}, seed {seed} done", file=sys.stderr)
                 if options.json:
-                    write_report(options.json, records, config=dataclasses.asdict(config))
-    print()
-    for group in _groups(records):
-        print(_row(_mean(group), "mean") + "\n" + _row(_mean(group, statistics.pstdev), "std"))
+                    write_report(options.json, records, config=settings)
+    print(quality_table(records))
 
 
-def measure(data: str, config: DetectorConfig, backbone: Any, options: argparse.Namespace):
-    """One record a method on one data set with one seed."""
+def known_records(path: pathlib.Path | None, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """What an earlier run with the same settings has written."""
+    if path is None or not path.exists():
+        return []
+    report = json.loads(path.read_text())
+    if report["config"] != settings:
+        sys.exit(
+            f"--json must be a new file or one of the same settings, got {path}; name another."
+        )
+    return report["records"]
+
+
+def measure(
+    data: str, names: list[str], config: DetectorConfig, backbone: Any, cache: pathlib.Path
+) -> Iterator[list[dict[str, Any]]]:
+    """The records of each method on one data set with one seed, one a score."""
+    if not names:
+        return
     data_set = open_data_set(data)
     learned, held_out = learned_and_held_out(
         data_set.train, data_set.validation, config.held_out, config.seed
     )
-    normal, test = (
-        list(cached_patches(part, config, backbone, options.cache, progress="images"))
-        if part
-        else []
-        for part in (held_out, data_set.test)
+    images = Images(
+        *(
+            list(cached_patches(part, config, backbone, cache, progress="images")) if part else []
+            for part in (held_out, data_set.test)
+        )
     )
     backbone_ms = _backbone_ms(data_set.test[:5], config, backbone)
-    for name in options.method:
-        method, changes = VARIANTS[name]
-        settings = dataclasses.replace(config, **changes)
-        patches = training_patches(learned, settings, backbone, cache=options.cache)
-        begin = time.perf_counter()
-        fitted = METHODS[method](np.asarray(patches.features), settings)
-        fit_seconds = time.perf_counter() - begin
-        scores = {name: fitted.score_patches}
-        reference, images = (
-            [image[name] for image in score_images(part, scores, settings)]
-            for part in (normal, test)
-        )
-        figures = evaluate(images, settings.sigma, normal=reference, seed=config.seed)
-        yield {
+    for name in names:
+        settings = dataclasses.replace(config, **VARIANTS[name].changes)
+        patches = training_patches(learned, settings, backbone, cache=cache)
+        shared = {
             "data": data_set.name,
+            "path": data,
             "method": name,
             "seed": config.seed,
             "num_train": len(learned),
-            "num_held_out": len(normal),
-            "num_test": len(images),
             "num_patches": len(patches.features),
-            "num_rows": fitted.num_rows,
-            "model_bytes": fitted.num_bytes,
-            "fit_seconds": fit_seconds,
-            **figures,
             "backbone_ms": backbone_ms,
         }
+        found = learn(VARIANTS[name], np.asarray(patches.features), settings)
+        yield [
+            shared | {"score": score, "fit_seconds": seconds} | figures(fitted, images, settings)
+            for score, fitted, seconds in found
+        ]
+
+
+def learn(
+    variant: Variant, features: np.ndarray, config: DetectorConfig
+) -> list[tuple[str, Fitted, float]]:
+    """Score, what was learned for it, and seconds that this took; a mixture is fitted once for all of its scores."""
+    begin = time.perf_counter()
+    if not variant.scores:
+        fitted = METHODS[variant.method](features, config)
+        return [("cosine", fitted, time.perf_counter() - begin)]
+    model = fit_mixture(features, config, local_step=variant.local_step)
+    seconds = time.perf_counter() - begin
+    return [
+        (score, of_model(model, dataclasses.replace(config, score=score)), seconds)
+        for score in variant.scores
+    ]
+
+
+def figures(fitted: Fitted, images: Images, config: DetectorConfig) -> dict[str, Any]:
+    """Accuracy, time and size of one score."""
+    scores = {"": fitted.score_patches}
+    held_out, test = ([one[""] for one in score_images(part, scores, config)] for part in images)
+    found = evaluate(test, config.sigma, normal=held_out, seed=config.seed)
+    del found["backbone_ms"]  # features come from the cache
+    return {
+        "num_held_out": len(held_out),
+        "num_test": len(test),
+        "num_rows": fitted.num_rows,
+        "model_bytes": fitted.num_bytes,
+        **found,
+    }
 
 
 def _backbone_ms(records: Any, config: DetectorConfig, backbone: Any) -> float:
     """Median time of the backbone an image, without the first."""
     images = list(stream_patches([records[0], *records], config, backbone, batch_size=1))
     return 1e3 * statistics.median(image.seconds for image in images[1:])
-
-
-def _groups(records: list[dict]) -> list[list[dict]]:
-    keys = dict.fromkeys((record["data"], record["method"]) for record in records)
-    return [[r for r in records if (r["data"], r["method"]) == key] for key in keys]
-
-
-def _mean(group: list[dict], statistic: Any = statistics.fmean) -> dict[str, Any]:
-    values = {name: [record[name] for record in group] for name in SHOWN}
-    return {
-        **group[0],
-        **{name: None if None in column else statistic(column) for name, column in values.items()},
-    }
-
-
-def _row(found: dict, seed: str) -> str:
-    cells = ["-" if found[name] is None else f"{found[name]:.4f}" for name in SHOWN]
-    return f"{found['data']:<16} {found['method']:<16} {seed:>4} " + " ".join(
-        f"{cell:>12}" for cell in cells
-    )
 
 
 def _options() -> argparse.Namespace:
@@ -147,6 +205,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--short-side", type=int, default=448)
     parser.add_argument("--shape", default="crop", help="crop, bucket or square")
     parser.add_argument("--num-components", type=int, default=200)
+    parser.add_argument("--num-epochs", type=int, default=30, help="sweeps of a mixture, at most")
+    parser.add_argument(
+        "--tolerance", type=float, default=0.1, help="nats a patch; detection is the same with less"
+    )
     parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("quality-cache"))
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     options = parser.parse_args()

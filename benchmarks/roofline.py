@@ -60,7 +60,7 @@ def kernels():
         for name in names:
             scorer = SCORERS[name](mixture)
             yield f"{name}-{covariance}-k{number}", scorer, jax.jit(scorer.prepare)(posterior)
-    rows = jnp.asarray(bank_rows("1e5"))
+    rows = jnp.asarray(bank_rows(10**5))
     scorer = memory_bank(chunk_size=len(rows))  # the analysis counts the body of a loop once
     yield "bank-1e5", scorer, jax.jit(scorer.prepare)(rows)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxdpmm.detection.config import COVARIANCES, WEIGHTS, DetectorConfig
 from jaxdpmm.detection.reduction import principal_axes, reduce_features, reduced
-from jaxdpmm.inference import cavi, fit, initialize
+from jaxdpmm.inference import LocalStep, cavi, dense, fit, initialize
 from jaxdpmm.inference.initialize import draw_sample
 from jaxdpmm.model import Mixture, compact, default_prior
 from jaxdpmm.persist import Model
@@ -19,13 +19,16 @@ from jaxdpmm.scoring import SCORERS, Scorer
 SAMPLE_SIZE = 20_000  # patches that the prior and the colours of pictures are set by
 
 
-def fit_mixture(features: Any, config: DetectorConfig, *, progress: bool = False) -> Model:
+def fit_mixture(
+    features: Any, config: DetectorConfig, *, progress: bool = False, local_step: LocalStep = dense
+) -> Model:
     """Prior from the data, k-means++ start, CAVI until it stands still, empty components dropped.
 
     Args:
         features: (N, D), in memory or a `FeatureStore`.
         config: settings.
         progress: show a bar on standard error.
+        local_step: the E-step; `inference.sparse.candidates` makes full covariance several times faster.
 
     Returns:
         The model; its `settings` tell the number of patches, the sweeps, whether it converged, whether more components
@@ -44,7 +47,7 @@ def fit_mixture(features: Any, config: DetectorConfig, *, progress: bool = False
     prior = default_prior(mixture, jnp.asarray(draw_sample(key_sample, features, SAMPLE_SIZE)))
     start = initialize(mixture, prior, features, key=key_start)
     result = fit(
-        cavi(mixture, prior),
+        cavi(mixture, prior, local_step),
         features,
         start,
         key=key_fit,

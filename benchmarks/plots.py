@@ -1,0 +1,135 @@
+"""Pictures of the JSON files that other scripts write, one panel a kind; several files of a kind are read as one.
+
+    python benchmarks/plots.py --inference inference.json --quality tiles.json cells.json --output speed.png
+    python benchmarks/plots.py --memory memory.json --output memory.png
+
+Needs matplotlib, which the extra `benchmarks` brings. Read `tables.py` for the same in numbers.
+"""
+
+import argparse
+import pathlib
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+from tables import Records, grouped, milliseconds, read_records
+
+SIZE, RESOLUTION = (5.2, 4.0), 110  # inches a panel, dots an inch
+BANKS = {"bank": "exact bank", "faiss": "faiss, exact", "coreset": "coreset of 1 %"}
+MARKERS = "osD^vPX*"
+
+
+def draw_growth(axes: Any, records: Records) -> None:
+    """Milliseconds an image against the size of the bank; a mixture does not grow with it, so its line is level.
+
+    Only what scores one image at a time.
+    """
+    alone = [record for record in records if record.get("num_images") == 1 and "engine" in record]
+    banks = [record for record in alone if "bank_size" in record]
+    for number, runs in enumerate(grouped(banks, "engine", "dtype")):
+        runs.sort(key=lambda run: run["bank_size"])
+        name = BANKS[runs[0]["engine"]] + in_type(runs[0])
+        sizes, times = [run["bank_size"] for run in runs], [milliseconds(run) for run in runs]
+        axes.plot(sizes, times, marker=MARKERS[number], label=name)
+    level = sorted((r for r in alone if "bank_size" not in r), key=milliseconds, reverse=True)
+    for number, run in enumerate(level):
+        name = f"{run['engine']}, K = {run['num_rows']}{in_type(run)}"
+        colour, style = f"C{(number + len(BANKS) + 1) % 10}", "--" if number % 2 else ":"
+        axes.axhline(milliseconds(run), color=colour, linestyle=style, label=name)
+    axes.set(xscale="log", yscale="log", xlabel="normal patches in the bank")
+    axes.set(ylabel="scoring, ms an image of 1,024 patches")
+    axes.legend(fontsize=6.5, loc="upper left", ncols=2)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high * (high / low) ** 0.6)  # room for the legend
+
+
+def draw_accuracy(axes: Any, records: Records) -> None:
+    """Image AUROC against scoring time, one colour a data set.
+
+    Means over seeds; bars are the 95 % intervals over test images.
+    """
+    methods = [
+        (runs[0]["method"], runs[0]["score"]) for runs in grouped(records, "method", "score")
+    ]
+    for colour, of_data in enumerate(grouped(records, "data")):
+        for runs in grouped(of_data, "method", "score"):
+            point = statistics.mean(run["scoring_ms"] for run in runs)
+            mean = statistics.mean(run["image_auroc"] for run in runs)
+            ends = [
+                statistics.mean(r["intervals"]["image_auroc"][end] for r in runs) for end in (0, 1)
+            ]
+            marker = MARKERS[methods.index((runs[0]["method"], runs[0]["score"]))]
+            bars = [[max(mean - ends[0], 0)], [max(ends[1] - mean, 0)]]
+            axes.errorbar(point, mean, bars, color=f"C{colour}", marker=marker, elinewidth=0.7)
+        axes.plot([], [], color=f"C{colour}", linewidth=4, label=of_data[0]["data"])
+    for marker, (method, score) in zip(MARKERS, methods, strict=False):
+        name = f"{method}, {score}" if method.startswith(("mixture", "finite")) else method
+        axes.plot([], [], color="0.3", marker=marker, linestyle="", label=name)
+    axes.set(xscale="log", xlabel="scoring, ms an image", ylabel="image AUROC")
+    axes.legend(fontsize=6.5, loc="lower left", ncols=2)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low - 0.4 * (high - low), high)  # room for the legend
+
+
+def draw_memory(axes: Any, records: Records) -> None:
+    """Peak memory of a process that learns and scores, beyond what it took to start, against the training images."""
+    for marker, runs in zip(MARKERS, grouped(records, "method"), strict=False):
+        runs.sort(key=lambda run: run["num_images"])
+        numbers = [run["num_images"] for run in runs]
+        axes.plot(
+            numbers,
+            [run["score_bytes"] / 1e6 for run in runs],
+            marker=marker,
+            label=runs[0]["method"],
+        )
+    axes.set(xscale="log", yscale="log", xlabel="training images of 1,024 patches")
+    axes.set(ylabel="peak memory of learning and scoring, MB")
+    axes.legend()
+
+
+def in_type(record: dict[str, Any]) -> str:
+    """The type of the numbers, where it is not the usual one."""
+    return "" if record["dtype"] == "float32" else f", {record['dtype']}"
+
+
+PANELS: dict[str, Callable[[Any, Records], None]] = {
+    "inference": draw_growth,
+    "quality": draw_accuracy,
+    "memory": draw_memory,
+}
+
+
+def draw(panels: dict[str, Records], output: pathlib.Path) -> None:
+    """One picture with a panel for each kind of records."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    width, height = SIZE
+    figure, axes = pyplot.subplots(
+        1, len(panels), figsize=(width * len(panels), height), squeeze=False, layout="constrained"
+    )
+    for axis, (kind, records) in zip(axes[0], panels.items(), strict=True):
+        PANELS[kind](axis, records)
+        axis.grid(alpha=0.3)
+    figure.savefig(output, dpi=RESOLUTION)
+
+
+def main() -> None:
+    """Draw what is given."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for kind in PANELS:
+        parser.add_argument(f"--{kind}", nargs="+", type=pathlib.Path, metavar="FILE")
+    parser.add_argument("--output", type=pathlib.Path, required=True, metavar="PNG")
+    options = parser.parse_args()
+    given = {kind: getattr(options, kind) for kind in PANELS if getattr(options, kind)}
+    if not given:
+        parser.error("at least one of --inference, --quality and --memory must be given")
+    draw({kind: read_records(files) for kind, files in given.items()}, options.output)
+
+
+if __name__ == "__main__":
+    main()

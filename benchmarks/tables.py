@@ -1,0 +1,149 @@
+"""The tables of README, in Markdown, from the JSON files that other scripts write; several files are read as one.
+
+    python benchmarks/tables.py quality quality-tiles.json quality-cells.json
+    python benchmarks/tables.py memory memory.json
+    python benchmarks/tables.py inference inference.json
+
+Read `plots.py` for pictures of the same files.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+Records = Sequence[dict[str, Any]]
+
+
+def read_records(paths: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
+    """The records of all files, one after the other."""
+    return [one for path in paths for one in json.loads(path.read_text())["records"]]
+
+
+def quality_table(records: Records) -> str:
+    """Accuracy, size and time of every method and score: mean ± standard deviation over seeds.
+
+    The interval of image AUROC is the bootstrap's over test images at 95 %, its ends averaged over seeds.
+    """
+    header = (
+        "data, method",
+        "score",
+        "image AUROC [95 % interval]",
+        "pixel AUROC",
+        "pixel AUPR",
+        "pixel AUPRO",
+        "model",
+        "scoring",
+        "fit",
+        "seeds",
+    )
+    rows = []
+    for runs in grouped(records, "data", "method", "score"):
+        areas = (spread(runs, f"pixel_{name}", "{:.3f}") for name in ("auroc", "aupr", "aupro"))
+        rows.append(
+            (
+                f"{runs[0]['data']}, {runs[0]['method']}",
+                runs[0]["score"],
+                f"{spread(runs, 'image_auroc', '{:.3f}')} {interval(runs, 'image_auroc')}",
+                *areas,
+                f"{statistics.mean(run['model_bytes'] for run in runs) / 1e6:.1f} MB",
+                spread(runs, "scoring_ms", "{:.1f}", " ms"),
+                spread(runs, "fit_seconds", "{:.0f}", " s"),
+                str(len(runs)),
+            )
+        )
+    return markdown(header, rows)
+
+
+def memory_table(records: Records) -> str:
+    """Peak of host memory while learning, and size of what is kept, by number of training images."""
+    methods = list(dict.fromkeys(record["method"] for record in records))
+    header = ["images", *(f"{name}: peak, model" for name in methods)]
+    rows = []
+    for number in sorted({record["num_images"] for record in records}):
+        of = {r["method"]: r for r in records if r["num_images"] == number}
+        cells = (
+            f"{of[name]['score_bytes'] / 1e6:,.0f} MB, {of[name]['model_bytes'] / 1e6:,.1f} MB"
+            if name in of
+            else "-"
+            for name in methods
+        )
+        rows.append((f"{number:,}", *cells))
+    return markdown(header, rows)
+
+
+def inference_table(records: Records) -> str:
+    """Milliseconds an image of every scorer; memory banks by their number of patches."""
+    rows = [
+        (label_of(record), f"{record['num_rows']:,}", f"{milliseconds(record):,.2f}")
+        for record in records
+        if "engine" in record
+    ]
+    return markdown(("scorer", "components or patches", "ms an image"), rows)
+
+
+def label_of(record: dict[str, Any]) -> str:
+    """What a record of `inference.py` is called: its engine, its type and number of images where they are not usual."""
+    parts = [record["engine"]]
+    parts += [record["dtype"]] * (record["dtype"] != "float32")
+    parts += [f"{record['num_images']} images at once"] * (record["num_images"] > 1)
+    return ", ".join(parts)
+
+
+def milliseconds(record: dict[str, Any]) -> float:
+    """Time an image of a record of `inference.py`."""
+    return 1e3 * record["ours_seconds"] / record["num_images"]
+
+
+def grouped(records: Records, *names: str) -> list[list[dict[str, Any]]]:
+    """Records that agree in some entries, in the order in which they first appear."""
+    groups: dict[tuple, list[dict[str, Any]]] = {}
+    for record in records:
+        groups.setdefault(tuple(record[name] for name in names), []).append(record)
+    return list(groups.values())
+
+
+def spread(runs: Records, name: str, form: str, unit: str = "") -> str:
+    """Mean, and the standard deviation where there are several; a dash where there is nothing."""
+    values = [run[name] for run in runs if run.get(name) is not None]
+    if not values:
+        return "-"
+    mean = form.format(statistics.mean(values))
+    more = f" ± {form.format(statistics.stdev(values))}" if len(values) > 1 else ""
+    return mean + more + unit
+
+
+def interval(runs: Records, name: str) -> str:
+    """Bootstrap interval of a figure, its ends averaged over runs."""
+    low, high = (statistics.mean(run["intervals"][name][end] for run in runs) for end in (0, 1))
+    return f"[{low:.3f}, {high:.3f}]"
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown."""
+    lines = [f"| {' | '.join(cells)} |" for cells in (header, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
+
+
+TABLES: dict[str, Callable[[Records], str]] = {
+    "quality": quality_table,
+    "memory": memory_table,
+    "inference": inference_table,
+}
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("files", nargs="+", type=pathlib.Path, metavar="FILE")
+    options = parser.parse_args()
+    print(TABLES[options.table](read_records(options.files)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The tables of README from records, and pictures of the same; what the scripts compute is not looked at here."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return load("tables")
+
+
+def quality(seed, auroc, *, method="mixture", pixel=None, low=0.8):
+    return {
+        "data": "tiles",
+        "method": method,
+        "score": "cosine",
+        "seed": seed,
+        "image_auroc": auroc,
+        "intervals": {"image_auroc": [low, 0.95]},
+        **{f"pixel_{name}": pixel for name in ("auroc", "aupr", "aupro")},
+        "model_bytes": 2_500_000,
+        "scoring_ms": 1.25,
+        "fit_seconds": 10 + 2 * seed,
+    }
+
+
+def inference(engine, seconds, **more):
+    usual = {"num_images": 1, "dtype": "float32", "num_rows": 500}
+    return {"engine": engine, "ours_seconds": seconds, **usual, **more}
+
+
+MEMORY = [
+    {"method": method, "num_images": number, "score_bytes": size * number, "model_bytes": 1e6}
+    for method, size in (("mixture", 1e6), ("bank", 5e6))
+    for number in (100, 50)
+][:3]
+
+
+def test_quality_has_means_over_seeds_and_dashes_without_masks(tables):
+    records = [
+        quality(0, 0.9),
+        quality(0, 0.7, method="bank", pixel=0.5),
+        quality(1, 0.92, low=0.82),
+    ]
+    header, _, mixture, bank = tables.quality_table(records).split("\n")
+    assert header.startswith("| data, method | score | image AUROC [95 % interval] |")
+    assert mixture == (
+        "| tiles, mixture | cosine | 0.910 ± 0.014 [0.810, 0.950] | - | - | - | 2.5 MB | 1.2 ± 0.0 ms | 11 ± 1 s | 2 |"
+    )
+    assert bank == (
+        "| tiles, bank | cosine | 0.700 [0.800, 0.950] | 0.500 | 0.500 | 0.500 | 2.5 MB | 1.2 ms | 10 s | 1 |"
+    )
+
+
+def test_memory_has_a_row_a_number_of_images_and_a_dash_where_none_was_measured(tables):
+    assert tables.memory_table(MEMORY).split("\n") == [
+        "| images | mixture: peak, model | bank: peak, model |",
+        "|---|---|---|",
+        "| 50 | 50 MB, 1.0 MB | - |",
+        "| 100 | 100 MB, 1.0 MB | 500 MB, 1.0 MB |",
+    ]
+
+
+def test_inference_is_per_image_and_leaves_out_what_is_no_scorer(tables):
+    records = [
+        inference("bank", 0.5, num_rows=10**5, num_images=8),
+        {"name": "map-448", "ours_seconds": 1.0},
+        inference("mixture, cosine, diagonal", 0.002, dtype="bfloat16"),
+    ]
+    assert tables.inference_table(records).split("\n")[2:] == [
+        "| bank, 8 images at once | 100,000 | 62.50 |",
+        "| mixture, cosine, diagonal, bfloat16 | 500 | 2.00 |",
+    ]
+
+
+def test_records_of_several_files_are_one_list(tables, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(f'{{"records": [{{"name": "{name}"}}]}}')
+    found = tables.read_records([tmp_path / "a", tmp_path / "b"])
+    assert [record["name"] for record in found] == ["a", "b"]
+
+
+def test_pictures_show_every_line(tables, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tables", tables)
+    plots = load("plots")
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    banks = [inference("bank", 1.0, num_rows=n, bank_size=n) for n in (10**5, 10**4)]
+    panels = {
+        "inference": [*banks, inference("mixture, cosine, diagonal", 0.002)],
+        "quality": [quality(0, 0.9), quality(0, 0.7, method="bank")],
+        "memory": MEMORY,
+    }
+    plots.draw(panels, tmp_path / "all.png")
+    growth, accuracy, memory = pyplot.gcf().axes
+    assert growth.lines[0].get_xdata().tolist() == [10**4, 10**5]
+    assert [text.get_text() for text in growth.get_legend().get_texts()] == [
+        "exact bank",
+        "mixture, cosine, diagonal, K = 500",
+    ]
+    assert len(accuracy.containers) == 2
+    assert len(memory.lines) == 2
+    assert pyplot.imread(tmp_path / "all.png").shape[0] > 300
+    pyplot.close("all")
