@@ -80,8 +80,8 @@ def our_sweep(
     (batch,) = ArraySource(x, family).sweep()
     layout = Layout(1, len(x), float(len(x)))
     state = algorithm.init(posterior_of_labels(mixture, prior, x, labels), layout)
-    key = jax.random.key(0)
-    step = jax.jit(algorithm.step).lower(key, state, batch).compile()
+    state, key = jax.tree.map(jnp.copy, state), jax.random.key(0)
+    step = jax.jit(algorithm.step, donate_argnums=1).lower(key, state, batch).compile()  # as in fit
 
     def sweep():
         nonlocal state

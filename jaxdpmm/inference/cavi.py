@@ -21,6 +21,7 @@ from jaxdpmm.model import (
     Mixture,
     Posterior,
     Prior,
+    Readout,
     Stats,
     elbo_after_update,
     empty_stats,
@@ -30,9 +31,10 @@ from jaxdpmm.model import (
 
 
 class CaviState(NamedTuple):
-    """The posterior that the sweep reads, the statistics of its batches so far, the E-step's memory."""
+    """The posterior and its read-out, the statistics of this sweep's batches so far, the E-step's memory."""
 
     posterior: Posterior
+    readout: Readout  # kept, since the ELBO needs the same factors
     stats: Stats
     rounding: Stats
     memory: Memory
@@ -52,15 +54,14 @@ def cavi(mixture: Mixture, prior: Prior, local_step: LocalStep = dense) -> Algor
 
     def start(posterior: Posterior, memory: Memory) -> CaviState:
         zeros = empty_stats(posterior)
-        return CaviState(posterior, zeros, zeros, memory)
+        return CaviState(posterior, expected_readout(mixture, posterior), zeros, zeros, memory)
 
     def init(posterior: Posterior, layout: Layout = ONE_BATCH) -> CaviState:
         return start(posterior, local_step.init(mixture, layout))
 
     def step(key: PRNGKeyArray, state: CaviState, batch: Batch) -> tuple[CaviState, Info]:
         del key
-        readout = expected_readout(mixture, state.posterior)
-        new, _, memory = visit(local_step, mixture, readout, batch, state.memory)
+        new, _, memory = visit(local_step, mixture, state.readout, batch, state.memory)
         stats, rounding = trees.add_compensated(state.stats, state.rounding, new)
 
         def end_sweep(_):
@@ -69,7 +70,7 @@ def cavi(mixture: Mixture, prior: Prior, local_step: LocalStep = dense) -> Algor
 
         def go_on(_):
             nan = jnp.full_like(stats.entropy, jnp.nan)
-            return CaviState(state.posterior, stats, rounding, memory), nan
+            return state._replace(stats=stats, rounding=rounding, memory=memory), nan
 
         state, objective = jax.lax.cond(batch.is_last, end_sweep, go_on, None)
         return state, Info(objective)

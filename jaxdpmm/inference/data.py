@@ -55,7 +55,7 @@ class ArraySource:
 
     Arrays in memory of up to 2 GiB are put on the device once. Larger ones, and all that lie on disk, go there
     batch by batch in every sweep, the next one read by a thread while the device computes, so that memory does
-    not grow with N. The last batch is padded with points of weight zero.
+    not grow with N. Batches are of one size, the last is padded with points of weight zero.
 
     Attributes:
         is_kept: whether the data stay on the device.
@@ -74,7 +74,7 @@ class ArraySource:
             x: points, (N, ...).
             family: whose points these are.
             sample_weight: (N,), ones by default.
-            batch_size: points a batch; by default all of data that stay on the device, else 65,536.
+            batch_size: points a batch, at most; by default all of data that stay on the device, else 65,536.
 
         Raises:
             ValueError: wrong shape, no points, bad weights, or a `batch_size` below 1.
@@ -88,8 +88,7 @@ class ArraySource:
         nbytes = math.prod(self._x.shape) * self._x.dtype.itemsize
         self.is_kept = nbytes <= CACHED_BYTES and not _is_on_disk(self._x)
         batch_size = check_batch_size(batch_size, num_points if self.is_kept else BATCH_SIZE)
-        self.batch_size = min(batch_size, num_points)
-        self.num_batches = -(-num_points // self.batch_size)
+        self.batch_size, self.num_batches = even_batches(num_points, batch_size)
         self.total_weight = float(np.sum(self._weight, dtype=np.float64))
         self._cache: dict[int, Batch] = {}
         self._checked: set[int] = set()
@@ -164,6 +163,12 @@ def prefetched(items: Iterator[T]) -> Iterator[T]:
         while (item := coming.result()) is not end:
             coming = pool.submit(next, items, end)
             yield item
+
+
+def even_batches(num_points: int, most: int) -> tuple[int, int]:
+    """Size and number of the fewest batches of at most `most` points: as even as can be, so that little is padding."""
+    num_batches = -(-num_points // most)
+    return -(-num_points // num_batches), num_batches
 
 
 def sweep_order(num_batches: int, key: PRNGKeyArray | None) -> list[int]:

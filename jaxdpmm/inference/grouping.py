@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from jaxdpmm.model import Mixture, centre
 
-BLOCK_SIZE = 128  # pairs a block: large enough for a matrix product, small enough to waste little
+SMALLEST, LARGEST = 32, 512  # pairs a block
 
 
 class Groups(NamedTuple):
@@ -31,10 +31,20 @@ class Groups(NamedTuple):
 
 
 def group_by_component(
-    component: Int[Array, " P"], num_components: int, block_size: int = BLOCK_SIZE
+    component: Int[Array, " P"], num_components: int, block_size: int | None = None
 ) -> Groups:
-    """Sort pairs by component and cut them into blocks; at most P / block_size + K of them."""
+    """Sort pairs by component and cut them into blocks; at most P / block_size + K of them.
+
+    Args:
+        component: of each pair.
+        num_components: K.
+        block_size: pairs a block; by default some blocks a component, so that neither products are small nor
+            padding large.
+    """
     num_pairs = component.shape[0]
+    if block_size is None:
+        eighth = num_pairs // (8 * num_components)
+        block_size = min(LARGEST, max(SMALLEST, 1 << eighth.bit_length()))
     num_blocks = -(-num_pairs // block_size) + num_components
     counts = jnp.bincount(component, length=num_components)
     blocks = (counts + block_size - 1) // block_size

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from jaxdpmm.inference.data import check_finite, check_points, in_compute_type, is_array
 from jaxdpmm.inference.sources import sample_source
@@ -124,18 +124,21 @@ def _nearest(x: Array, centres: Array) -> Int[Array, " N"]:
     return jnp.argmin(jnp.sum(centres * centres, axis=1)[None] - 2 * x @ centres.T, axis=1)
 
 
-def _posterior_of_labels(mixture, prior, x, labels) -> Posterior:
-    dtype = jax.tree.leaves(prior.component)[0].dtype
-    ones = jnp.ones(x.shape[0], dtype)
-    stats_of_labels = jax.jit(summarize_labels, static_argnums=0)
-    stats = stats_of_labels(mixture, labels, x, ones, prior.offset)
-    posterior = global_update(mixture, prior, stats)
-    read_out = jax.jit(expected_readout, static_argnums=0)
-    for _ in range(LOCAL_SWEEPS if mixture.family.has_local_variables else 0):
-        readout = read_out(mixture, posterior)
-        stats = stats_of_labels(mixture, labels, x, ones, prior.offset, readout.params)
-        posterior = global_update(mixture, prior, stats)
-    return posterior
+@partial(jax.jit, static_argnums=0)
+def _posterior_of_labels(
+    mixture: Mixture, prior: Prior, x: Num[Array, "N ..."], labels: Int[Array, " N"]
+) -> Posterior:
+    ones = jnp.ones(x.shape[0], jax.tree.leaves(prior.component)[0].dtype)
+
+    def update(params: Any) -> Posterior:
+        stats = summarize_labels(mixture, labels, x, ones, prior.offset, params)
+        return global_update(mixture, prior, stats)
+
+    def improve(_, posterior: Posterior) -> Posterior:
+        return update(expected_readout(mixture, posterior).params)
+
+    num_sweeps = LOCAL_SWEEPS if mixture.family.has_local_variables else 0
+    return jax.lax.fori_loop(0, num_sweeps, improve, update(None))
 
 
 def _flat(x: np.ndarray) -> Float[Array, "N D"]:

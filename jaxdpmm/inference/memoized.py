@@ -8,11 +8,12 @@ References:
     Hughes and Sudderth (2013), Memoized online variational inference for Dirichlet process mixture models.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxdpmm import trees
 from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Info, Layout, LocalStep, Memory
@@ -22,6 +23,7 @@ from jaxdpmm.model import (
     Mixture,
     Posterior,
     Prior,
+    Readout,
     Stats,
     elbo_after_update,
     expected_readout,
@@ -31,9 +33,10 @@ from jaxdpmm.model import (
 
 
 class MemoizedState(NamedTuple):
-    """The posterior, statistics of all data, those of each batch, and how many batches were visited."""
+    """The posterior and its read-out, statistics of all data, those of each batch, and how many were visited."""
 
     posterior: Posterior
+    readout: Readout  # kept, since the ELBO needs the same factors
     total: Stats
     rounding: Stats
     batches: Stats  # leaves lead with the number of batches
@@ -58,19 +61,15 @@ def memoized(mixture: Mixture, prior: Prior, local_step: LocalStep = dense) -> A
     """
 
     def init(posterior: Posterior, layout: Layout = ONE_BATCH) -> MemoizedState:
-        total = stats_of(prior, posterior, layout.total_weight)
-        share = trees.scale(total, 1 / layout.num_batches)
-        shares = jax.tree.map(
-            lambda leaf: jnp.broadcast_to(leaf[None], (layout.num_batches, *leaf.shape)), share
-        )
+        total, shares = _shares(prior, posterior, layout.total_weight, layout.num_batches)
         visited = jnp.zeros((), jnp.int32)
         memory = local_step.init(mixture, layout)
-        return MemoizedState(posterior, total, trees.zeros_like(total), shares, visited, memory)
+        readout, rounding = expected_readout(mixture, posterior), trees.zeros_like(total)
+        return MemoizedState(posterior, readout, total, rounding, shares, visited, memory)
 
     def step(key: PRNGKeyArray, state: MemoizedState, batch: Batch) -> tuple[MemoizedState, Info]:
         del key
-        readout = expected_readout(mixture, state.posterior)
-        new, _, memory = visit(local_step, mixture, readout, batch, state.memory)
+        new, _, memory = visit(local_step, mixture, state.readout, batch, state.memory)
         change = jax.tree.map(lambda n, leaf: n - leaf[batch.slot], new, state.batches)
         total, rounding = trees.add_compensated(state.total, state.rounding, change)
         batches = jax.tree.map(lambda leaf, n: leaf.at[batch.slot].set(n), state.batches, new)
@@ -78,10 +77,26 @@ def memoized(mixture: Mixture, prior: Prior, local_step: LocalStep = dense) -> A
         bound = elbo_after_update(mixture, prior, posterior, total)
         visited = state.num_visited + 1
         objective = jnp.where(visited < num_batches(state.batches), jnp.nan, bound)
-        new_state = MemoizedState(posterior, total, rounding, batches, visited, memory)
+        readout = expected_readout(mixture, posterior)
+        new_state = MemoizedState(posterior, readout, total, rounding, batches, visited, memory)
         return new_state, Info(objective)
 
     return Algorithm(init, step, lambda state: state.posterior, mixture)
+
+
+@partial(jax.jit, static_argnums=3)
+def _shares(
+    prior: Prior,
+    posterior: Posterior,
+    total_weight: float | Float[Array, ""] | None,
+    num_batches: int,
+) -> tuple[Stats, Stats]:
+    """The start's statistics at the weight of the data, and an equal share of them for each batch."""
+    total = stats_of(prior, posterior, total_weight)
+    share = trees.scale(total, 1 / num_batches)
+    return total, jax.tree.map(
+        lambda leaf: jnp.broadcast_to(leaf[None], (num_batches, *leaf.shape)), share
+    )
 
 
 def num_batches(batches: Stats) -> int:

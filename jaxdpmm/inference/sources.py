@@ -25,6 +25,7 @@ from jaxdpmm.inference.data import (
     check_weights,
     compute_type,
     digest,
+    even_batches,
     host_batch,
     in_compute_type,
     is_array,
@@ -57,7 +58,7 @@ class IterableSource:
             pieces: a function that returns an iterator, or something to iterate over again and again; each
                 piece is an array of points, (B, ...) with any B, or a pair of such an array and its weights, (B,).
             family: whose points these are.
-            batch_size: points a batch, 65,536 by default.
+            batch_size: points a batch, at most, 65,536 by default.
 
         Raises:
             ValueError: a one-shot iterator, no points, wrong shapes, values or weights.
@@ -80,8 +81,7 @@ class IterableSource:
             ends = [*ends[:1], x[:FINGERPRINT_ROWS].copy()]
         self._check_count()
         self.fingerprint = digest(self._num_points, self.total_weight, *ends)
-        self.batch_size = min(size, self._num_points)
-        self.num_batches = -(-self._num_points // self.batch_size)
+        self.batch_size, self.num_batches = even_batches(self._num_points, size)
 
     def sweep(self, key: PRNGKeyArray | None = None) -> Iterator[Batch]:
         """Batches in the order of the pieces.

@@ -87,7 +87,7 @@ def partial_fit(
     )
     old, current = stats_of(prior, posterior), posterior
     for _ in range(num_epochs):
-        readout = jax.jit(expected_readout, static_argnums=0)(mixture, current)
+        readout = expected_readout(mixture, current)
         stats = rounding = empty_stats(posterior)
         for batch in source.sweep():
             sums = (stats, rounding, memory)

@@ -213,7 +213,7 @@ def test_a_damaged_checkpoint_is_named_and_left_alone(damage, message, tmp_path)
         ({"name": "cavi"}, "algorithm = 'memoized' where this fit has 'cavi'"),
         ({"x": X + 1}, "data = "),
         ({"x": X[:-1]}, "data = "),
-        ({"batch_size": 30}, "batch_size = 25 where this fit has 30"),
+        ({"batch_size": 30}, "batch_size = 24 where this fit has 30"),
         ({"key": 1}, "key = "),
         ({"shuffle": True}, "shuffle = False"),
         ({"name": "candidates"}, "state of this algorithm.*state/memory is None, here int32"),

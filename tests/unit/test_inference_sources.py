@@ -63,7 +63,8 @@ def test_all_forms_of_data_give_the_same_batches(data, batch_size):
     source = as_source(data, FAMILY, batch_size=batch_size)
     assert isinstance(source, DataSource)
     assert source.total_weight == 50
-    assert source.batch_size == min(batch_size or 50, 50)
+    assert source.num_batches == -(-50 // min(batch_size or 50, 50))
+    assert source.batch_size * source.num_batches - 50 < source.num_batches  # as even as can be
     for _ in range(2):
         x, weight = content(source)
         np.testing.assert_array_equal(x, X)
