@@ -47,12 +47,14 @@ class Case(NamedTuple):
         peer: Does the peer's work once; None where there is no peer.
         extras: Further entries of the record: sizes, threads, accuracy.
         num_runs: Runs of each side without `--quick`; fewer where one takes long.
+        warm_up: Whether each side runs once before; not where that takes minutes, beside which compiling is nothing.
     """
 
     ours: Callable[[], Any]
     peer: Callable[[], Any] | None = None
     extras: dict[str, Any] = {}  # noqa: RUF012, never changed
     num_runs: int = 2 * MIN_RUNS + 1
+    warm_up: bool = True
 
 
 class _Record(NamedTuple):
@@ -96,8 +98,8 @@ def main() -> None:
                 print(f"{entry.name:<28} skipped: {error}", flush=True)
             else:
                 print(_row(results[-1]), flush=True)
-    if options.json:
-        write_report(options.json, results)
+                if options.json:  # every time: a run may be cut
+                    write_report(options.json, results)
 
 
 def write_report(path: pathlib.Path, records: list[dict[str, Any]], **more: Any) -> None:
@@ -107,15 +109,15 @@ def write_report(path: pathlib.Path, records: list[dict[str, Any]], **more: Any)
 
 
 def interleave(
-    ours: Callable[[], Any], peer: Callable[[], Any] | None, num_runs: int
+    ours: Callable[[], Any], peer: Callable[[], Any] | None, num_runs: int, warm_up: bool = True
 ) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
     """(Wall, processor) seconds of each run, the sides taking turns after a warm-up of each."""
     times: list[list[tuple[float, float]]] = [[], []]
-    for _ in range(1 + num_runs):
+    for _ in range(warm_up + num_runs):
         for measured, side in zip(times, (ours, peer), strict=True):
             if side is not None:
                 measured.append(_seconds(side))
-    return times[0][1:], times[1][1:]
+    return times[0][warm_up:], times[1][warm_up:]
 
 
 def peak_memory_bytes() -> int:
@@ -155,7 +157,7 @@ def versions() -> dict[str, str]:
 def _measure(entry: _Record, quick: bool) -> dict[str, Any]:
     case = entry.build(quick)
     num_runs = min(MIN_RUNS, case.num_runs) if quick else case.num_runs
-    ours, peer = interleave(case.ours, case.peer, num_runs)
+    ours, peer = interleave(case.ours, case.peer, num_runs, case.warm_up)
     our_wall, our_cpu = _medians(ours)
     peer_wall, peer_cpu = _medians(peer)
     return {

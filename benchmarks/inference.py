@@ -37,6 +37,7 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # faiss's threads sleep while we run,
 DIM, SIDE, NUM_PATCHES = 384, 448, 1024
 BANK_SIZES = {"1e4": 10**4, "1e5": 10**5, "1e6": 10**6, "1e7": 10**7}
 CORESET_SHARE = 0.01
+KINDS = ((1, "float32"), (8, "float32"), (1, "bfloat16"))  # images at once, and type
 DRAWN_FROM, CHUNK = (
     10**6,
     4000,
@@ -136,13 +137,13 @@ def drawn_bank(number: int, dtype: str) -> Bank:
     return Bank(rows, jnp.zeros((num_chunks, CHUNK), dtype), jnp.zeros(DIM, dtype))
 
 
-def coreset(number: int, images: int = 1) -> Callable[[], jax.Array]:
+def coreset(number: int, images: int, dtype: str) -> Callable[[], jax.Array]:
     """A bank of the size of a coreset of 1 %; which rows these are does not matter for the time."""
-    return bank(round(CORESET_SHARE * number), images)
+    return bank(round(CORESET_SHARE * number), images, dtype)
 
 
-def faiss(number: int, images: int = 1) -> Callable[[], Any]:
-    """The exact index of faiss, with as many threads as everyone."""
+def faiss(number: int, images: int = 1, dtype: str = "float32") -> Callable[[], Any]:
+    """The exact index of faiss, which knows no other type, with as many threads as everyone."""
     import faiss as engine
 
     check_memory(5 * 4 * number * DIM)  # rows, those of unit norm, the index, and it as bytes
@@ -185,7 +186,7 @@ def _add_scores() -> None:
     cases = [(name, "diagonal", 500) for name in SCORERS]
     cases += [(name, "full", 100) for name in ("predictive", "mahalanobis")]
     for name, covariance, number in cases:
-        for images, dtype in ((1, "float32"), (8, "float32"), (1, "bfloat16")):
+        for images, dtype in KINDS:
             if dtype == "bfloat16" and name not in ("cosine", "euclidean"):
                 continue  # densities are sums of large numbers that cancel
             build = functools.partial(scoring, name, covariance, number, images, dtype)
@@ -197,25 +198,22 @@ def _add_scores() -> None:
 def _add_banks() -> None:
     for name, number in BANK_SIZES.items():
         for engine in (bank, coreset, faiss):
-            rows = round(CORESET_SHARE * number) if engine is coreset else number
-            entry = sizes(engine=engine.__name__, num_rows=rows, num_images=1, dtype="float32")
-            entry["bank_size"] = number
-            _register((engine.__name__, name), functools.partial(engine, number), entry)
-            if engine is bank:
-                half, eight = entry | {"dtype": "bfloat16"}, entry | {"num_images": 8}
+            for images, dtype in KINDS[:2] if engine is faiss else KINDS:
+                rows = round(CORESET_SHARE * number) if engine is coreset else number
+                entry = sizes(engine=engine.__name__, num_rows=rows, bank_size=number)
+                build = functools.partial(engine, number, images, dtype)
                 _register(
-                    (engine.__name__, name), functools.partial(bank, number, 1, "bfloat16"), half
+                    (engine.__name__, name), build, entry | {"num_images": images, "dtype": dtype}
                 )
-                _register((engine.__name__, name), functools.partial(bank, number, 8), eight)
 
 
 def _register(parts: tuple[str, ...], build: Callable[[], Any], entry: dict[str, Any]) -> None:
-    """A record of one scorer; of banks that take minutes, few runs and none with `--quick` alone."""
+    """A record of one scorer; with few runs, and not by `--quick` alone, where one takes seconds or minutes."""
     parts += (f"b{entry['num_images']}",) * (entry["num_images"] > 1)
     parts += ("bf16",) * (entry["dtype"] == "bfloat16")
-    many = entry["num_rows"] * entry["num_images"]
-    runs = {"num_runs": 1 if many >= 10**7 else 5} if many >= 10**6 else {}
-    record("-".join(parts), in_quick=many < 10**6)(
+    work = entry["num_rows"] * entry["num_images"]
+    runs = {"num_runs": 3 if work < 10**7 else 1, "warm_up": work < 10**7} if work >= 10**6 else {}
+    record("-".join(parts), in_quick=work < 10**6)(
         lambda quick: Case(build(), extras=entry, **runs)
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from tables import Records, grouped, milliseconds, read_records
 
-SIZE, RESOLUTION = (5.2, 4.0), 110  # inches a panel, dots an inch
+SIZE, RESOLUTION = (6.0, 3.6), 110  # inches a panel, dots an inch
 BANKS = {"bank": "exact bank", "faiss": "faiss, exact", "coreset": "coreset of 1 %"}
 MARKERS = "osD^vPX*"
 
@@ -38,9 +38,7 @@ def draw_growth(axes: Any, records: Records) -> None:
         axes.axhline(milliseconds(run), color=colour, linestyle=style, label=name)
     axes.set(xscale="log", yscale="log", xlabel="normal patches in the bank")
     axes.set(ylabel="scoring, ms an image of 1,024 patches")
-    axes.legend(fontsize=6.5, loc="upper left", ncols=2)
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high * (high / low) ** 0.6)  # room for the legend
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def draw_accuracy(axes: Any, records: Records) -> None:
@@ -66,9 +64,7 @@ def draw_accuracy(axes: Any, records: Records) -> None:
         name = f"{method}, {score}" if method.startswith(("mixture", "finite")) else method
         axes.plot([], [], color="0.3", marker=marker, linestyle="", label=name)
     axes.set(xscale="log", xlabel="scoring, ms an image", ylabel="image AUROC")
-    axes.legend(fontsize=6.5, loc="lower left", ncols=2)
-    low, high = axes.get_ylim()
-    axes.set_ylim(low - 0.4 * (high - low), high)  # room for the legend
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def draw_memory(axes: Any, records: Records) -> None:
