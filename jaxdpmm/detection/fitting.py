@@ -12,15 +12,21 @@ from jaxdpmm.detection.config import COVARIANCES, WEIGHTS, DetectorConfig
 from jaxdpmm.detection.reduction import principal_axes, reduce_features, reduced
 from jaxdpmm.inference import LocalStep, cavi, dense, fit, initialize
 from jaxdpmm.inference.initialize import draw_sample
+from jaxdpmm.inference.sparse import candidates
 from jaxdpmm.model import Mixture, compact, default_prior
 from jaxdpmm.persist import Model
 from jaxdpmm.scoring import SCORERS, Scorer
 
 SAMPLE_SIZE = 20_000  # patches that the prior and the colours of pictures are set by
+LOCAL_STEPS = {"full": candidates(), "low_rank": candidates()}
 
 
 def fit_mixture(
-    features: Any, config: DetectorConfig, *, progress: bool = False, local_step: LocalStep = dense
+    features: Any,
+    config: DetectorConfig,
+    *,
+    progress: bool = False,
+    local_step: LocalStep | None = None,
 ) -> Model:
     """Prior from the data, k-means++ start, CAVI until it stands still, empty components dropped.
 
@@ -28,7 +34,8 @@ def fit_mixture(
         features: (N, D), in memory or a `FeatureStore`.
         config: settings.
         progress: show a bar on standard error.
-        local_step: the E-step; `inference.sparse.candidates` makes full covariance several times faster.
+        local_step: the E-step; None for `dense` where all components of a point cost little, and for `candidates`,
+            several times faster and as good, under full and low-rank covariance.
 
     Returns:
         The model; its `settings` tell the number of patches, the sweeps, whether it converged, whether more components
@@ -47,7 +54,7 @@ def fit_mixture(
     prior = default_prior(mixture, jnp.asarray(draw_sample(key_sample, features, SAMPLE_SIZE)))
     start = initialize(mixture, prior, features, key=key_start)
     result = fit(
-        cavi(mixture, prior, local_step),
+        cavi(mixture, prior, local_step or LOCAL_STEPS.get(config.covariance, dense)),
         features,
         start,
         key=key_fit,

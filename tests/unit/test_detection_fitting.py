@@ -1,0 +1,45 @@
+"""From patch features to a model: every covariance that a detector offers learns, is saved and comes back."""
+
+import numpy as np
+import pytest
+
+from jaxdpmm.detection.config import COVARIANCES, DetectorConfig
+from jaxdpmm.detection.fitting import fit_mixture, model_scorer
+from jaxdpmm.inference import dense
+from jaxdpmm.persist import load_model, save_model
+from jaxdpmm.scoring import score
+
+DIM, NUM_COMPONENTS = 36, 3
+random = np.random.default_rng(0)
+CENTRES = 4 * random.normal(size=(NUM_COMPONENTS, DIM))
+X = CENTRES[np.arange(300) % NUM_COMPONENTS] + random.normal(size=(300, DIM))
+FAR = CENTRES[:1] + 9
+
+
+def config(covariance):
+    return DetectorConfig(covariance=covariance, num_components=6, num_epochs=5)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+def test_every_covariance_learns_and_comes_back_from_its_file(tmp_path, covariance):
+    model = fit_mixture(X, config(covariance))
+    assert NUM_COMPONENTS <= model.mixture.num_components <= 6
+    save_model(tmp_path / "model", model)
+    loaded = load_model(tmp_path / "model")
+    for name in ("predictive", "mahalanobis"):
+        scores = score(model_scorer(model, name), model.posterior, np.concatenate([X, FAR]))
+        assert scores[-1] > scores[:-1].max()
+        again = score(model_scorer(loaded, name), loaded.posterior, np.concatenate([X, FAR]))
+        np.testing.assert_array_equal(again, scores)
+
+
+def test_candidates_are_as_good_as_all_components():
+    """The default local step of full covariance against the dense one, in nats a point."""
+    candidate, all_scored = (
+        fit_mixture(X, config("full"), local_step=step) for step in (None, dense)
+    )
+    densities = [
+        np.mean(score(model_scorer(model, "predictive"), model.posterior, X))
+        for model in (candidate, all_scored)
+    ]
+    assert densities[0] == pytest.approx(densities[1], abs=1e-3)
