@@ -40,7 +40,7 @@ import jaxdpmm
 from jaxdpmm import families
 from jaxdpmm.inference import ArraySource
 from jaxdpmm.inference.base import LocalStep
-from jaxdpmm.inference.initialize import draw_sample
+from jaxdpmm.inference.initialize import draw_sample, k_means
 from jaxdpmm.inference.local import dense, sum_over_tiles
 from jaxdpmm.inference.sparse import candidates
 from jaxdpmm.model import elbo_after_update, expected_readout, global_update
@@ -161,6 +161,8 @@ class Row(NamedTuple):
         local_step: the E-step.
         dof: how many points the prior's covariance counts for; None for the family's default.
         unit_norm: whether features are scaled to unit norm first.
+        within: whether the prior's covariance is that of patches about their k-means centre, pooled over centres, and
+            not that of all patches.
     """
 
     family: Callable[[int], jaxdpmm.Family]
@@ -169,6 +171,7 @@ class Row(NamedTuple):
     local_step: LocalStep = dense
     dof: float | None = None
     unit_norm: bool = False
+    within: bool = False
 
 
 ROWS = {
@@ -179,6 +182,9 @@ ROWS = {
         lambda dim: families.GaussianLowRank(dim, 32), 100, local_step=candidates(8, 2)
     ),
     "full-k100": Row(families.GaussianFull, 100, ("predictive",), candidates(8, 2), dof=2000.0),
+    "full-k100-within": Row(
+        families.GaussianFull, 100, ("predictive",), candidates(8, 2), dof=2000.0, within=True
+    ),
 }
 BANK = "bank"
 
@@ -253,8 +259,21 @@ def prior_of(row: Row, mixture: jaxdpmm.Mixture, x: jax.Array) -> jaxdpmm.Prior:
         return prior
     c, family = prior.component, mixture.family
     covariance = c.second / c.dof  # the prior's mean is zero
+    if row.within:
+        covariance = within_covariance(x, mixture.num_components)
     stronger = family.prior(c.first, covariance, float(c.mean_count), row.dof)
     return prior._replace(component=stronger)
+
+
+def within_covariance(x: jax.Array, num_centres: int) -> jax.Array:
+    """Covariance of points about their k-means centre, shrunk by a thousandth towards its diagonal's mean."""
+    labels = k_means(jax.random.key(0), x, num_centres)
+    counts = jnp.bincount(labels, length=num_centres)[:, None]
+    sums = jax.ops.segment_sum(x, labels, num_centres)
+    residuals = x - (sums / jnp.maximum(counts, 1))[labels]
+    covariance = residuals.T @ residuals / (len(x) - num_centres)
+    level = jnp.trace(covariance) / x.shape[1]
+    return covariance + 1e-3 * level * jnp.eye(x.shape[1], dtype=x.dtype)
 
 
 def bank_row(patches: Patches, name: str, seed: int) -> dict[str, Any]:
