@@ -1,11 +1,12 @@
 """Seconds until a fit reaches a held-out density, start and compilation included, on real patch features.
 
     python benchmarks/density.py --features STORE --json density.json
+    python benchmarks/density.py --features STORE --kind diag --num-points 200000 --without gmmx --json large.json
 
 Each method starts as its users start it (k-means; the published algorithm with random patches) and the clock stops
 while the density of the held-out patches is taken after each sweep: the predictive density here, the density of the
 point estimates for the others. The target is what scikit-learn has after its last sweep, minus 0.1 nats a patch.
-gmmx (EM in JAX) is measured if it is installed.
+gmmx (EM in JAX) is measured if it is installed; it holds N x K x D numbers, too many for large N.
 """
 
 import argparse
@@ -29,7 +30,9 @@ from jaxdpmm.inference.base import Layout
 from jaxdpmm.inference.online_em import paper_preset, paper_start
 
 FAMILIES = {"diag": jaxdpmm.GaussianDiagonal, "full": jaxdpmm.GaussianFull}
+SIZES = {"diag": (100, 15), "full": (32, 6)}  # components and sweeps
 PAPER_BATCH = 4_096
+MOST_HELD_OUT = 4_000
 
 Trajectory = list[tuple[float, float]]
 Fit = Iterator[Callable[[np.ndarray], float]]
@@ -140,10 +143,12 @@ def seconds_to(trajectory: Trajectory, target: float) -> float | None:
     return next((seconds for seconds, density in trajectory if density >= target), None)
 
 
-def compare(kind: str, x: np.ndarray, held_out: np.ndarray, num_components: int, sweeps: int):
-    """All methods on the same patches; a record."""
+def compare(kind: str, x: np.ndarray, held_out: np.ndarray, names: list[str]) -> dict[str, Any]:
+    """The methods on the same patches; a record."""
+    num_components, sweeps = SIZES[kind]
     trajectories: dict[str, Any] = {}
-    for name, method in METHODS.items():
+    for name in names:
+        method = METHODS[name]
         try:
             trajectories[name] = follow(method(x, kind, num_components, sweeps), held_out)
         except ModuleNotFoundError:
@@ -166,16 +171,22 @@ def compare(kind: str, x: np.ndarray, held_out: np.ndarray, num_components: int,
 
 
 def main() -> None:
-    """Diagonal and full covariance."""
+    """One record a kind of covariance."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--features", type=pathlib.Path, required=True, help="store or .npy")
+    parser.add_argument("--kind", choices=SIZES, action="append", help="of covariance; repeatable")
+    parser.add_argument("--num-points", type=int, default=20_000, help="a fifth is held out")
+    parser.add_argument(
+        "--without", choices=METHODS, action="append", default=[], help="repeatable"
+    )
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     options = parser.parse_args()
-    x = patches(options.features, 20_000)
-    held_out, x = x[::5], np.delete(x, np.s_[::5], axis=0)
-    records = [compare("diag", x, held_out, 100, 15), compare("full", x, held_out, 32, 6)]
+    x = patches(options.features, options.num_points)
+    held_out, x = x[::5][:MOST_HELD_OUT], np.delete(x, np.s_[::5], axis=0)
+    names = [name for name in METHODS if name not in options.without]
+    records = [compare(kind, x, held_out, names) for kind in options.kind or SIZES]
     if options.json:
         write_report(options.json, records)
 

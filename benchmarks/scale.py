@@ -27,6 +27,7 @@ from jaxdpmm.inference import LocalStep, dense
 from jaxdpmm.inference.sparse import candidates
 
 DIM, NUM_COMPONENTS, NUM_SWEEPS = 384, 16, 3
+BATCH_SIZE = 12_500  # small, since the first of a sweep is read while nothing computes
 PIECE = 62_500
 SIZES = (100_000, 312_500, 1_000_000, 2_500_000, 10_000_000)
 
@@ -67,7 +68,7 @@ def measure(folder: pathlib.Path, num_points: int) -> dict[str, Any]:
         start,
         num_epochs=NUM_SWEEPS,
         tolerance=0,
-        batch_size=65_536,
+        batch_size=BATCH_SIZE,
         callback=note,
     )
     return {
