@@ -137,8 +137,10 @@ def _posterior_of_labels(
     def improve(_, posterior: Posterior) -> Posterior:
         return update(expected_readout(mixture, posterior).params)
 
-    num_sweeps = LOCAL_SWEEPS if mixture.family.has_local_variables else 0
-    return jax.lax.fori_loop(0, num_sweeps, improve, update(None))
+    posterior = update(None)
+    if not mixture.family.has_local_variables:
+        return posterior
+    return jax.lax.fori_loop(0, LOCAL_SWEEPS, improve, posterior)
 
 
 def _flat(x: np.ndarray) -> Float[Array, "N D"]:
