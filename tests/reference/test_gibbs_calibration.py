@@ -1,12 +1,14 @@
 """Gibbs draws against the joint law of parameters and data: Geweke's test and simulation-based calibration.
 
-Both start from draws of the prior that SciPy makes, so no part of the sampler vouches for itself.
+Both start from draws of the prior that SciPy makes, so no part of the sampler vouches for itself. Planted mistakes show
+that either test would see one.
 
 References:
     Geweke (2004), Getting it right: joint distribution tests of posterior simulators;
     Talts et al. (2018), Validating Bayesian inference algorithms with simulation-based calibration.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -16,9 +18,17 @@ import pytest
 from gibbs_chains import one_batch
 from scipy.stats import chisquare, gamma, wishart
 
-from jaxdpmm import Gamma, GaussianDiagonal, GaussianFull, GaussianSpherical, Mixture, Prior
+from jaxdpmm import (
+    DirichletProcess,
+    Gamma,
+    GaussianDiagonal,
+    GaussianFull,
+    GaussianSpherical,
+    Mixture,
+    Prior,
+)
 from jaxdpmm.inference.base import Layout
-from jaxdpmm.inference.gibbs import conditional_posterior, gibbs, label_stats
+from jaxdpmm.inference.gibbs import Move, conditional_posterior, gibbs, label_stats
 from jaxdpmm.inference.gibbs_moves import label_switching, split_merge
 
 N, K, D = 8, 4, 2
@@ -47,11 +57,30 @@ class Joint(NamedTuple):
     x: np.ndarray
 
 
-def problem(family_type) -> tuple[Mixture, Prior]:
+class OneStickTooMany(DirichletProcess):
+    """A planted mistake: alpha is drawn given K sticks, where K - 1 are free."""
+
+    def sample_concentration(self, key, log_weights, prior):
+        return super().sample_concentration(key, log_weights, prior._replace(shape=prior.shape + 1))
+
+
+def with_alpha_doubled(move: Move) -> Move:
+    """A planted mistake: proposals are weighted by twice the concentration."""
+
+    def propose(key, mixture, prior, alpha, *rest):
+        return move.propose(key, mixture, prior, 2 * alpha, *rest)
+
+    return move._replace(propose=propose)
+
+
+DOUBLED = tuple(map(with_alpha_doubled, MOVES["moves"]))
+
+
+def problem(family_type, sticks=DirichletProcess()) -> tuple[Mixture, Prior]:  # noqa: B008, frozen
     family = family_type(D)
     covariance = jnp.asarray(COVARIANCES[family_type])
     component = family.prior(jnp.asarray(MEAN), covariance, MEAN_COUNT, DOF)
-    return Mixture(family, K), Prior(component, Gamma(*map(jnp.asarray, CONCENTRATION)))
+    return Mixture(family, K, sticks), Prior(component, Gamma(*map(jnp.asarray, CONCENTRATION)))
 
 
 def textbook_precisions(family_type, generator, number: int) -> np.ndarray:
@@ -144,9 +173,17 @@ def successive_conditional(algorithm, prior: Prior):
     return transition
 
 
-def check_joint_distribution(family_type, moves, num_chains: int, num_sweeps: int) -> None:
-    """Chains that start in the joint law must stay in it; each gives one mean of its later half."""
-    mixture, prior = problem(family_type)
+@cache
+def expected_features(family_type) -> np.ndarray:
+    """Of independent draws of the joint law."""
+    fresh = textbook_joint(family_type, 100_000, 3)
+    return np.asarray(jax.jit(jax.vmap(features))(fresh.alpha, fresh.labels, fresh.x))
+
+
+def distance_from_joint(problem, moves, num_chains: int, num_sweeps: int) -> np.ndarray:
+    """Of chains that start in the joint law, from it, in standard errors; each gives one mean of its later half."""
+    mixture, prior = problem
+    family_type = type(mixture.family)
     transition = successive_conditional(gibbs(mixture, prior, moves=moves, keep_labels=True), prior)
     start = textbook_joint(family_type, num_chains, 1)
     carry = (jnp.asarray(start.alpha), jnp.asarray(start.labels, jnp.int32), jnp.asarray(start.x))
@@ -157,22 +194,32 @@ def check_joint_distribution(family_type, moves, num_chains: int, num_sweeps: in
 
     keys = jax.random.split(jax.random.key(2), num_chains)
     found = np.asarray(jax.jit(jax.vmap(of_chain))(keys, carry))
-    fresh = textbook_joint(family_type, 100_000, 3)
-    expected = np.asarray(jax.jit(jax.vmap(features))(fresh.alpha, fresh.labels, fresh.x))
+    expected = expected_features(family_type)
     variance = found.var(0) / len(found) + expected.var(0) / len(expected)
-    distance = np.abs(found.mean(0) - expected.mean(0)) / np.sqrt(variance)
-    assert distance.max() < ALLOWED, np.round(distance, 1)
+    return np.abs(found.mean(0) - expected.mean(0)) / np.sqrt(variance)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moves", MOVES)
 @pytest.mark.parametrize("family", COVARIANCES)
 def test_joint_distribution(family, moves):
-    check_joint_distribution(family, MOVES[moves], num_chains=10_000, num_sweeps=60)
+    distance = distance_from_joint(problem(family), MOVES[moves], 10_000, 60)
+    assert distance.max() < ALLOWED, np.round(distance, 1)
 
 
 def test_joint_distribution_in_short():
-    check_joint_distribution(GaussianDiagonal, MOVES["moves"], num_chains=1000, num_sweeps=20)
+    distance = distance_from_joint(problem(GaussianDiagonal), MOVES["moves"], 1000, 20)
+    assert distance.max() < ALLOWED, np.round(distance, 1)
+
+
+def test_joint_distribution_shows_a_wrong_alpha():
+    faulty = problem(GaussianDiagonal, OneStickTooMany())
+    assert distance_from_joint(faulty, (), 1000, 20).max() > 2 * ALLOWED
+
+
+@pytest.mark.slow
+def test_joint_distribution_shows_a_wrong_ratio():
+    assert distance_from_joint(problem(GaussianDiagonal), DOUBLED, 10_000, 60).max() > 2 * ALLOWED
 
 
 def precision_matrices(family, factor):
@@ -225,14 +272,30 @@ def calibration_ranks(algorithm, prior: Prior, truth: Joint, warmup: int, thinni
     return np.asarray(jax.jit(jax.vmap(of_replicate))(keys, jax.tree.map(jnp.asarray, truth)))
 
 
+def p_values_of_ranks(problem, moves) -> np.ndarray:
+    """That the ranks of a quantity are uniform."""
+    mixture, prior = problem
+    truth = textbook_joint(type(mixture.family), 2000, 5)
+    algorithm = gibbs(mixture, prior, moves=moves)
+    ranks = calibration_ranks(algorithm, prior, truth, warmup=300, thinning=50)
+    counts = np.stack([np.bincount(column, minlength=NUM_RANKS + 1) for column in ranks.T])
+    return chisquare(counts, axis=1).pvalue
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moves", MOVES)
 @pytest.mark.parametrize("family", COVARIANCES)
 def test_ranks_are_uniform(family, moves):
-    mixture, prior = problem(family)
-    algorithm = gibbs(mixture, prior, moves=MOVES[moves])
-    truth = textbook_joint(family, 2000, 5)
-    ranks = calibration_ranks(algorithm, prior, truth, warmup=300, thinning=50)
-    counts = np.stack([np.bincount(column, minlength=NUM_RANKS + 1) for column in ranks.T])
-    p_values = chisquare(counts, axis=1).pvalue
-    assert p_values.min() > SMALLEST_P_VALUE, counts
+    p_values = p_values_of_ranks(problem(family), MOVES[moves])
+    assert p_values.min() > SMALLEST_P_VALUE, p_values
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sticks", "moves"),
+    [(OneStickTooMany(), ()), (DirichletProcess(), DOUBLED)],
+    ids=["alpha", "ratio"],
+)
+def test_ranks_show_a_mistake(sticks, moves):
+    p_values = p_values_of_ranks(problem(GaussianDiagonal, sticks), moves)
+    assert p_values.min() < SMALLEST_P_VALUE / 100, p_values
