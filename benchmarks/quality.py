@@ -38,8 +38,6 @@ from jaxdpmm.detection.methods import METHODS, Fitted, of_model
 from jaxdpmm.detection.training import training_patches
 from jaxdpmm.features import load_backbone
 from jaxdpmm.images.layouts import open_data_set
-from jaxdpmm.inference import LocalStep, dense
-from jaxdpmm.inference.sparse import candidates
 
 
 class Variant(NamedTuple):
@@ -48,21 +46,17 @@ class Variant(NamedTuple):
     Attributes:
         changes: of the settings.
         scores: of a mixture, one row each; none for what `METHODS` knows under `method`.
-        local_step: of a mixture.
         method: how it learns, where it is no mixture.
     """
 
     changes: Mapping[str, Any] = {}
     scores: tuple[str, ...] = ()
-    local_step: LocalStep = dense
     method: str = ""
 
 
 VARIANTS: Mapping[str, Variant] = {
     "mixture": Variant(scores=("predictive", "cosine")),
-    "mixture-full": Variant(
-        {"covariance": "full", "num_components": 100}, ("predictive",), candidates(8, 2)
-    ),
+    "mixture-full": Variant({"covariance": "full", "num_components": 100}, ("predictive",)),
     "finite": Variant({"weights": "finite"}, ("predictive",)),
     "k-means": Variant(method="k-means"),
     "coreset": Variant(method="coreset"),
@@ -164,7 +158,7 @@ def learn(
     if not variant.scores:
         fitted = METHODS[variant.method](features, config)
         return [("cosine", fitted, time.perf_counter() - begin)]
-    model = fit_mixture(features, config, local_step=variant.local_step)
+    model = fit_mixture(features, config)
     seconds = time.perf_counter() - begin
     return [
         (score, of_model(model, dataclasses.replace(config, score=score)), seconds)
