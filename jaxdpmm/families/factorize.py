@@ -1,6 +1,6 @@
 """Triangular factors by halves: a Cholesky factor and its inverse at once, and products with the inverse.
 
-Everything but blocks of at most 48 columns is a matrix product, so that a batch of components is factorised at the
+Everything but blocks of at most 24 columns is a matrix product, so that a batch of components is factorised at the
 speed of products: 256 matrices of 384 columns took 0.5 s on two cores, `jnp.linalg.cholesky` and a triangular solve on
 the identity 2.7 s. Next file to read: `gaussian_full.py`.
 """
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
-SMALLEST = 48  # columns; LAPACK starts no threads on blocks this small, and half as many would compile twice as long
+SMALLEST = 24  # columns; LAPACK starts no threads on blocks this small; twice as many compile in half the time, but run slower
 SMALLEST_PRODUCT = 64  # columns; below, matrix products lose more than the zeros save
 
 
