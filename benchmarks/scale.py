@@ -66,7 +66,9 @@ def measure(folder: pathlib.Path, num_points: int) -> dict[str, Any]:
         jaxdpmm.cavi(mixture, prior),
         rows,
         start,
-        num_epochs=3 if num_points > 1_000_000 else 10,  # of short ones more, whatever else disturbs
+        num_epochs=3
+        if num_points > 1_000_000
+        else 10,  # of short ones more, whatever else disturbs
         tolerance=0,
         batch_size=BATCH_SIZE,
         callback=note,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
-SMALLEST = 24  # columns; LAPACK starts no threads on blocks this small; twice as many compile in half the time, but run slower
+SMALLEST = 24  # columns; LAPACK starts no threads on blocks this small; 48 compile in half the time, but run slower
 SMALLEST_PRODUCT = 64  # columns; below, matrix products lose more than the zeros save
 
 
