@@ -157,7 +157,7 @@ def effective(quick: bool) -> Case:
         "peer_effective_per_second": peer_rate,
         "effective_ratio": our_rate / peer_rate,
     }
-    return Case(ours, peer, extras)
+    return Case(ours, peer, extras, num_runs=5)
 
 
 if __name__ == "__main__":
