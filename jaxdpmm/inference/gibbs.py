@@ -23,7 +23,7 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from jaxdpmm import trees
 from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Layout
-from jaxdpmm.inference.grouping import BLOCK_SIZE, group_by_component, pair_statistics
+from jaxdpmm.inference.grouping import group_by_component, pair_statistics
 from jaxdpmm.inference.local import over_tiles
 from jaxdpmm.model import (
     Batch,
@@ -215,8 +215,7 @@ def label_stats(
 
     Points are grouped by label, so a full covariance costs N D^2 and not N K D^2.
     """
-    block_size = _block_size(labels.shape[0], mixture.num_components)
-    groups = group_by_component(labels, mixture.num_components, block_size)
+    groups = group_by_component(labels, mixture.num_components)
     points = jnp.arange(labels.shape[0])
     components, _ = pair_statistics(mixture, x, points, weight, groups, offset=offset)
     counts = jnp.zeros(mixture.num_components, weight.dtype).at[labels].add(weight)
@@ -294,11 +293,6 @@ def _move(mixture, prior, moves, key, alpha, partition, batch) -> tuple[Partitio
         partition, share = move.propose(key_move, mixture, prior, alpha, partition, batch)
         shares.append(share)
     return partition, jnp.stack(shares) if shares else jnp.zeros(0, alpha.dtype)
-
-
-def _block_size(num_points: int, num_components: int) -> int:
-    """A power of two near the points of a component, so that blocks are neither empty nor many."""
-    return min(BLOCK_SIZE, max(16, 1 << (num_points // num_components).bit_length()))
 
 
 def _check_layout(layout: Layout, moves: tuple[Move, ...], keep_labels: bool) -> None:
