@@ -6,7 +6,8 @@
 Each method starts as its users start it (k-means; the published algorithm with random patches) and the clock stops
 while the density of the held-out patches is taken after each sweep: the predictive density here, the density of the
 point estimates for the others. The target is what scikit-learn has after its last sweep, minus 0.1 nats a patch.
-gmmx (EM in JAX) is measured if it is installed; it holds N x K x D numbers, too many for large N.
+gmmx (EM in JAX) is measured if it is installed; it holds N x K x D numbers, too many for large N. With `--compiled` a
+second run finds what the first has compiled, as on any machine where JAX's cache is on.
 """
 
 import argparse
@@ -27,11 +28,19 @@ from sklearn.mixture import BayesianGaussianMixture
 import jaxdpmm
 from jaxdpmm.inference import ArraySource, cavi
 from jaxdpmm.inference.base import Layout
-from jaxdpmm.inference.online_em import paper_preset, paper_start
+from jaxdpmm.inference.online_em import (
+    PAPER_RIDGE,
+    PAPER_RIDGE_FULL,
+    paper_preset,
+    paper_start,
+    point_readout,
+)
+from jaxdpmm.model import log_joint
 
 FAMILIES = {"diag": jaxdpmm.GaussianDiagonal, "full": jaxdpmm.GaussianFull}
 SIZES = {"diag": (100, 15), "full": (32, 6)}  # components and sweeps
 PAPER_BATCH = 4_096
+PAPER_RIDGES = {"diag": PAPER_RIDGE, "full": PAPER_RIDGE_FULL}
 MOST_HELD_OUT = 4_000
 
 Trajectory = list[tuple[float, float]]
@@ -54,7 +63,10 @@ def ours(x: np.ndarray, kind: str, num_components: int, num_sweeps: int) -> Fit:
     mixture = jaxdpmm.Mixture(FAMILIES[kind](x.shape[1]), num_components)
     prior = jaxdpmm.default_prior(mixture, x)
     posterior = jaxdpmm.initialize(mixture, prior, x, key=jax.random.key(0))
-    yield from _sweeps(mixture, cavi(mixture, prior), x, posterior, len(x), num_sweeps)
+    for reached in _sweeps(cavi(mixture, prior), x, posterior, len(x), num_sweeps):
+        yield lambda points, q=reached: float(
+            np.mean(jaxdpmm.log_predictive_density(mixture, q, points))
+        )
 
 
 def published(x: np.ndarray, kind: str, num_components: int, num_sweeps: int) -> Fit:
@@ -62,11 +74,13 @@ def published(x: np.ndarray, kind: str, num_components: int, num_sweeps: int) ->
     mixture = jaxdpmm.Mixture(FAMILIES[kind](x.shape[1]), num_components)
     algorithm, prior = paper_preset(mixture)
     start = paper_start(mixture, prior, x, key=jax.random.key(0), batch_size=PAPER_BATCH)
-    yield from _sweeps(mixture, algorithm, x, start, PAPER_BATCH, num_sweeps, point=True)
+    read = jax.jit(point_readout(mixture, PAPER_RIDGES[kind]))
+    for reached in _sweeps(algorithm, x, start, PAPER_BATCH, num_sweeps):
+        yield lambda points, q=reached: _density_under(mixture, read(q), points)
 
 
-def _sweeps(mixture, algorithm, x, posterior, batch_size, num_sweeps, point=False) -> Fit:
-    source = ArraySource(x, mixture.family, batch_size=batch_size)
+def _sweeps(algorithm, x, posterior, batch_size, num_sweeps) -> Iterator[jaxdpmm.Posterior]:
+    source = ArraySource(x, algorithm.mixture.family, batch_size=batch_size)
     state = algorithm.init(
         posterior, Layout(source.num_batches, source.batch_size, source.total_weight)
     )
@@ -74,20 +88,12 @@ def _sweeps(mixture, algorithm, x, posterior, batch_size, num_sweeps, point=Fals
     for number in range(num_sweeps):
         for batch in source.sweep():
             state, _ = step(jax.random.key(number), state, batch)
-        reached = jax.block_until_ready(algorithm.posterior(state))
-        if point:
-            params = jax.vmap(mixture.family.point_params)(reached.components)
-            weights = np.asarray(reached.counts / jnp.sum(reached.counts))
-            yield lambda points, p=params, w=weights: _density_under(mixture.family, p, w, points)
-        else:
-            yield lambda points, q=reached: float(
-                np.mean(jaxdpmm.log_predictive_density(mixture, q, points))
-            )
+        yield jax.block_until_ready(algorithm.posterior(state))
 
 
-def _density_under(family, params, weights, points) -> float:
-    likelihood = family.log_likelihood_matrix(params, jnp.asarray(points))
-    return float(jnp.mean(jax.nn.logsumexp(likelihood + jnp.log(weights + 1e-30)[None], axis=1)))
+def _density_under(mixture, readout, points) -> float:
+    joint = log_joint(mixture, readout, jnp.asarray(points))
+    return float(jnp.mean(jax.nn.logsumexp(joint, axis=1)))
 
 
 def scikit_learn(x: np.ndarray, kind: str, num_components: int, num_sweeps: int) -> Fit:
@@ -178,11 +184,16 @@ def main() -> None:
     parser.add_argument("--features", type=pathlib.Path, required=True, help="store or .npy")
     parser.add_argument("--kind", choices=SIZES, action="append", help="of covariance; repeatable")
     parser.add_argument("--num-points", type=int, default=20_000, help="a fifth is held out")
+    others = [name for name in METHODS if name != "scikit-learn"]
+    parser.add_argument("--without", choices=others, action="append", default=[], help="repeatable")
     parser.add_argument(
-        "--without", choices=METHODS, action="append", default=[], help="repeatable"
+        "--compiled", type=pathlib.Path, metavar="FOLDER", help="JAX's cache of compiled programs"
     )
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     options = parser.parse_args()
+    if options.compiled:
+        jax.config.update("jax_compilation_cache_dir", str(options.compiled))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     x = patches(options.features, options.num_points)
     held_out, x = x[::5][:MOST_HELD_OUT], np.delete(x, np.s_[::5], axis=0)
     names = [name for name in METHODS if name not in options.without]

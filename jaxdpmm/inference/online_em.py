@@ -11,6 +11,7 @@ References:
     Cappe and Moulines (2009), On-line expectation-maximization for latent data models.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -80,7 +81,7 @@ def online_em(
         TypeError: a ridge for a family that is not Gaussian.
     """
     schedule = _schedule(step_size)
-    read = _point_readout_fn(mixture, ridge)
+    read = point_readout(mixture, ridge)
 
     def init(posterior: Posterior, layout: Layout = ONE_BATCH) -> OnlineState:
         stats = stats_of(prior, posterior)
@@ -174,8 +175,18 @@ def paper_start(
     return Posterior(sticks, components, counts, prior.offset)
 
 
-def _point_readout_fn(mixture: Mixture, ridge: float):
-    """Read-out of point estimates; components without data have no weight, and the largest stands in."""
+def point_readout(mixture: Mixture, ridge: float = 0.0) -> Callable[[Posterior], Readout]:
+    """The read-out of `online_em`: point estimates, and the most probable weights.
+
+    Components without data have no weight, and the largest stands in for their parameters.
+
+    Args:
+        mixture: static description.
+        ridge: added to every variance.
+
+    Raises:
+        TypeError: a ridge for a family that is not Gaussian.
+    """
     family = _gaussian(mixture, "ridge") if ridge else None
 
     def read(posterior: Posterior) -> Readout:
