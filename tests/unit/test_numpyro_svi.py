@@ -129,9 +129,9 @@ def test_structured_guide_reaches_cavi(family):
     best = fit(cavi(mixture, prior), x, start, num_epochs=500, tolerance=1e-7).posterior
     svi = SVI(
         numpyro_model(mixture, prior), structured_guide(mixture, prior, start),
-        optax.adam(0.03), TraceMeanField_ELBO(),
+        optax.adam(optax.cosine_decay_schedule(0.03, 3000)), TraceMeanField_ELBO(),
     )  # fmt: skip
-    result = svi.run(jax.random.key(0), 1000, x, progress_bar=False)
+    result = svi.run(jax.random.key(0), 3000, x, progress_bar=False)
     found = bound(mixture, prior, to_posterior(mixture, prior, result.params, x), x)
     optimum = bound(mixture, prior, best, x)
     assert found > optimum - 0.005 * abs(optimum)
