@@ -97,7 +97,7 @@ def fit(
         tolerance: stop when a sweep changes the objective by less than this, in nats a point.
         patience: so many sweeps in a row.
         sample_weight: (N,), weight 2 counts as the point twice. Only with an array.
-        batch_size: points on the device at a time; by default all, or 65,536 of more than 2 GiB or of data on disk.
+        batch_size: most points on the device at a time; by default all, or 65,536 of more than 2 GiB or on disk.
         shuffle: visit the batches of an array in a new random order in every sweep, for `stochastic` and `online_em`.
         callback: called with each `Epoch` and posterior; returning True stops the fit.
         progress: show a bar with the objective a point and the number of active components.
