@@ -38,10 +38,8 @@ DIM, SIDE, NUM_PATCHES = 384, 448, 1024
 BANK_SIZES = {"1e4": 10**4, "1e5": 10**5, "1e6": 10**6, "1e7": 10**7}
 CORESET_SHARE = 0.01
 KINDS = ((1, "float32"), (8, "float32"), (1, "bfloat16"))  # images at once, and type
-DRAWN_FROM, CHUNK = (
-    10**6,
-    4000,
-)  # rows, and rows of a chunk, of banks that are not prepared but drawn as such
+DRAWN_FROM = 10**6  # rows from which a bank is drawn as it is kept, without being prepared
+CHUNK = 4000  # rows of a chunk of such a bank
 
 
 @functools.cache
