@@ -26,7 +26,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import BayesianGaussianMixture
 
 import jaxdpmm
-from jaxdpmm.inference import ArraySource, cavi, dense
+from jaxdpmm.inference import ArraySource, cavi, clustered_prior, dense
 from jaxdpmm.inference.base import Layout
 from jaxdpmm.inference.online_em import (
     PAPER_RIDGE,
@@ -62,8 +62,9 @@ def follow(fit: Fit, held_out: np.ndarray) -> Trajectory:
 def ours(x: np.ndarray, kind: str, num_components: int, num_sweeps: int) -> Fit:
     """CAVI, with candidates where a component costs D^2 a point, as detectors do."""
     mixture = jaxdpmm.Mixture(FAMILIES[kind](x.shape[1]), num_components)
-    prior = jaxdpmm.default_prior(mixture, x)
-    posterior = jaxdpmm.initialize(mixture, prior, x, key=jax.random.key(0))
+    key_prior, key_start = jax.random.split(jax.random.key(0))
+    prior = clustered_prior(mixture, x, key=key_prior)
+    posterior = jaxdpmm.initialize(mixture, prior, x, key=key_start)
     local_step = candidates() if kind == "full" else dense
     algorithm = cavi(mixture, prior, local_step)
     for reached in _sweeps(algorithm, x, posterior, len(x), num_sweeps):
@@ -153,15 +154,17 @@ def seconds_to(trajectory: Trajectory, target: float) -> float | None:
 
 
 def compare(
-    kind: str, x: np.ndarray, held_out: np.ndarray, names: list[str], sweeps: int | None
+    kind: str, x: np.ndarray, held_out: np.ndarray, names: list[str], options: argparse.Namespace
 ) -> dict[str, Any]:
     """The methods on the same patches; a record."""
     num_components, usual = SIZES[kind]
-    sweeps = sweeps or usual
+    own = options.num_sweeps or usual
+    peers = options.peer_sweeps or own
     trajectories: dict[str, Any] = {}
     for name in names:
         method = METHODS[name]
         try:
+            sweeps = own if name == "jaxdpmm" else peers
             trajectories[name] = follow(method(x, kind, num_components, sweeps), held_out)
         except ModuleNotFoundError:
             print(f"{name} is not installed, left out")
@@ -191,6 +194,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=SIZES, action="append", help="of covariance; repeatable")
     parser.add_argument("--num-points", type=int, default=20_000, help="a fifth is held out")
     parser.add_argument("--num-sweeps", type=int, help="by default 15, and 6 of full covariance")
+    parser.add_argument("--peer-sweeps", type=int, help="of the others, if not as many")
     others = [name for name in METHODS if name != "scikit-learn"]
     parser.add_argument("--without", choices=others, action="append", default=[], help="repeatable")
     parser.add_argument(
@@ -204,9 +208,7 @@ def main() -> None:
     x = patches(options.features, options.num_points)
     held_out, x = x[::5][:MOST_HELD_OUT], np.delete(x, np.s_[::5], axis=0)
     names = [name for name in METHODS if name not in options.without]
-    records = [
-        compare(kind, x, held_out, names, options.num_sweeps) for kind in options.kind or SIZES
-    ]
+    records = [compare(kind, x, held_out, names, options) for kind in options.kind or SIZES]
     if options.json:
         write_report(options.json, records)
 

@@ -40,7 +40,7 @@ import jaxdpmm
 from jaxdpmm import families
 from jaxdpmm.inference import ArraySource
 from jaxdpmm.inference.base import LocalStep
-from jaxdpmm.inference.initialize import draw_sample, k_means
+from jaxdpmm.inference.initialize import clustered_prior, draw_sample
 from jaxdpmm.inference.local import dense, sum_over_tiles
 from jaxdpmm.inference.sparse import candidates
 from jaxdpmm.model import elbo_after_update, expected_readout, global_update
@@ -161,8 +161,7 @@ class Row(NamedTuple):
         local_step: the E-step.
         dof: how many points the prior's covariance counts for; None for the family's default.
         unit_norm: whether features are scaled to unit norm first.
-        within: whether the prior's covariance is that of patches about their k-means centre, pooled over centres, and
-            not that of all patches.
+        within: whether the prior is `clustered_prior` and not `default_prior`.
     """
 
     family: Callable[[int], jaxdpmm.Family]
@@ -226,7 +225,7 @@ def mixture_row(patches: Patches, name: str, seed: int) -> dict[str, Any]:
     learned, held_out = (in_form(row, x) for x in (patches.learned, patches.held_out))
     mixture = jaxdpmm.Mixture(row.family(learned.shape[1]), row.num_components)
     key_prior, key_start = jax.random.split(jax.random.key(seed))
-    prior = prior_of(row, mixture, jnp.asarray(draw_sample(key_prior, learned, SAMPLE_SIZE)))
+    prior = prior_of(row, mixture, learned, key_prior)
     begin = time.perf_counter()
     start = jaxdpmm.initialize(mixture, prior, learned, key=key_start)
     algorithm = jaxdpmm.cavi(mixture, prior, row.local_step)
@@ -252,28 +251,18 @@ def in_form(row: Row, x: np.ndarray) -> np.ndarray:
     return x / np.linalg.norm(x, axis=-1, keepdims=True) if row.unit_norm else x
 
 
-def prior_of(row: Row, mixture: jaxdpmm.Mixture, x: jax.Array) -> jaxdpmm.Prior:
+def prior_of(row: Row, mixture: jaxdpmm.Mixture, x: np.ndarray, key: jax.Array) -> jaxdpmm.Prior:
     """The data-driven prior, with the row's degrees of freedom where it has any."""
-    prior = jaxdpmm.default_prior(mixture, x)
+    if row.within:
+        prior = clustered_prior(mixture, x, key=key, sample_size=SAMPLE_SIZE)
+    else:
+        prior = jaxdpmm.default_prior(mixture, jnp.asarray(draw_sample(key, x, SAMPLE_SIZE)))
     if row.dof is None:
         return prior
-    c, family = prior.component, mixture.family
+    c = prior.component
     covariance = c.second / c.dof  # the prior's mean is zero
-    if row.within:
-        covariance = within_covariance(x, mixture.num_components)
-    stronger = family.prior(c.first, covariance, float(c.mean_count), row.dof)
+    stronger = mixture.family.prior(c.first, covariance, float(c.mean_count), row.dof)
     return prior._replace(component=stronger)
-
-
-def within_covariance(x: jax.Array, num_centres: int) -> jax.Array:
-    """Covariance of points about their k-means centre, shrunk by a thousandth towards its diagonal's mean."""
-    labels = k_means(jax.random.key(0), x, num_centres)
-    counts = jnp.bincount(labels, length=num_centres)[:, None]
-    sums = jax.ops.segment_sum(x, labels, num_centres)
-    residuals = x - (sums / jnp.maximum(counts, 1))[labels]
-    covariance = residuals.T @ residuals / (len(x) - num_centres)
-    level = jnp.trace(covariance) / x.shape[1]
-    return covariance + 1e-3 * level * jnp.eye(x.shape[1], dtype=x.dtype)
 
 
 def bank_row(patches: Patches, name: str, seed: int) -> dict[str, Any]:

@@ -90,8 +90,15 @@ class Gaussian(Family):
         """
 
     @abc.abstractmethod
-    def covariance(self, x: Float[Array, "N D"]) -> Float[Array, "..."]:
-        """Covariance of centred data within the structure: (D, D), (D,) or ()."""
+    def covariance(
+        self, x: Float[Array, "N D"], total: Float[Array, ""] | None = None
+    ) -> Float[Array, "..."]:
+        """Covariance of centred data within the structure: (D, D), (D,) or ().
+
+        Args:
+            x: points, each times the root of its weight.
+            total: sum of the weights; None for N, where all are one.
+        """
 
     @abc.abstractmethod
     def widen(self, natural: Natural, variance: float | Float[Array, " D"]) -> Natural:
@@ -128,9 +135,11 @@ class Gaussian(Family):
         return params.log_constant[None] - 0.5 * self.squared_distance_matrix(params, x)
 
 
-def floored_variances(x: Float[Array, "N D"]) -> Float[Array, " D"]:
+def floored_variances(
+    x: Float[Array, "N D"], total: Float[Array, ""] | None = None
+) -> Float[Array, " D"]:
     """Variances of centred data, at least a millionth of their mean each."""
-    variance = jnp.mean(x * x, axis=0)
+    variance = jnp.sum(x * x, axis=0) / (x.shape[0] if total is None else total)
     return jnp.maximum(variance, 1e-6 * jnp.mean(variance) + jnp.finfo(x.dtype).tiny)
 
 

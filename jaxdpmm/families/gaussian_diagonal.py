@@ -50,9 +50,11 @@ class GaussianDiagonal(Gaussian):
             count * mean, dof * covariance + count * mean**2, count, jnp.asarray(dof, mean.dtype)
         )
 
-    def covariance(self, x: Float[Array, "N D"]) -> Float[Array, " D"]:
+    def covariance(
+        self, x: Float[Array, "N D"], total: Float[Array, ""] | None = None
+    ) -> Float[Array, " D"]:
         """Variances of centred data, at least a millionth of their mean each."""
-        return floored_variances(x)
+        return floored_variances(x, total)
 
     @property
     def default_dof(self) -> float:

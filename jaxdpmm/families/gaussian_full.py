@@ -74,11 +74,22 @@ class GaussianFull(Gaussian):
         second = dof * covariance + count * jnp.outer(mean, mean)
         return NormalWishart(count * mean, second, count, jnp.asarray(dof, mean.dtype))
 
-    def covariance(self, x: Float[Array, "N D"]) -> Float[Array, "D D"]:
-        """Covariance of centred data, shrunk by a hundredth towards its diagonal's mean."""
-        covariance = x.T @ x / x.shape[0]
-        level = jnp.trace(covariance) / self.dim + jnp.finfo(x.dtype).tiny
-        return 0.99 * covariance + 0.01 * level * jnp.eye(self.dim, dtype=x.dtype)
+    def covariance(
+        self, x: Float[Array, "N D"], total: Float[Array, ""] | None = None
+    ) -> Float[Array, "D D"]:
+        """Covariance of centred data, shrunk towards its diagonal's mean as far as so few points call for.
+
+        The share is that of oracle approximating shrinkage (Chen, Wiesel, Eldar and Hero 2010, eq. 23, in the form
+        without terms of order 1 / D): a thousandth for 20,000 DINOv2 patches, all of it for one point.
+        """
+        weight = x.shape[0] if total is None else total
+        covariance = x.T @ x / weight
+        level = jnp.trace(covariance) / self.dim
+        size = jnp.mean(covariance**2)
+        excess = (weight + 1) * (size - level**2 / self.dim)
+        share = jnp.where(excess > 0, jnp.minimum((size + level**2) / excess, 1), 1)
+        level = share * level + jnp.finfo(x.dtype).tiny
+        return (1 - share) * covariance + level * jnp.eye(self.dim, dtype=x.dtype)
 
     @property
     def default_dof(self) -> float:

@@ -126,9 +126,11 @@ class GaussianLowRank(Gaussian):
         first = jnp.zeros((self.dim, self.rank + 1), mean.dtype).at[:, -1].set(count * mean)
         return Regression(first, weight * covariance + count * mean**2, gram, weight)
 
-    def covariance(self, x: Float[Array, "N D"]) -> Float[Array, " D"]:
+    def covariance(
+        self, x: Float[Array, "N D"], total: Float[Array, ""] | None = None
+    ) -> Float[Array, " D"]:
         """Variances of centred data, at least a millionth of their mean each: all of it noise, to begin with."""
-        return floored_variances(x)
+        return floored_variances(x, total)
 
     @property
     def default_dof(self) -> float:

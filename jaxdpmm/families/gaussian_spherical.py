@@ -48,9 +48,12 @@ class GaussianSpherical(Gaussian):
         second = self.dim * dof * covariance + count * jnp.sum(mean**2)
         return NormalWishart(count * mean, second, count, jnp.asarray(dof, mean.dtype))
 
-    def covariance(self, x: Float[Array, "N D"]) -> Float[Array, ""]:
+    def covariance(
+        self, x: Float[Array, "N D"], total: Float[Array, ""] | None = None
+    ) -> Float[Array, ""]:
         """Mean variance of centred data."""
-        return jnp.mean(x * x) + jnp.finfo(x.dtype).tiny
+        weight = x.shape[0] if total is None else total
+        return jnp.sum(x * x) / (weight * self.dim) + jnp.finfo(x.dtype).tiny
 
     @property
     def default_dof(self) -> float:

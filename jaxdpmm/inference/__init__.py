@@ -5,7 +5,7 @@ from jaxdpmm.inference.base import Algorithm, Info, LocalStep
 from jaxdpmm.inference.cavi import cavi
 from jaxdpmm.inference.data import ArraySource, DataSource
 from jaxdpmm.inference.fit import Epoch, FitResult, fit
-from jaxdpmm.inference.initialize import initialize
+from jaxdpmm.inference.initialize import clustered_prior, initialize
 from jaxdpmm.inference.local import dense
 from jaxdpmm.inference.moves import with_moves
 from jaxdpmm.inference.sources import IterableSource
@@ -20,6 +20,7 @@ __all__ = [
     "IterableSource",
     "LocalStep",
     "cavi",
+    "clustered_prior",
     "dense",
     "fit",
     "fit_adaptive",

@@ -135,8 +135,10 @@ def _data_covariance(
 ) -> Array:
     """The data's, times K^(-2/D): components that tile the data have each 1/K of its volume."""
     family: Any = mixture.family
-    scaled = (x - offset[None]) * jnp.sqrt(weight / jnp.mean(weight))[:, None]
-    return family.covariance(scaled) * mixture.num_components ** (-2.0 / family.dim)
+    scaled = (x - offset[None]) * jnp.sqrt(weight)[:, None]
+    return family.covariance(scaled, jnp.sum(weight)) * mixture.num_components ** (
+        -2.0 / family.dim
+    )
 
 
 def _given_covariance(family: Gaussian, given: Any, dtype: Any) -> Array:

@@ -43,3 +43,18 @@ def test_a_component_of_small_shares_only_loses_nothing(x):
     weights = np.full((len(x), 1), 1e-12)
     found = GaussianFull(DIM).weighted_statistics(jnp.asarray(x), jnp.asarray(weights)).second[0]
     np.testing.assert_allclose(found, 1e-12 * x.T @ x, atol=1e-22)
+
+
+@pytest.mark.parametrize("num_points", [2, 5, 400])
+def test_prior_covariance_is_shrunk_as_scikit_learn_does(num_points):
+    peer = pytest.importorskip("sklearn.covariance")
+    random = np.random.default_rng(0)
+    x = random.normal(size=(num_points, 6)) * np.array([5, 3, 1, 1, 0.3, 0.1])
+    expected, share = peer.oas(x, assume_centered=True)
+    np.testing.assert_allclose(GaussianFull(6).covariance(jnp.asarray(x)), expected, rtol=1e-10)
+    assert (share < 0.02) == (num_points == 400)
+
+
+def test_prior_covariance_of_constant_points_is_positive():
+    found = GaussianFull(3).covariance(jnp.zeros((4, 3)))
+    assert np.all(np.linalg.eigvalsh(found) > 0)
