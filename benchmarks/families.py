@@ -173,6 +173,7 @@ class Row(NamedTuple):
     within: bool = False
 
 
+FULL_SCORES = ("predictive", "nearest_predictive")
 ROWS = {
     "spherical-k200": Row(families.GaussianSpherical, 200, ("predictive",)),
     "diagonal-k200": Row(families.GaussianDiagonal, 200),
@@ -180,9 +181,9 @@ ROWS = {
     "low-rank-32-k100": Row(
         lambda dim: families.GaussianLowRank(dim, 32), 100, local_step=candidates(8, 2)
     ),
-    "full-k100": Row(families.GaussianFull, 100, ("predictive",), candidates(8, 2), dof=2000.0),
+    "full-k100": Row(families.GaussianFull, 100, FULL_SCORES, candidates(8, 2), dof=2000.0),
     "full-k100-within": Row(
-        families.GaussianFull, 100, ("predictive",), candidates(8, 2), dof=2000.0, within=True
+        families.GaussianFull, 100, FULL_SCORES, candidates(8, 2), dof=2000.0, within=True
     ),
 }
 BANK = "bank"

@@ -56,7 +56,9 @@ class Variant(NamedTuple):
 
 VARIANTS: Mapping[str, Variant] = {
     "mixture": Variant(scores=("predictive", "cosine")),
-    "mixture-full": Variant({"covariance": "full", "num_components": 100}, ("predictive",)),
+    "mixture-full": Variant(
+        {"covariance": "full", "num_components": 100}, ("predictive", "nearest_predictive")
+    ),
     "finite": Variant({"weights": "finite"}, ("predictive",)),
     "k-means": Variant(method="k-means"),
     "coreset": Variant(method="coreset"),

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from jaxdpmm import trees
+from jaxdpmm.grouping import group_by_component, pair_statistics
 from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Layout
-from jaxdpmm.inference.grouping import group_by_component, pair_statistics
 from jaxdpmm.inference.local import over_tiles
 from jaxdpmm.model import (
     Batch,

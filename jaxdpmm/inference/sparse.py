@@ -3,7 +3,7 @@
 In hundreds of dimensions responsibilities are almost one-hot. `sparse` scores all K components and keeps the best
 L, so that statistics cost N L instead of N K; `candidates` scores only C of them, the last sweep's support and the
 best of a cheap proposal. Keeping the support among the candidates means that the restricted bound never falls:
-the best L of a set that holds the old L are at least as good. Next file to read: `grouping.py`.
+the best L of a set that holds the old L are at least as good. Next file to read: `../grouping.py`.
 
 References:
     Hughes and Sudderth (2016), Fast learning of clusters and topics via sparse posteriors.
@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
+from jaxdpmm.grouping import chosen_entries, group_by_component, pair_statistics, pairs_of
 from jaxdpmm.inference.base import Layout, LocalResult, LocalStep, Memory
-from jaxdpmm.inference.grouping import group_by_component, pair_log_likelihood, pair_statistics
 from jaxdpmm.inference.local import over_tiles
 from jaxdpmm.model import Batch, Mixture, Readout, Stats, centre, log_joint
 
@@ -109,12 +109,10 @@ def candidate_log_joint(
     mixture: Mixture, readout: Readout, x: Num[Array, "B ..."], chosen: Int[Array, "B C"]
 ) -> Float[Array, "B C"]:
     """Log w_k + log p(x_n | theta_k) of raw points and the components chosen for each, (B, C)."""
-    num_points, num_candidates = chosen.shape
-    component, point = _pairs(chosen)
-    groups = group_by_component(component, mixture.num_components)
     centred = centre(x, readout.offset)
-    likelihood = pair_log_likelihood(mixture, readout.params, centred, point, groups)
-    return (readout.log_weights[component] + likelihood).reshape(num_points, num_candidates)
+    matrix = mixture.family.log_likelihood_matrix
+    likelihood = chosen_entries(matrix, readout.params, centred, chosen)
+    return readout.log_weights[chosen] + likelihood
 
 
 def summarize_labels(
@@ -155,7 +153,7 @@ def _statistics(
     params: Any,
 ) -> Stats:
     weighted = (responsibilities * weight[:, None]).ravel()
-    component, point = _pairs(kept)
+    component, point = pairs_of(kept)
     groups = group_by_component(component, mixture.num_components)
     entropy = jnp.sum(jax.scipy.special.entr(responsibilities), axis=1)
     statistics, local = pair_statistics(mixture, centred, point, weighted, groups, params)
@@ -165,12 +163,6 @@ def _statistics(
         jnp.sum(weight * entropy) + local,
         jnp.sum(weight * jax.vmap(mixture.family.log_base_measure)(centred)),
     )
-
-
-def _pairs(component: Int[Array, "B L"]) -> tuple[Int[Array, " P"], Int[Array, " P"]]:
-    """Component and point of each pair, the pairs of a point side by side."""
-    num_points, num_kept = component.shape
-    return component.ravel(), jnp.repeat(jnp.arange(num_points), num_kept)
 
 
 def _best(joint: Float[Array, "T K"], num_kept: int) -> Support:

@@ -5,10 +5,12 @@
 
 from jaxdpmm.scoring.density import expected, log_predictive_density, plug_in, predictive
 from jaxdpmm.scoring.distance import component_means, cosine, euclidean, mahalanobis
+from jaxdpmm.scoring.nearest import nearest_predictive
 from jaxdpmm.scoring.scorer import Scorer, in_tiles, score
 
 SCORERS = {
     "predictive": predictive,
+    "nearest_predictive": nearest_predictive,
     "plug_in": plug_in,
     "expected": expected,
     "cosine": cosine,
@@ -26,6 +28,7 @@ __all__ = [
     "in_tiles",
     "log_predictive_density",
     "mahalanobis",
+    "nearest_predictive",
     "plug_in",
     "predictive",
     "score",

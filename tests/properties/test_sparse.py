@@ -14,7 +14,7 @@ from jaxdpmm import (
     fit,
     initialize,
 )
-from jaxdpmm.inference.grouping import group_by_component
+from jaxdpmm.grouping import group_by_component
 from jaxdpmm.inference.memoized import memoized
 from jaxdpmm.inference.sparse import candidates, sparse
 from jaxdpmm.inference.stochastic import robbins_monro, stochastic

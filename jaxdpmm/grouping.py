@@ -2,9 +2,11 @@
 
 With few components a point, the work is a list of pairs. Sorted by component and cut into blocks of one component
 each, they are matrix products again, so that the families' own matrix functions serve and no family has to know of
-sparsity (`jax.lax.ragged_dot` was 20 times slower on CPU). Next file to read: `sparse.py`.
+sparsity (`jax.lax.ragged_dot` was 20 times slower on CPU). Next file to read: `inference/sparse.py`, or
+`scoring/nearest.py`.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -59,33 +61,41 @@ def group_by_component(
     return Groups(pairs.reshape(num_blocks, block_size), owner, last_block[-1])
 
 
-def pair_log_likelihood(
-    mixture: Mixture,
+def pairs_of(chosen: Int[Array, "N C"]) -> tuple[Int[Array, " P"], Int[Array, " P"]]:
+    """Component and point of each pair, the pairs of a point side by side."""
+    num_points, num_chosen = chosen.shape
+    return chosen.ravel(), jnp.repeat(jnp.arange(num_points), num_chosen)
+
+
+def chosen_entries(
+    matrix: Callable[[Any, Array], Float[Array, "N K"]],
     params: Any,
-    x: Num[Array, "B ..."],
-    point: Int[Array, " P"],
-    groups: Groups,
-) -> Float[Array, " P"]:
-    """Log likelihood of each pair.
+    x: Num[Array, "N ..."],
+    chosen: Int[Array, "N C"],
+) -> Float[Array, "N C"]:
+    """The entries of `matrix(params, x)` in the chosen columns of each row, and no others computed.
 
     Args:
-        mixture: static description.
+        matrix: of every point under every component, such as a family's `log_likelihood_matrix`.
         params: of all components, leaves lead with K.
-        x: centred points.
-        point: the point of each pair.
-        groups: the pairs, grouped.
+        x: what `matrix` takes.
+        chosen: components of each point.
     """
+    leaves = jax.tree.leaves(params)
+    component, point = pairs_of(chosen)
+    groups = group_by_component(component, leaves[0].shape[0])
     padded = jnp.append(point, 0)
-    dtype = jax.tree.leaves(params)[0].dtype
-    blocks = jnp.zeros(groups.pairs.shape, dtype)
+    blocks = jnp.zeros(groups.pairs.shape, leaves[0].dtype)
 
     def fill(number, blocks):
         one = jax.tree.map(lambda leaf: leaf[groups.component[number]][None], params)
         members = x[padded[groups.pairs[number]]]
-        return blocks.at[number].set(mixture.family.log_likelihood_matrix(one, members)[:, 0])
+        return blocks.at[number].set(matrix(one, members)[:, 0])
 
     blocks = jax.lax.fori_loop(0, groups.num_used, fill, blocks)
-    return jnp.zeros(point.shape, dtype).at[groups.pairs.ravel()].set(blocks.ravel(), mode="drop")
+    entries = jnp.zeros(point.shape, blocks.dtype)
+    entries = entries.at[groups.pairs.ravel()].set(blocks.ravel(), mode="drop")
+    return entries.reshape(chosen.shape)
 
 
 def pair_statistics(
