@@ -6,7 +6,8 @@ A sweep draws weights, alpha, all parameters and all labels, and sums the statis
   (its own figures on its own machines, given in the record, not measured here);
 * `gibbs-diag-100000x384-k100`: patch features under diagonal covariances.
 
-`gibbs-ess` draws from the same posterior (diagonal covariances, N = 100, D = 2, K = 4) with `DPMMGibbs` and with
+`gibbs-ess` draws from the same posterior (diagonal covariances, N = 25, D = 2, K = 4: with more
+points NumPyro's draws take seconds each) with `DPMMGibbs` and with
 NumPyro's `DiscreteHMCGibbs(NUTS(model))`. The record's seconds are those of `ours_draws` and `peer_draws` draws of a
 chain that as many steps have warmed up; the extras give effective samples (ArviZ) of two numbers that know no
 labels, alpha and the log likelihood, and `effective_ratio`, how many more we draw a second of the one of which a side
@@ -135,11 +136,11 @@ def effective_samples(draw) -> tuple[dict[str, float], float]:
 @record("gibbs-ess", peer="numpyro")
 def effective(quick: bool) -> Case:
     """The same posterior by two samplers."""
-    x = clusters(100, 2, 3)
+    x = clusters(25, 2, 3)
     mixture = jaxdpmm.Mixture(jaxdpmm.GaussianDiagonal(2), 4)
     prior = jaxdpmm.default_prior(mixture, x)
     points = jnp.asarray(x)
-    our_draws, peer_draws = 2000, 50 if quick else 200
+    our_draws, peer_draws = 2000, 25 if quick else 100
     centred = points - prior.offset
     ours = sampler(DPMMGibbs(mixture, prior), points, our_draws)
     kernel = DiscreteHMCGibbs(NUTS(lambda x: labelled_model(mixture, prior, x)))
@@ -157,7 +158,7 @@ def effective(quick: bool) -> Case:
         "peer_effective_per_second": peer_rate,
         "effective_ratio": our_rate / peer_rate,
     }
-    return Case(ours, peer, extras, num_runs=5)
+    return Case(ours, peer, extras, num_runs=2)
 
 
 if __name__ == "__main__":

@@ -77,8 +77,7 @@ def clustered_prior(
     """`default_prior` with the covariance of points about their k-means centre, pooled over centres.
 
     In D dimensions `default_prior` gives a component K^(-2/D) times the covariance of all data, which for hundreds of
-    dimensions is all of it, and the D + 2 points that a full covariance's prior counts for are then too wide: with
-    5,500 patches a component this costs 6 nats a patch.
+    dimensions is all of it: too wide for the D + 2 points that a full covariance's prior counts for.
 
     Args:
         mixture: of Gaussian components.
