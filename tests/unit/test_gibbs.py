@@ -197,12 +197,15 @@ def test_split_finds_two_blobs_at_once(key):
     start = Partition(
         labels[None], label_stats(mixture, labels, points, batch.weight, prior.offset)
     )
-    partition, share = jax.jit(split_merge(10).propose, static_argnums=1)(
-        key, mixture, prior, jnp.asarray(1.0), start, batch
-    )
-    found = np.asarray(partition.labels[0])
-    assert share > 0
-    assert adjusted_rand_score(truth, found) > 0.9  # an anchor may sit on the wrong side
+
+    def propose(key):
+        return split_merge(10).propose(key, mixture, prior, jnp.asarray(1.0), start, batch)
+
+    partitions, shares = jax.jit(jax.vmap(propose))(jax.random.split(key, 16))
+    found = [adjusted_rand_score(truth, labels[0]) for labels in np.asarray(partitions.labels)]
+    assert np.all(shares > 0)
+    assert np.mean(found) > 0.8  # in some chains an anchor sits on the wrong side
+    assert np.max(found) == 1
 
 
 def test_fixed_concentration_stays(x):

@@ -17,10 +17,11 @@ ALLOWED = {
     "families": {"trees"},
     "sticks": {"trees"},
     "model": {"trees", "families", "sticks"},
+    "grouping": {"trees", "families", "sticks", "model"},
     "images": {"wheels", "files"},
     "features": {"wheels", "files", "images"},
-    "scoring": {"trees", "families", "sticks", "model"},
-    "inference": {"trees", "families", "sticks", "model", "files"},
+    "scoring": {"trees", "families", "sticks", "model", "grouping"},
+    "inference": {"trees", "families", "sticks", "model", "grouping", "files"},
 }
 """What each part may import of the package, itself aside; parts not named here stand above all of these."""
 
