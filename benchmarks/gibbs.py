@@ -6,12 +6,11 @@ A sweep draws weights, alpha, all parameters and all labels, and sums the statis
   (its own figures on its own machines, given in the record, not measured here);
 * `gibbs-diag-100000x384-k100`: patch features under diagonal covariances.
 
-`gibbs-ess` draws from the same posterior (diagonal covariances, N = 25, D = 2, K = 4: with more
-points NumPyro's draws take seconds each) with `DPMMGibbs` and with
-NumPyro's `DiscreteHMCGibbs(NUTS(model))`. The record's seconds are those of `ours_draws` and `peer_draws` draws of a
-chain that as many steps have warmed up; the extras give effective samples (ArviZ) of two numbers that know no
-labels, alpha and the log likelihood, and `effective_ratio`, how many more we draw a second of the one of which a side
-draws fewer. No compilation is in any figure.
+`gibbs-ess` draws from the same posterior (diagonal covariances, N = 25, D = 2, K = 4: with more points NumPyro's draws
+take seconds each) with `DPMMGibbs` and with NumPyro's `DiscreteHMCGibbs(NUTS(model))`. The record's seconds are those
+of `ours_draws` and `peer_draws` draws of a chain that as many steps have warmed up; the extras give the means and the
+effective samples (ArviZ) of two numbers that know no labels, alpha and the log likelihood, and `effective_ratio`, how
+many more we draw a second of the one of which a side draws fewer. No compilation is in any figure.
 
     python benchmarks/gibbs.py --json gibbs.json
 """
@@ -123,14 +122,15 @@ def sampler(kernel, x, num_draws: int):
     return draw
 
 
-def effective_samples(draw) -> tuple[dict[str, float], float]:
-    """ArviZ's bulk effective sample sizes of a run, and the seconds that it takes once compiled."""
+def effective_samples(draw) -> tuple[dict[str, float], dict[str, float], float]:
+    """ArviZ's bulk effective sample sizes of a run, means, and the seconds that it takes once compiled."""
     jax.block_until_ready(draw())
     start = time.perf_counter()
     samples = jax.block_until_ready(draw())
     seconds = time.perf_counter() - start
-    names = ("alpha", "log_likelihood")
-    return {name: float(arviz.ess(np.asarray(samples[name])[None])) for name in names}, seconds
+    chains = {name: np.asarray(samples[name]) for name in ("alpha", "log_likelihood")}
+    effective = {name: float(arviz.ess(chain[None])) for name, chain in chains.items()}
+    return effective, {name: float(np.mean(chain)) for name, chain in chains.items()}, seconds
 
 
 @record("gibbs-ess", peer="numpyro")
@@ -145,13 +145,15 @@ def effective(quick: bool) -> Case:
     ours = sampler(DPMMGibbs(mixture, prior), points, our_draws)
     kernel = DiscreteHMCGibbs(NUTS(lambda x: labelled_model(mixture, prior, x)))
     peer = sampler(kernel, centred, peer_draws)
-    our_effective, our_seconds = effective_samples(ours)
-    peer_effective, peer_seconds = effective_samples(peer)
+    our_effective, our_means, our_seconds = effective_samples(ours)
+    peer_effective, peer_means, peer_seconds = effective_samples(peer)
     our_rate = min(our_effective.values()) / our_seconds
     peer_rate = min(peer_effective.values()) / peer_seconds
     extras = {
         "ours_draws": our_draws,
         "peer_draws": peer_draws,
+        "ours_means": our_means,
+        "peer_means": peer_means,
         "ours_effective": our_effective,
         "peer_effective": peer_effective,
         "ours_effective_per_second": our_rate,

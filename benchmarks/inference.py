@@ -182,7 +182,7 @@ def cosine_faiss(quick: bool) -> Case:
 def _add_scores() -> None:
     """Each score, against the exact bank at 10^5 patches only by name: ours alone is timed here."""
     cases = [(name, "diagonal", 500) for name in SCORERS]
-    cases += [(name, "full", 100) for name in ("predictive", "mahalanobis")]
+    cases += [(name, "full", 100) for name in ("predictive", "nearest_predictive", "mahalanobis")]
     for name, covariance, number in cases:
         for images, dtype in KINDS:
             if dtype == "bfloat16" and name not in ("cosine", "euclidean"):

@@ -40,7 +40,9 @@ def fit(
     num_components: Annotated[int, typer.Option(help="Truncation K of the mixture.")] = 200,
     score: Annotated[
         str,
-        typer.Option(help="predictive, plug_in, expected, cosine, euclidean or mahalanobis."),
+        typer.Option(
+            help="predictive, nearest_predictive, plug_in, expected, cosine, euclidean or mahalanobis."
+        ),
     ] = "predictive",
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     dtype: Annotated[str, typer.Option(help="Of the backbone: float32 or bfloat16.")] = "float32",

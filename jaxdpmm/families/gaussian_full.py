@@ -80,7 +80,7 @@ class GaussianFull(Gaussian):
         """Covariance of centred data, shrunk towards its diagonal's mean as far as so few points call for.
 
         The share is that of oracle approximating shrinkage (Chen, Wiesel, Eldar and Hero 2010, eq. 23, in the form
-        without terms of order 1 / D): a thousandth for 20,000 DINOv2 patches, all of it for one point.
+        without terms of order 1 / D): nearly nothing for many points, all of it for points without a direction.
         """
         weight = x.shape[0] if total is None else total
         covariance = x.T @ x / weight

@@ -93,13 +93,14 @@ def clustered_prior(
         raise TypeError(
             f"mixture must have Gaussian components, got {type(mixture.family).__name__}; use default_prior."
         )
-    points = x if hasattr(x, "sweep") else check_points(x, mixture.family)
+    x = x if hasattr(x, "sweep") else check_points(x, mixture.family)
     key_sample, key_seeds = jax.random.split(key)
-    sample = draw_sample(key_sample, points, max(sample_size, mixture.num_components))
+    sample = draw_sample(key_sample, x, max(sample_size, mixture.num_components))
     _check_enough(mixture.num_components, len(sample))
     check_finite(sample)
-    prior = default_prior(mixture, sample)
-    centred = centre(jnp.asarray(sample), prior.offset)
+    points = jnp.asarray(sample)
+    prior = default_prior(mixture, points)
+    centred = centre(points, prior.offset)
     residuals = _from_centres(key_seeds, centred, mixture.num_components)
     return prior._replace(component=mixture.family.default_prior(residuals, 1))
 

@@ -204,8 +204,7 @@ def test_split_finds_two_blobs_at_once(key):
     partitions, shares = jax.jit(jax.vmap(propose))(jax.random.split(key, 16))
     found = [adjusted_rand_score(truth, labels[0]) for labels in np.asarray(partitions.labels)]
     assert np.all(shares > 0)
-    assert np.mean(found) > 0.8  # in some chains an anchor sits on the wrong side
-    assert np.max(found) == 1
+    assert np.median(found) > 0.9  # in some chains an anchor sits on the wrong side
 
 
 def test_fixed_concentration_stays(x):
