@@ -6,9 +6,9 @@ A sweep draws weights, alpha, all parameters and all labels, and sums the statis
   (its own figures on its own machines, given in the record, not measured here);
 * `gibbs-diag-100000x384-k100`: patch features under diagonal covariances.
 
-`gibbs-ess` draws from the same posterior (diagonal covariances, N = 25, D = 2, K = 4: with more points NumPyro's draws
-take seconds each) with `DPMMGibbs` and with NumPyro's `DiscreteHMCGibbs(NUTS(model))`. The record's seconds are those
-of `ours_draws` and `peer_draws` draws of a chain that as many steps have warmed up; the extras give the means and the
+`gibbs-ess` draws from the same posterior (diagonal covariances, N = 25, D = 2, K = 4: NumPyro's draws take ever longer
+with N) with `DPMMGibbs` and with NumPyro's `DiscreteHMCGibbs(NUTS(model))`. The record's seconds are those of
+`ours_draws` and `peer_draws` draws of one chain that as many steps have warmed up; the extras give the means and the
 effective samples (ArviZ) of two numbers that know no labels, alpha and the log likelihood, and `effective_ratio`, how
 many more we draw a second of the one of which a side draws fewer. No compilation is in any figure.
 
@@ -109,15 +109,24 @@ def labelled_model(mixture: jaxdpmm.Mixture, prior: jaxdpmm.Prior, x):
 
 
 def sampler(kernel, x, num_draws: int):
-    """A function that draws from a chain that has been warmed up."""
-    mcmc = MCMC(
-        kernel, num_warmup=num_draws, num_samples=num_draws, progress_bar=False, jit_model_args=True
-    )
+    """A function that draws on from a chain that has been warmed up; compiled once, where `MCMC.run` compiles anew."""
+    mcmc = MCMC(kernel, num_warmup=num_draws, num_samples=1, progress_bar=False)
     mcmc.warmup(jax.random.key(0), x)
+    state = mcmc.post_warmup_state
+
+    @jax.jit
+    def run(state):
+        def one(state, _):
+            state = kernel.sample(state, (x,), {})
+            return state, getattr(state, kernel.sample_field)
+
+        state, sites = jax.lax.scan(one, state, length=num_draws)
+        return state, jax.vmap(kernel.postprocess_fn((x,), {}))(sites)
 
     def draw():
-        mcmc.run(mcmc.post_warmup_state.rng_key, x)
-        return mcmc.get_samples()
+        nonlocal state
+        state, samples = run(state)
+        return samples
 
     return draw
 
@@ -140,7 +149,7 @@ def effective(quick: bool) -> Case:
     mixture = jaxdpmm.Mixture(jaxdpmm.GaussianDiagonal(2), 4)
     prior = jaxdpmm.default_prior(mixture, x)
     points = jnp.asarray(x)
-    our_draws, peer_draws = 2000, 25 if quick else 100
+    our_draws, peer_draws = (20_000, 1_000) if quick else (100_000, 5_000)
     centred = points - prior.offset
     ours = sampler(DPMMGibbs(mixture, prior), points, our_draws)
     kernel = DiscreteHMCGibbs(NUTS(lambda x: labelled_model(mixture, prior, x)))
