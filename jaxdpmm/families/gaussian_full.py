@@ -126,8 +126,7 @@ class GaussianFull(Gaussian):
         dtype = natural.first.dtype
         orders = jnp.arange(self.dim - 1, -1, -1, dtype=dtype)
         chi = jnp.sqrt(2 * jax.random.gamma(key_chi, 0.5 * (natural.dof - orders), dtype=dtype))
-        bartlett = _normal_above_diagonal(key_normal, self.dim, dtype) + jnp.diag(chi)
-        factor = inverse_factor_product(_scale(natural), bartlett)
+        factor = inverse_factor_product(_scale(natural), _bartlett(_fast_key(key_normal), chi))
         noise = jax.random.normal(key_mean, (self.dim,), dtype)
         deviation = solve_upper_transposed(factor, noise)
         mean = natural.first / natural.mean_count + deviation / jnp.sqrt(natural.mean_count)
@@ -234,15 +233,22 @@ def _blocks(dim: int) -> list[tuple[int, int]]:
     return [(start, min(start + BLOCK, dim)) for start in range(0, dim, BLOCK)]
 
 
-def _normal_above_diagonal(key: Array, dim: int, dtype) -> Float[Array, "D D"]:
-    """Standard normal above the diagonal, zero elsewhere; by halves, since a number costs more than its product."""
+def _bartlett(key: Array, diagonal: Float[Array, " D"]) -> Float[Array, "D D"]:
+    """Standard normal above a given diagonal, zero below; by halves, since a number costs more than its product."""
+    dim, dtype = len(diagonal), diagonal.dtype
     if dim <= BLOCK:
-        return jnp.triu(jax.random.normal(key, (dim, dim), dtype), 1)
+        return jnp.triu(jax.random.normal(key, (dim, dim), dtype), 1) + jnp.diag(diagonal)
     key_first, key_corner, key_last = jax.random.split(key, 3)
     half = dim // 2
-    first = _normal_above_diagonal(key_first, half, dtype)
     corner = jax.random.normal(key_corner, (half, dim - half), dtype)
-    return join_upper(first, corner, _normal_above_diagonal(key_last, dim - half, dtype))
+    return join_upper(
+        _bartlett(key_first, diagonal[:half]), corner, _bartlett(key_last, diagonal[half:])
+    )
+
+
+def _fast_key(key: Array) -> Array:
+    """A Philox key drawn with any other; its numbers take a sixth of the time that threefry's do."""
+    return jax.random.wrap_key_data(jax.random.bits(key, (2,), jnp.uint32), impl="philox4x32")
 
 
 def _scale(natural: NormalWishart) -> Float[Array, "D D"]:
