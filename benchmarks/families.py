@@ -268,7 +268,7 @@ def prior_of(row: Row, mixture: jaxdpmm.Mixture, x: np.ndarray, key: jax.Array) 
 
 def bank_row(patches: Patches, name: str, seed: int) -> dict[str, Any]:
     """The exact memory bank of the same patches that mixtures learn from."""
-    from jaxdpmm.detection.memory_bank import memory_bank
+    from jaxdpmm.detection.banks import memory_bank
 
     rows = jnp.asarray(patches.learned)
     scorers = {"cosine": (memory_bank(), rows)}

@@ -25,9 +25,8 @@ import numpy as np
 from harness import Case, main, num_cores, record
 
 import jaxdpmm
-from jaxdpmm.detection.faiss_bank import faiss_bank
+from jaxdpmm.detection.banks import Bank, faiss_bank, memory_bank
 from jaxdpmm.detection.maps import map_weights
-from jaxdpmm.detection.memory_bank import Bank, memory_bank
 from jaxdpmm.images.geometry import Preprocessing, frame_of
 from jaxdpmm.model import global_update, summarize
 from jaxdpmm.scoring import SCORERS, Scorer

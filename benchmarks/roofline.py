@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from harness import write_report
 from inference import DIM, NUM_PATCHES, as_type, bank_rows, fitted, patches
 
-from jaxdpmm.detection.memory_bank import memory_bank
+from jaxdpmm.detection.banks import memory_bank
 from jaxdpmm.scoring import SCORERS
 
 PEAK = {

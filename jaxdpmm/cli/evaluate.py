@@ -48,7 +48,7 @@ def evaluate(
     """
     from jaxdpmm.detection.evaluate import labels_of
     from jaxdpmm.detection.methods import check_methods
-    from jaxdpmm.detection.runs import write_run
+    from jaxdpmm.detection.reporting.runs import write_run
     from jaxdpmm.images.layouts import open_data_set
 
     methods = tuple(dict.fromkeys(method or ["bank"]))

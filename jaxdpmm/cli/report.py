@@ -24,8 +24,8 @@ def report(
 
     The page needs no network, and nothing else of the run once it is written.
     """
-    from jaxdpmm.detection.report import render_report
-    from jaxdpmm.detection.runs import read_run
+    from jaxdpmm.detection.reporting.report import render_report
+    from jaxdpmm.detection.reporting.runs import read_run
     from jaxdpmm.persist import write_whole
 
     found = read_run(run)

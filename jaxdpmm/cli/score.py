@@ -45,7 +45,7 @@ def score(
     Writes scores.csv, with p-values among held-out normal images where the model has some; maps/<image>.npy (float32,
     one number a pixel of the original), overlays/<image>.png, and what `jaxdpmm report` takes.
     """
-    from jaxdpmm.detection.runs import RunWriter
+    from jaxdpmm.detection.reporting.runs import RunWriter
     from jaxdpmm.images.layouts import read_folder
     from jaxdpmm.images.records import ImageRecord
     from jaxdpmm.persist import write_whole

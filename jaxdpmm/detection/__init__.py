@@ -1,10 +1,10 @@
 """From numbers to decisions: the detector, maps, image scores, thresholds, metrics, memory banks and pictures.
 
 In the order of the data: `config` (all settings), `patches` (images to features), `fitting` (features to a mixture),
-`detector` (all of it as one object), `scored` (patches to scores; `memory_bank` beside `jaxdpmm.scoring`), `maps`
-(patches to pixels and to one number an image), `calibration` (thresholds and p-values from normal images), `diagnosis`
-(why), `metrics`, `curves` and `bootstrap` (how well the numbers tell anomalous from normal, and how sure that is),
-`evaluate` (all of these for a test set) and `overlay` (pictures to look at).
+`detector` (all of it as one object), `scored` (patches to scores; `banks` beside `jaxdpmm.scoring`), `maps` (patches to
+pixels and to one number an image), `calibration` (thresholds and p-values from normal images), `diagnosis` (why),
+`metrics` (how well the numbers tell anomalous from normal, and how sure that is), `evaluate` (all of these for a test
+set), `overlay` (pictures to look at) and `reporting` (a run's folder, and its page).
 """
 
 from jaxdpmm.detection.config import DetectorConfig

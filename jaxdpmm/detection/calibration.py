@@ -19,8 +19,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Float
 
-from jaxdpmm.detection.curves import at_least
 from jaxdpmm.detection.metrics import ScoreTable, add_scores, upper_edge
+from jaxdpmm.detection.metrics.curves import at_least
 from jaxdpmm.detection.scored import ScoredImage
 
 KEPT_POINTS = 256  # of a survival function of patches or pixels, half of them for the tail

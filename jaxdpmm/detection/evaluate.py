@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from jaxdpmm.detection import bootstrap
 from jaxdpmm.detection.metrics import (
     ScoreTable,
     add_scores,
     area_under_pro,
     area_under_roc,
     average_precision,
+    bootstrap,
     f1_at,
     f1_max,
     region_weights,

@@ -3,7 +3,7 @@
 Bilinear interpolation and Gaussian smoothing both act on rows and columns apart, so a whole map is
 two small matrix products with matrices that depend on sizes only (`map_weights`). They undo
 resizing and cropping as well. `anomaly_map` multiplies on the host: originals differ in size, and
-compiling for each size takes longer than the products. Read `metrics.py` next.
+compiling for each size takes longer than the products. Read `metrics/table.py` next.
 """
 
 from functools import lru_cache

@@ -13,11 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from jaxdpmm.detection.banks import faiss_bank, greedy_coreset, k_means_rows, memory_bank
 from jaxdpmm.detection.config import DetectorConfig
-from jaxdpmm.detection.coreset import greedy_coreset, k_means_rows
-from jaxdpmm.detection.faiss_bank import faiss_bank
 from jaxdpmm.detection.fitting import fit_mixture, model_scorer
-from jaxdpmm.detection.memory_bank import memory_bank
 from jaxdpmm.detection.reduction import AXES, MEAN
 from jaxdpmm.detection.scored import ScorePatches, compile_scorer, num_bytes
 from jaxdpmm.persist import Model

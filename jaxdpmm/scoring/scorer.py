@@ -2,7 +2,7 @@
 
 A scorer is two pure functions: `prepare` factorises a posterior once, `score` maps prepared parameters and
 points to anomaly scores, larger for less normal points. The mixture's scorers (`density.py`, `distance.py`) and
-the memory bank (`../detection/memory_bank.py`) share this form, so everything after them treats all alike. JAX finds
+the memory bank (`../detection/banks/exact.py`) share this form, so everything after them treats all alike. JAX finds
 compiled code by a function's identity, hence one scorer for equal mixtures (`lru_cache`).
 Next file to read: `density.py`.
 """

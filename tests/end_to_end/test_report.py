@@ -13,8 +13,8 @@ from PIL import Image
 from synthetic import SIDE, write_backbone, write_mvtec
 
 from jaxdpmm import cli
-from jaxdpmm.detection.report import block_maximum, histogram, render_report, score_levels
-from jaxdpmm.detection.runs import read_run
+from jaxdpmm.detection.reporting.report import block_maximum, histogram, render_report, score_levels
+from jaxdpmm.detection.reporting.runs import read_run
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

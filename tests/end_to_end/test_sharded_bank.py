@@ -9,8 +9,7 @@ import numpy as np
 SCRIPT = """
 import sys
 import jax, jax.numpy as jnp, numpy as np
-from jaxdpmm.detection.memory_bank import memory_bank
-from jaxdpmm.detection.sharded_bank import sharded_memory_bank
+from jaxdpmm.detection.banks import memory_bank, sharded_memory_bank
 from jaxdpmm.inference.sharding import device_mesh
 
 random = np.random.default_rng(0)

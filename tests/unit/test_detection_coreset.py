@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from jaxdpmm.detection.coreset import greedy_coreset, k_means_rows
-from jaxdpmm.detection.faiss_bank import faiss_bank
+from jaxdpmm.detection.banks import faiss_bank, greedy_coreset, k_means_rows, memory_bank
 from jaxdpmm.detection.few_shot import choose_references
-from jaxdpmm.detection.memory_bank import memory_bank
 from jaxdpmm.scoring import score
 
 needs_faiss = pytest.mark.skipif(find_spec("faiss") is None, reason="needs the extra faiss")
@@ -69,7 +67,7 @@ def test_k_means_is_about_as_good_as_scikit_learn(key):
 def test_k_means_takes_all_features_in_tiles(key, monkeypatch):
     x = features(500)
     whole = k_means_rows(x, 5, key=key)
-    monkeypatch.setattr("jaxdpmm.detection.coreset.TILE_SIZE", 64)
+    monkeypatch.setattr("jaxdpmm.detection.banks.coreset.TILE_SIZE", 64)
     np.testing.assert_allclose(k_means_rows(x, 5, key=key), whole, atol=1e-4)
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from jaxdpmm.detection import memory_bank as module
-from jaxdpmm.detection.memory_bank import memory_bank
+from jaxdpmm.detection.banks import exact, memory_bank
 from jaxdpmm.scoring.scorer import score
 
 
@@ -19,7 +18,7 @@ def features(num, key, dim=12, dtype=np.float64):
 @pytest.mark.parametrize("num_neighbours", [1, 3])
 @pytest.mark.parametrize("chunk_size", [2, 16, 57, 1000])
 def test_equals_scikit_learn(metric, num_neighbours, chunk_size, monkeypatch):
-    monkeypatch.setattr(module, "QUERY_TILE", 8)
+    monkeypatch.setattr(exact, "QUERY_TILE", 8)
     bank, x = features(57, 0), features(21, 1)
     neighbours = NearestNeighbors(n_neighbors=num_neighbours, metric=metric, algorithm="brute")
     expected = neighbours.fit(bank).kneighbors(x)[0].mean(axis=1)

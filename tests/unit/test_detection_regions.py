@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_recall_curve, roc_auc_score
 
-from jaxdpmm.detection import bootstrap
 from jaxdpmm.detection.metrics import (
     add_scores,
     area_under_pro,
     area_under_roc,
+    bootstrap,
     f1_at,
     f1_max,
     region_weights,

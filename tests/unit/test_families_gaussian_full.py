@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from jaxdpmm import GaussianFull
 from jaxdpmm.families.gaussian_full import BLOCK, ROWS
@@ -58,3 +59,18 @@ def test_prior_covariance_is_shrunk_as_scikit_learn_does(num_points):
 def test_prior_covariance_of_constant_points_is_positive():
     found = GaussianFull(3).covariance(jnp.zeros((4, 3)))
     assert np.all(np.linalg.eigvalsh(found) > 0)
+
+
+def test_a_drawn_precision_has_the_factor_of_bartlett(x):
+    """L' times the factor of the precision: chi on the diagonal, independent normals above, nothing below."""
+    family = GaussianFull(DIM)
+    covariance = np.cov(x.T)
+    natural = family.prior(jnp.zeros(DIM), jnp.asarray(covariance), 1.0, DIM + 5.0)
+    params = jax.jit(family.sample_params)(jax.random.key(3), natural)
+    found = np.linalg.cholesky((DIM + 5) * covariance).T @ np.asarray(params.precision_factor)
+    assert np.max(np.abs(np.tril(found, -1))) < 1e-10
+    above = found[np.triu_indices(DIM, 1)]
+    assert len(np.unique(above)) == len(above)
+    assert stats.kstest(above, "norm").pvalue > 0.01
+    degrees = DIM + 5 - np.arange(DIM - 1, -1, -1)
+    assert stats.kstest(stats.chi2.cdf(np.diag(found) ** 2, degrees), "uniform").pvalue > 0.01

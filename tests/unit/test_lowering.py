@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxdpmm import GaussianDiagonal, GaussianFull, GaussianSpherical, Mixture, default_prior
-from jaxdpmm.detection.memory_bank import memory_bank
+from jaxdpmm.detection.banks import memory_bank
 from jaxdpmm.model import global_update, summarize
 from jaxdpmm.scoring import SCORERS
 

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from jaxdpmm.detection import curves
-from jaxdpmm.detection.metrics import MAX_RATE, ScoreTable, region_weights
+from jaxdpmm.detection.metrics import curves
+from jaxdpmm.detection.metrics.figures import MAX_RATE
+from jaxdpmm.detection.metrics.table import ScoreTable, region_weights
 
 NUM_REPLICATES = 1000
 NUM_BINS = 2048

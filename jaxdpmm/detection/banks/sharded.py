@@ -1,6 +1,6 @@
 """The exact memory bank cut over many devices: each searches its own rows, the best of all are put together.
 
-Read `memory_bank.py` first.
+Read `exact.py` first.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float
 
-from jaxdpmm.detection.memory_bank import (
+from jaxdpmm.detection.banks.exact import (
     CHUNK_SIZE,
     Bank,
     closest_rows,

@@ -3,7 +3,7 @@
 The baseline that a mixture is measured against (AnomalyDINO, PatchCore without its coreset), in the
 same form as the mixture's scores: a `Scorer`. One matrix product a chunk of the bank with a running
 best, so memory holds the bank and `tile x chunk` products, never all distances at once.
-Read `sharded_bank.py` next for banks larger than one device, `coreset.py` for smaller ones.
+Read `sharded.py` next for banks larger than one device, `coreset.py` for smaller ones.
 
 References:
     Damm et al. (2025), AnomalyDINO: Boosting Patch-based Few-shot Anomaly Detection. WACV.

@@ -1,6 +1,6 @@
 """The memory bank searched by faiss, exactly or approximately: another engine, where it is installed.
 
-Gives the same scores as `memory_bank.py` with the index "Flat". Needs the extra `faiss`, imported on first use.
+Gives the same scores as `exact.py` with the index "Flat". Needs the extra `faiss`, imported on first use.
 
 References:
     Douze et al. (2024), The Faiss library. arXiv 2401.08281.

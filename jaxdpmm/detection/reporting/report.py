@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from jaxdpmm.detection.evaluate import LABELS
 from jaxdpmm.detection.overlay import colours_of
-from jaxdpmm.detection.runs import Run, RunImage
+from jaxdpmm.detection.reporting.runs import Run, RunImage
 from jaxdpmm.images.records import ANOMALOUS, NORMAL
 
 NUM_LEVELS = 256

@@ -1,6 +1,6 @@
 """Fewer rows for a memory bank: a greedy coreset as PatchCore has it, and the means of k-means.
 
-Both give rows that `memory_bank.memory_bank` takes as they are. Read `faiss_bank.py` next for another engine.
+Both give rows that `exact.memory_bank` takes as they are. Read `faiss_bank.py` next for another engine.
 """
 
 from functools import partial

@@ -1,0 +1,1 @@
+"""What a run leaves on disk (`runs`), and the page that shows it (`report`)."""
