@@ -10,8 +10,9 @@ validation images of a data set, or from a tenth of its training images that no 
 Every row is written to `--json` when it is known, and what is there already is not computed anew: a run may be cut and
 gone on with. Seeds draw the images that are held out, and whatever is random in a method.
 
-`anomalydino` is the memory bank with 8 rotations of the references and the background of test images left out; a
-mixture is fitted once for all of its scores. All times are medians an image, one image at a time.
+`anomalydino` is the memory bank with 8 rotations of the references and the background of test images left out, and
+`anomalydino-16` the same with 16 references, a seed choosing them as there; a mixture is fitted once for all of its
+scores. All times are medians an image, one image at a time.
 Read `tables.py` and `plots.py` for what becomes of the file.
 """
 
@@ -33,6 +34,7 @@ from jaxdpmm.detection import DetectorConfig, ImagePatches, score_images, stream
 from jaxdpmm.detection.cache import cached_patches
 from jaxdpmm.detection.calibration import learned_and_held_out
 from jaxdpmm.detection.evaluate import evaluate
+from jaxdpmm.detection.few_shot import choose_references
 from jaxdpmm.detection.fitting import fit_mixture
 from jaxdpmm.detection.methods import METHODS, Fitted, of_model
 from jaxdpmm.detection.training import training_patches
@@ -65,6 +67,7 @@ VARIANTS: Mapping[str, Variant] = {
     "bank": Variant(method="bank"),
     "faiss": Variant(method="faiss"),
     "anomalydino": Variant({"rotations": 8, "foreground": True}, method="bank"),
+    "anomalydino-16": Variant({"rotations": 8, "foreground": True, "num_shots": 16}, method="bank"),
 }
 DEFAULT = ("mixture", "mixture-full", "finite", "k-means", "coreset", "bank")
 
@@ -135,13 +138,16 @@ def measure(
     backbone_ms = _backbone_ms(data_set.test[:5], config, backbone)
     for name in names:
         settings = dataclasses.replace(config, **VARIANTS[name].changes)
-        patches = training_patches(learned, settings, backbone, cache=cache)
+        references = learned
+        if settings.num_shots:
+            references = choose_references(learned, settings.num_shots, settings.seed)
+        patches = training_patches(references, settings, backbone, cache=cache)
         shared = {
             "data": data_set.name,
             "path": data,
             "method": name,
             "seed": config.seed,
-            "num_train": len(learned),
+            "num_train": len(references),
             "num_patches": len(patches.features),
             "backbone_ms": backbone_ms,
         }
