@@ -10,6 +10,8 @@ unchanged on a GPU.
 `-b8` scores 8 images at once; `-bf16` holds means or bank in bfloat16. A bank of 10^7 patches is 15.4 GB in float32 and
 takes a minute an image on two cores: it has few runs, no `--quick` includes it, and what does not fit into memory is
 skipped and says so. faiss needs the extra `faiss`, the backbone the extra `demo` and a package index at the first run.
+faiss brings an OpenBLAS of its own, which may not know a new CPU and then be half as fast: OPENBLAS_CORETYPE=Haswell in
+the environment gives it its due there.
 Read `tables.py` and `plots.py` for what becomes of the file.
 """
 

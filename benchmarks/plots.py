@@ -1,6 +1,7 @@
 """Pictures of the JSON files that other scripts write, one panel a kind; several files of a kind are read as one.
 
-    python benchmarks/plots.py --inference inference.json --quality tiles.json cells.json --output speed.png
+    python benchmarks/plots.py --inference inference.json --output scoring_time.png
+    python benchmarks/plots.py --quality tiles.json cells.json --output quality.png
     python benchmarks/plots.py --memory memory.json --output memory.png
 
 Needs matplotlib, which the extra `benchmarks` brings. Read `tables.py` for the same in numbers.
@@ -16,7 +17,8 @@ from tables import Records, grouped, milliseconds, read_records
 
 SIZE, RESOLUTION = (6.0, 3.6), 110  # inches a panel, dots an inch
 BANKS = {"bank": "exact bank", "faiss": "faiss, exact", "coreset": "coreset of 1 %"}
-MARKERS = "osD^vPX*"
+MARKERS = "osD^vPX*<>ph"  # as many as `quality.py` has rows, and one more
+STYLES = (":", "--", "-.")
 
 
 def draw_growth(axes: Any, records: Records) -> None:
@@ -34,7 +36,7 @@ def draw_growth(axes: Any, records: Records) -> None:
     level = sorted((r for r in alone if "bank_size" not in r), key=milliseconds, reverse=True)
     for number, run in enumerate(level):
         name = f"{run['engine']}, K = {run['num_rows']}{in_type(run)}"
-        colour, style = f"C{(number + len(BANKS) + 1) % 10}", "--" if number % 2 else ":"
+        colour, style = f"C{(number + len(BANKS) + 1) % 10}", STYLES[number % len(STYLES)]
         axes.axhline(milliseconds(run), color=colour, linestyle=style, label=name)
     axes.set(xscale="log", yscale="log", xlabel="normal patches in the bank")
     axes.set(ylabel="scoring, ms an image of 1,024 patches")

@@ -11,8 +11,8 @@ Every row is written to `--json` when it is known, and what is there already is 
 gone on with. Seeds draw the images that are held out, and whatever is random in a method.
 
 `anomalydino` is the memory bank with 8 rotations of the references and the background of test images left out, and
-`anomalydino-16` the same with 16 references, a seed choosing them as there; a mixture is fitted once for all of its
-scores. All times are medians an image, one image at a time.
+`anomalydino-16` the same with 16 references, of the images that are not held out those that AnomalyDINO takes for the
+seed; a mixture is fitted once for all of its scores. All times are medians an image, one image at a time.
 Read `tables.py` and `plots.py` for what becomes of the file.
 """
 
@@ -139,7 +139,7 @@ def measure(
     for name in names:
         settings = dataclasses.replace(config, **VARIANTS[name].changes)
         references = learned
-        if settings.num_shots:
+        if settings.num_shots is not None:
             references = choose_references(learned, settings.num_shots, settings.seed)
         patches = training_patches(references, settings, backbone, cache=cache)
         shared = {

@@ -113,3 +113,21 @@ def test_pictures_show_every_line(tables, tmp_path, monkeypatch):
     assert len(memory.lines) == 2
     assert pyplot.imread(tmp_path / "all.png").shape[0] > 300
     pyplot.close("all")
+
+
+def test_every_method_has_a_marker_and_every_level_a_line_of_its_own(tables, tmp_path, monkeypatch):
+    """As many as `quality.py` and `inference.py` write, which are more than there are colours."""
+    monkeypatch.setitem(sys.modules, "tables", tables)
+    plots = load("plots")
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    panels = {
+        "inference": [inference(f"mixture, {n}", 0.001 * (n + 1)) for n in range(15)],
+        "quality": [quality(0, 0.9, method=f"method-{n}") for n in range(11)],
+    }
+    plots.draw(panels, tmp_path / "all.png")
+    growth, accuracy = pyplot.gcf().axes
+    levels = {(line.get_color(), line.get_linestyle()) for line in growth.lines}
+    assert len(levels) == 15
+    markers = {container[0].get_marker() for container in accuracy.containers}
+    assert len(markers) == 11
+    pyplot.close("all")
