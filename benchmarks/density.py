@@ -27,16 +27,11 @@ from sklearn.mixture import BayesianGaussianMixture
 
 import jaxdpmm
 from jaxdpmm.inference import ArraySource, clustered_prior, dense
+from jaxdpmm.inference.backends.memoized import memoized
+from jaxdpmm.inference.backends.online_em import point_readout
 from jaxdpmm.inference.base import Layout
-from jaxdpmm.inference.memoized import memoized
-from jaxdpmm.inference.online_em import (
-    PAPER_RIDGE,
-    PAPER_RIDGE_FULL,
-    paper_preset,
-    paper_start,
-    point_readout,
-)
-from jaxdpmm.inference.sparse import candidates
+from jaxdpmm.inference.local_steps.sparse import candidates
+from jaxdpmm.inference.paper import PAPER_RIDGE, PAPER_RIDGE_FULL, paper_preset, paper_start
 from jaxdpmm.model import log_joint
 
 FAMILIES = {"diag": jaxdpmm.GaussianDiagonal, "full": jaxdpmm.GaussianFull}

@@ -40,9 +40,10 @@ import jaxdpmm
 from jaxdpmm import families
 from jaxdpmm.inference import ArraySource
 from jaxdpmm.inference.base import LocalStep
-from jaxdpmm.inference.initialize import clustered_prior, draw_sample
-from jaxdpmm.inference.local import dense, sum_over_tiles
-from jaxdpmm.inference.sparse import candidates
+from jaxdpmm.inference.data.pieces import draw_sample
+from jaxdpmm.inference.initialize import clustered_prior
+from jaxdpmm.inference.local_steps.dense import dense, sum_over_tiles
+from jaxdpmm.inference.local_steps.sparse import candidates
 from jaxdpmm.model import elbo_after_update, expected_readout, global_update
 from jaxdpmm.scoring import SCORERS
 

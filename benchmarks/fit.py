@@ -22,7 +22,7 @@ from sklearn.mixture import BayesianGaussianMixture
 import jaxdpmm
 from jaxdpmm.inference import ArraySource, LocalStep, dense
 from jaxdpmm.inference.base import Layout
-from jaxdpmm.inference.sparse import candidates
+from jaxdpmm.inference.local_steps.sparse import candidates
 
 DIM = 384
 SPREAD = 0.003  # of unit-norm patch features within a cluster

@@ -28,8 +28,8 @@ from numpyro.infer import MCMC, NUTS, DiscreteHMCGibbs
 
 import jaxdpmm
 from jaxdpmm.inference import ArraySource
-from jaxdpmm.inference.gibbs import gibbs
-from jaxdpmm.inference.numpyro_kernel import DPMMGibbs
+from jaxdpmm.inference.backends.gibbs import gibbs
+from jaxdpmm.inference.numpyro.kernel import DPMMGibbs
 
 PUBLISHED = {"published_dpgmm_cpu_seconds": 23.9, "published_dpgmm_gpu_seconds": 0.46}
 

@@ -24,7 +24,7 @@ import jaxdpmm
 from jaxdpmm.features.store import FeatureStore
 from jaxdpmm.features.store_writer import FeatureWriter
 from jaxdpmm.inference import LocalStep, dense
-from jaxdpmm.inference.sparse import candidates
+from jaxdpmm.inference.local_steps.sparse import candidates
 
 DIM, NUM_COMPONENTS = 384, 16
 BATCH_SIZE = 12_500  # small, since the first of a sweep is read while nothing computes

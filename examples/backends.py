@@ -26,19 +26,19 @@ import optax
 from numpyro.infer import MCMC, NUTS, SVI, TraceMeanField_ELBO, init_to_value
 
 import jaxdpmm
-from jaxdpmm.inference.gibbs import sample_labels
-from jaxdpmm.inference.gibbs_moves import label_switching, split_merge
-from jaxdpmm.inference.memoized import memoized
-from jaxdpmm.inference.moves import with_moves
-from jaxdpmm.inference.numpyro_kernel import DPMMGibbs
-from jaxdpmm.inference.numpyro_svi import (
+from jaxdpmm.inference.backends.gibbs import sample_labels
+from jaxdpmm.inference.backends.gibbs_moves import label_switching, split_merge
+from jaxdpmm.inference.backends.memoized import memoized
+from jaxdpmm.inference.backends.online_em import online_em
+from jaxdpmm.inference.growth.moves import with_moves
+from jaxdpmm.inference.numpyro.kernel import DPMMGibbs
+from jaxdpmm.inference.numpyro.svi import (
     draw_readouts,
     initial_values,
     numpyro_model,
     structured_guide,
     to_posterior,
 )
-from jaxdpmm.inference.online_em import online_em
 from jaxdpmm.scoring.uncertainty import log_density_over_draws
 
 shorter = 10 if "--quick" in sys.argv else 1

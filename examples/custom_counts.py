@@ -8,9 +8,9 @@ import numpy as np
 from jax.scipy.special import gammaln
 
 import jaxdpmm
-from jaxdpmm.inference.gibbs import gibbs
-from jaxdpmm.inference.memoized import memoized
-from jaxdpmm.inference.stochastic import stochastic
+from jaxdpmm.inference.backends.gibbs import gibbs
+from jaxdpmm.inference.backends.memoized import memoized
+from jaxdpmm.inference.backends.stochastic import stochastic
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from jax.scipy.special import gammaln
 
 import jaxdpmm
 from jaxdpmm.families import Block, ProductFamily
-from jaxdpmm.inference.gibbs import gibbs
-from jaxdpmm.inference.memoized import memoized
-from jaxdpmm.inference.stochastic import stochastic
+from jaxdpmm.inference.backends.gibbs import gibbs
+from jaxdpmm.inference.backends.memoized import memoized
+from jaxdpmm.inference.backends.stochastic import stochastic
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from numpyro.infer.initialization import init_to_value
 
 import jaxdpmm
 from jaxdpmm.inference.initialize import k_means
-from jaxdpmm.inference.numpyro_families import component_readout
-from jaxdpmm.inference.numpyro_svi import draw_readouts, numpyro_model
+from jaxdpmm.inference.numpyro.families import component_readout
+from jaxdpmm.inference.numpyro.svi import draw_readouts, numpyro_model
 from jaxdpmm.scoring.uncertainty import drawn, log_density_over_draws, score_over_draws
 
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxdpmm
-from jaxdpmm.inference.gibbs import gibbs
-from jaxdpmm.inference.memoized import memoized
-from jaxdpmm.inference.stochastic import stochastic
+from jaxdpmm.inference.backends.gibbs import gibbs
+from jaxdpmm.inference.backends.memoized import memoized
+from jaxdpmm.inference.backends.stochastic import stochastic
 from jaxdpmm.inference.truncation import last_stick_mass
 from jaxdpmm.sticks import Gamma, StickBreaking, Sticks, beta_kl_divergence, remaining_counts
 

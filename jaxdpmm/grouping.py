@@ -2,7 +2,7 @@
 
 With few components a point, the work is a list of pairs. Sorted by component and cut into blocks of one component
 each, they are matrix products again, so that the families' own matrix functions serve and no family has to know of
-sparsity (`jax.lax.ragged_dot` was 20 times slower on CPU). Next file to read: `inference/sparse.py`, or
+sparsity (`jax.lax.ragged_dot` was 20 times slower on CPU). Next file to read: `inference/local_steps/sparse.py`, or
 `scoring/nearest.py`.
 """
 

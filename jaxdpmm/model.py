@@ -9,7 +9,7 @@ accumulated. Everything is a pure function of arrays; the static `Mixture` says 
 
 Features enter as the user has them. Families that lose precision far from zero name a reference point
 (`Prior.offset`), which is subtracted on the way in; natural parameters are relative to it.
-Next file to read: `inference/cavi.py`.
+Next file to read: `inference/backends/cavi.py`.
 """
 
 from dataclasses import dataclass, field

@@ -10,17 +10,11 @@ import numpy as np
 
 import jaxdpmm
 from jaxdpmm.inference import ArraySource, dense, fit
-from jaxdpmm.inference.memoized import memoized
-from jaxdpmm.inference.sharding import (
-    ShardedSource,
-    component_sharded,
-    device_mesh,
-    replicated,
-    sharded,
-    sharded_components,
-)
-from jaxdpmm.inference.sparse import candidates
-from jaxdpmm.inference.stochastic import stochastic
+from jaxdpmm.inference.backends.memoized import memoized
+from jaxdpmm.inference.backends.stochastic import stochastic
+from jaxdpmm.inference.data.mesh import ShardedSource, component_sharded, device_mesh, replicated
+from jaxdpmm.inference.local_steps.sharded import sharded, sharded_components
+from jaxdpmm.inference.local_steps.sparse import candidates
 
 X = np.concatenate([np.random.default_rng(k).normal(4 * k, 1, (67, 3)) for k in range(3)])
 WEIGHT = np.random.default_rng(9).uniform(0.5, 2, len(X))

@@ -26,7 +26,7 @@ from jaxdpmm.detection.training import training_patches
 from jaxdpmm.features import Backbone, load_backbone
 from jaxdpmm.features.digest import backbone_digest
 from jaxdpmm.images.records import ImageRecord
-from jaxdpmm.inference.initialize import draw_sample
+from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.persist import Model, load_model, save_model
 
 

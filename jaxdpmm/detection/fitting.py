@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jaxdpmm.detection.config import COVARIANCES, WEIGHTS, DetectorConfig
 from jaxdpmm.detection.reduction import principal_axes, reduce_features, reduced
 from jaxdpmm.inference import LocalStep, cavi, dense, fit, initialize
-from jaxdpmm.inference.initialize import draw_sample
-from jaxdpmm.inference.sparse import candidates
+from jaxdpmm.inference.data.pieces import draw_sample
+from jaxdpmm.inference.local_steps.sparse import candidates
 from jaxdpmm.model import Mixture, compact, default_prior
 from jaxdpmm.persist import Model
 from jaxdpmm.scoring import SCORERS, Scorer

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxdpmm.inference.initialize import draw_sample
+from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.scoring import Scorer, in_tiles
 from jaxdpmm.scoring.scorer import TILE_SIZE
 

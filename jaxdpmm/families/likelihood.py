@@ -1,6 +1,6 @@
 """Likelihoods without a conjugate prior: one function, and only gradients to fit it with.
 
-Next file to read: `../inference/numpyro_svi.py`, the backend that takes them.
+Next file to read: `../inference/numpyro/svi.py`, the backend that takes them.
 """
 
 import abc
@@ -14,7 +14,7 @@ from jaxdpmm.families.base import Family, Params
 class Likelihood(Family):
     """A component with any likelihood; its prior is what `component_readout.register` says. Required: `log_likelihood`.
 
-    Fit it with `inference.numpyro_svi` (any guide, or NUTS) and score draws with `scoring.uncertainty`; whatever needs
+    Fit it with `inference.numpyro.svi` (any guide, or NUTS) and score draws with `scoring.uncertainty`; whatever needs
     T(x) or A raises a TypeError that says so.
     """
 
@@ -41,5 +41,5 @@ class Likelihood(Family):
     def _refuse(self, function: str) -> NoReturn:
         raise TypeError(
             f"{type(self).__name__} has no {function}: expected a conjugate Family, got a Likelihood; fit it with "
-            "numpyro_model of jaxdpmm.inference.numpyro_svi."
+            "numpyro_model of jaxdpmm.inference.numpyro.svi."
         )

@@ -6,7 +6,7 @@ both the smallest code and the fastest read; any framework opens it; and it is a
 one shard at a time and lets go of it, so memory does not grow with the store.
 
 A store is array-like (`shape`, `dtype`, rows by slice or by number): give it to `fit` and `initialize` as it is.
-It knows of no model. Next file to read: `store_writer.py`, or `../inference/data.py` for what becomes of the rows.
+It knows of no model. Next file to read: `store_writer.py`; what becomes of the rows: `../inference/data/arrays.py`.
 """
 
 import copy

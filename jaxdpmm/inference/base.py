@@ -2,7 +2,7 @@
 
 A backend is an `Algorithm`, three pure functions. It chooses how components are read out and how statistics are
 accumulated; the E-step itself is a `LocalStep` that it is given, so that dense, sparse and candidate
-responsibilities work in every backend. Loops live in `fit.py` alone. Next file to read: `local.py`.
+responsibilities work in every backend. Loops live in `fit.py` alone. Next file to read: `local_steps/dense.py`.
 """
 
 from collections.abc import Callable
@@ -14,6 +14,8 @@ from jaxdpmm.model import Batch, Mixture, Posterior, Readout, Stats
 
 State = Any
 Memory = Any
+Schedule = Callable[[Any], Any]
+"""Number of steps so far to the size of the next, such as every schedule of optax."""
 
 
 class Layout(NamedTuple):

@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float
 
 from jaxdpmm import trees
@@ -110,7 +109,7 @@ def empirical_bayes(
     parametrization: Parametrization,
     *,
     num_steps: int = 50,
-    optimizer: optax.GradientTransformation | None = None,
+    optimizer: Any = None,
 ) -> EmpiricalBayes:
     """Fit the prior of the components to the statistics of a posterior.
 
@@ -131,6 +130,8 @@ def empirical_bayes(
     """
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}; the default is 50.")
+    import optax  # takes half a second to load, which `import jaxdpmm` is spared
+
     optimizer = optax.with_extra_args_support(optimizer or optax.lbfgs())
     stats = stats_of(prior, posterior)
     evidence = partial(log_evidence, mixture, stats.components)
@@ -160,6 +161,7 @@ def log_evidence(mixture: Mixture, statistics: Any, component: Any) -> Float[Arr
 
 def _ascend(component, evidence, optimizer, num_steps, start) -> tuple[Any, Float[Array, " S"]]:
     """Gradient steps on the free parameters; the best of them and the objective at each."""
+    import optax
 
     def loss(free):
         return -evidence(component(free))

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from jaxdpmm.inference.base import Algorithm, Layout
 from jaxdpmm.inference.checkpoint import Checkpoint, Progress
-from jaxdpmm.inference.data import DataSource
-from jaxdpmm.inference.sources import as_source
+from jaxdpmm.inference.data.arrays import DataSource
+from jaxdpmm.inference.data.pieces import as_source
 from jaxdpmm.inference.truncation import truncation_binds
 from jaxdpmm.model import Posterior, active_components
 

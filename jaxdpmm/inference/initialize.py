@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from jaxdpmm.families.gaussian import Gaussian
-from jaxdpmm.inference.data import check_finite, check_points, in_compute_type, is_array
-from jaxdpmm.inference.sources import sample_source
-from jaxdpmm.inference.sparse import summarize_labels
+from jaxdpmm.inference.data.arrays import check_finite, check_points
+from jaxdpmm.inference.data.pieces import draw_sample
+from jaxdpmm.inference.local_steps.sparse import summarize_labels
 from jaxdpmm.model import (
     Mixture,
     Posterior,
@@ -103,19 +103,6 @@ def clustered_prior(
     centred = centre(points, prior.offset)
     residuals = _from_centres(key_seeds, centred, mixture.num_components)
     return prior._replace(component=mixture.family.default_prior(residuals, 1))
-
-
-def draw_sample(key: PRNGKeyArray, x: Any, size: int) -> np.ndarray:
-    """At most `size` rows of an array or a `DataSource`, without replacement, in their order."""
-    if hasattr(x, "sweep"):
-        return x.sample(key, size) if hasattr(x, "sample") else sample_source(key, x, size)
-    x = x if is_array(x) else np.asarray(x)
-    num_points = x.shape[0]
-    if num_points <= size:
-        return np.asarray(in_compute_type(x[:]))
-    seed = np.asarray(jax.random.key_data(key)).tolist()
-    rows = np.random.default_rng(seed).choice(num_points, size, replace=False)
-    return np.asarray(in_compute_type(x[np.sort(rows)]))
 
 
 @partial(jax.jit, static_argnums=(2, 3))

@@ -25,8 +25,8 @@ from numpy.typing import ArrayLike
 
 from jaxdpmm import trees
 from jaxdpmm.inference.base import Layout, LocalStep
-from jaxdpmm.inference.local import dense, visit
-from jaxdpmm.inference.sources import as_source
+from jaxdpmm.inference.data.pieces import as_source
+from jaxdpmm.inference.local_steps.dense import dense, visit
 from jaxdpmm.model import (
     Batch,
     Mixture,

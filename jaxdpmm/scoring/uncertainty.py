@@ -2,7 +2,7 @@
 
 Draws are a tree whose leaves lead with S: `Posterior`s of Gibbs (`get_extra_fields()["posterior"]` of the NumPyro
 kernel, or `stack_draws` of what `fit`'s callback sees), with any scorer; or `Readout`s of NUTS and SVI
-(`numpyro_svi.draw_readouts`), with the scorer `drawn`. Next file to read: `../summaries.py`.
+(`inference.numpyro.draw_readouts`), with the scorer `drawn`. Next file to read: `../summaries.py`.
 """
 
 from collections.abc import Sequence
@@ -101,7 +101,7 @@ def log_density_over_draws(
     if not isinstance(draws, (Posterior, Readout)):
         raise TypeError(
             f"draws must be a stacked Posterior or Readout, got {type(draws).__name__}; "
-            "use stack_draws or numpyro_svi.draw_readouts."
+            "use stack_draws or inference.numpyro.draw_readouts."
         )
     scorer = predictive(mixture) if isinstance(draws, Posterior) else drawn(mixture)
 

@@ -22,8 +22,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jaxdpmm.families import GaussianParams
 from jaxdpmm.inference import fit, initialize
-from jaxdpmm.inference.data import check_weights
-from jaxdpmm.inference.initialize import MINIMUM_SAMPLE, SAMPLE_PER_COMPONENT, draw_sample
+from jaxdpmm.inference.data.arrays import check_weights
+from jaxdpmm.inference.data.pieces import draw_sample
+from jaxdpmm.inference.initialize import MINIMUM_SAMPLE, SAMPLE_PER_COMPONENT
 from jaxdpmm.model import Mixture, Posterior, Prior, active_components
 from jaxdpmm.scoring import in_tiles, predictive
 from jaxdpmm.scoring.density import Predictive

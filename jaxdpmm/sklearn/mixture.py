@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jaxdpmm.families import GaussianDiagonal
-from jaxdpmm.inference.data import check_weights
+from jaxdpmm.inference.data.arrays import check_weights
 from jaxdpmm.inference.update import partial_fit
 from jaxdpmm.model import Mixture
 from jaxdpmm.scoring.density import Predictive, log_predictive_joint

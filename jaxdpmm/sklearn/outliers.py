@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from sklearn.base import OutlierMixin
 
-from jaxdpmm.inference.data import check_weights
+from jaxdpmm.inference.data.arrays import check_weights
 from jaxdpmm.sklearn.base import BaseDirichletProcess
 
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from jaxtyping import PRNGKeyArray
 
 from jaxdpmm.inference import cavi
+from jaxdpmm.inference.backends.cavi import CaviState
 from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Info, Layout
-from jaxdpmm.inference.cavi import CaviState
 from jaxdpmm.model import Batch, Mixture, Posterior, Prior
 
 

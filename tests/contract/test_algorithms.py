@@ -11,12 +11,12 @@ import pytest
 
 from jaxdpmm import GaussianDiagonal, Mixture, cavi, default_prior, fit, initialize
 from jaxdpmm.inference import ArraySource
+from jaxdpmm.inference.backends.gibbs import gibbs
+from jaxdpmm.inference.backends.memoized import memoized
+from jaxdpmm.inference.backends.online_em import online_em
+from jaxdpmm.inference.backends.stochastic import stochastic
 from jaxdpmm.inference.base import Layout
-from jaxdpmm.inference.gibbs import gibbs
-from jaxdpmm.inference.memoized import memoized
-from jaxdpmm.inference.online_em import online_em
-from jaxdpmm.inference.sparse import candidates, sparse
-from jaxdpmm.inference.stochastic import stochastic
+from jaxdpmm.inference.local_steps.sparse import candidates, sparse
 
 K, D, N = 4, 2, 40
 

@@ -10,7 +10,7 @@ SCRIPT = """
 import sys
 import jax, jax.numpy as jnp, numpy as np
 from jaxdpmm.detection.banks import memory_bank, sharded_memory_bank
-from jaxdpmm.inference.sharding import device_mesh
+from jaxdpmm.inference.data.mesh import device_mesh
 
 random = np.random.default_rng(0)
 bank, x = (random.normal(size=(number, 6)).astype(np.float32) for number in (101, 30))

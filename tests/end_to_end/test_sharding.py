@@ -14,7 +14,8 @@ import pytest
 import jaxdpmm
 from jaxdpmm.inference import ArraySource
 from jaxdpmm.inference.base import Layout
-from jaxdpmm.inference.sharding import ShardedSource, device_mesh, sharded_components
+from jaxdpmm.inference.data.mesh import ShardedSource, device_mesh
+from jaxdpmm.inference.local_steps.sharded import sharded_components
 
 SCRIPT = pathlib.Path(mesh_fit.__file__)
 

@@ -15,9 +15,9 @@ from jaxdpmm import (
     initialize,
 )
 from jaxdpmm.grouping import group_by_component
-from jaxdpmm.inference.memoized import memoized
-from jaxdpmm.inference.sparse import candidates, sparse
-from jaxdpmm.inference.stochastic import robbins_monro, stochastic
+from jaxdpmm.inference.backends.memoized import memoized
+from jaxdpmm.inference.backends.stochastic import robbins_monro, stochastic
+from jaxdpmm.inference.local_steps.sparse import candidates, sparse
 
 K = 8
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jaxdpmm import GaussianDiagonal, Mixture, trees
 from jaxdpmm.inference import dense
-from jaxdpmm.inference.local import TILE_SIZE, sum_over_tiles
+from jaxdpmm.inference.local_steps.dense import TILE_SIZE, sum_over_tiles
 from jaxdpmm.model import Batch, Readout, summarize
 
 NAMES = ["full-5", "diagonal-5", "spherical-5", "poisson", "bernoulli"]

@@ -27,9 +27,9 @@ from jaxdpmm import (
     Mixture,
     Prior,
 )
+from jaxdpmm.inference.backends.gibbs import Move, conditional_posterior, gibbs, label_stats
+from jaxdpmm.inference.backends.gibbs_moves import label_switching, split_merge
 from jaxdpmm.inference.base import Layout
-from jaxdpmm.inference.gibbs import Move, conditional_posterior, gibbs, label_stats
-from jaxdpmm.inference.gibbs_moves import label_switching, split_merge
 
 N, K, D = 8, 4, 2
 MEAN, MEAN_COUNT, DOF = np.array([0.4, -0.3]), 0.3, 6.0

@@ -20,8 +20,8 @@ from jaxdpmm import (
     Mixture,
     Prior,
 )
-from jaxdpmm.inference.gibbs import Partition, gibbs, label_stats
-from jaxdpmm.inference.gibbs_moves import label_switching, split_merge
+from jaxdpmm.inference.backends.gibbs import Partition, gibbs, label_stats
+from jaxdpmm.inference.backends.gibbs_moves import label_switching, split_merge
 from jaxdpmm.model import Stats, global_update
 
 X = np.array([[-1.2, 0.1], [-0.9, 0.4], [1.1, -0.3], [0.2, 0.3], [1.4, 0.2]])

@@ -8,7 +8,7 @@ from scipy.stats import multivariate_normal
 
 from jaxdpmm import GaussianDiagonal, GaussianFull, GaussianSpherical, Mixture
 from jaxdpmm.inference import ArraySource
-from jaxdpmm.inference.online_em import paper_preset, paper_start
+from jaxdpmm.inference.paper import paper_preset, paper_start
 
 K, D, BATCH, GAMMA = 6, 3, 100, 0.2
 

@@ -11,10 +11,10 @@ from sklearn.decomposition import PCA, FactorAnalysis
 from jaxdpmm import DirichletProcess, Mixture, cavi, default_prior, fit, initialize
 from jaxdpmm.families import Block, GaussianDiagonal, GaussianLowRank, ProductFamily
 from jaxdpmm.inference import ArraySource
+from jaxdpmm.inference.backends.memoized import memoized
+from jaxdpmm.inference.backends.online_em import online_em
 from jaxdpmm.inference.base import Layout
-from jaxdpmm.inference.memoized import memoized
-from jaxdpmm.inference.online_em import online_em
-from jaxdpmm.inference.sparse import candidates, sparse
+from jaxdpmm.inference.local_steps.sparse import candidates, sparse
 from jaxdpmm.model import elbo, expected_readout
 from jaxdpmm.scoring import SCORERS, log_predictive_density, score
 from jaxdpmm.testing import check_family
@@ -166,7 +166,7 @@ def test_bound_never_falls(backend, step):
 def test_bound_is_that_of_the_local_step_and_below_the_evidence(fitted):
     """The local term, by itself, is log sum_k w_k times the integral: no statistics are in it."""
     mixture, prior, x, posterior = fitted
-    from jaxdpmm.inference.local import dense
+    from jaxdpmm.inference.local_steps.dense import dense
     from jaxdpmm.model import log_joint
 
     (batch,) = ArraySource(x, FAMILY).sweep()

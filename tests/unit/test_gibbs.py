@@ -16,9 +16,9 @@ from jaxdpmm import (
     initialize,
 )
 from jaxdpmm.inference import ArraySource
+from jaxdpmm.inference.backends.gibbs import Partition, gibbs, label_stats, sample_labels
+from jaxdpmm.inference.backends.gibbs_moves import label_switching, split_merge
 from jaxdpmm.inference.base import Layout
-from jaxdpmm.inference.gibbs import Partition, gibbs, label_stats, sample_labels
-from jaxdpmm.inference.gibbs_moves import label_switching, split_merge
 from jaxdpmm.model import Posterior, Readout, summarize
 from jaxdpmm.sticks import Gamma, StickBreaking, Sticks
 

@@ -18,11 +18,11 @@ import jaxdpmm
 from jaxdpmm import files
 from jaxdpmm.inference import checkpoint as checkpoints
 from jaxdpmm.inference import fit
-from jaxdpmm.inference.gibbs import gibbs
-from jaxdpmm.inference.memoized import memoized
-from jaxdpmm.inference.online_em import online_em
-from jaxdpmm.inference.sparse import candidates
-from jaxdpmm.inference.stochastic import stochastic
+from jaxdpmm.inference.backends.gibbs import gibbs
+from jaxdpmm.inference.backends.memoized import memoized
+from jaxdpmm.inference.backends.online_em import online_em
+from jaxdpmm.inference.backends.stochastic import stochastic
+from jaxdpmm.inference.local_steps.sparse import candidates
 
 X = np.concatenate([np.random.default_rng(0).normal(5 * k, 1, size=(40, 2)) for k in range(3)])
 MIXTURE = jaxdpmm.Mixture(jaxdpmm.GaussianDiagonal(2), 4)
@@ -94,7 +94,7 @@ import sys
 import jax
 import numpy as np
 import jaxdpmm
-from jaxdpmm.inference.memoized import memoized
+from jaxdpmm.inference.backends.memoized import memoized
 
 def fitted(checkpoint=None):
     x = np.random.default_rng(0).normal(size=(300, 8))

@@ -6,10 +6,10 @@ import pytest
 
 from jaxdpmm import GaussianDiagonal, Mixture, Prior, cavi, default_prior, initialize
 from jaxdpmm.inference import fit, fit_adaptive, with_moves
-from jaxdpmm.inference.adaptive import with_room
-from jaxdpmm.inference.memoized import memoized
-from jaxdpmm.inference.proposals import birth, delete, merge
-from jaxdpmm.inference.sources import as_source
+from jaxdpmm.inference.backends.memoized import memoized
+from jaxdpmm.inference.data.pieces import as_source
+from jaxdpmm.inference.growth.adaptive import with_room
+from jaxdpmm.inference.growth.proposals import birth, delete, merge
 from jaxdpmm.model import active_components
 
 DIM, NUM_CLUSTERS, NUM_POINTS = 2, 4, 240

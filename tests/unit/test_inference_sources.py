@@ -9,9 +9,9 @@ import pytest
 
 import jaxdpmm
 from jaxdpmm.inference import fit
-from jaxdpmm.inference.data import ArraySource, DataSource, prefetched
-from jaxdpmm.inference.sources import IterableSource, as_source, sample_source
-from jaxdpmm.inference.stochastic import stochastic
+from jaxdpmm.inference.backends.stochastic import stochastic
+from jaxdpmm.inference.data.arrays import ArraySource, DataSource, prefetched
+from jaxdpmm.inference.data.pieces import IterableSource, as_source, sample_source
 
 FAMILY = jaxdpmm.GaussianDiagonal(3)
 X = np.random.default_rng(0).normal(size=(50, 3))

@@ -8,9 +8,9 @@ import pytest
 import jaxdpmm
 from jaxdpmm import trees
 from jaxdpmm.inference import ArraySource, dense, fit
+from jaxdpmm.inference.backends.memoized import memoized
 from jaxdpmm.inference.base import Layout
-from jaxdpmm.inference.memoized import memoized
-from jaxdpmm.inference.sparse import candidates, sparse
+from jaxdpmm.inference.local_steps.sparse import candidates, sparse
 from jaxdpmm.inference.update import from_stats, merge, partial_fit, subtract
 from jaxdpmm.model import elbo_after_update, stats_of
 

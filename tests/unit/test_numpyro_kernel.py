@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from jaxdpmm import Family, GaussianDiagonal, Mixture, Prior, default_prior, initialize
-from jaxdpmm.inference.gibbs_moves import label_switching, split_merge
+from jaxdpmm.inference.backends.gibbs_moves import label_switching, split_merge
 
 numpyro_mcmc = pytest.importorskip("numpyro.infer.mcmc")
-from jaxdpmm.inference.numpyro_kernel import DPMMGibbs  # noqa: E402
+from jaxdpmm.inference.numpyro.kernel import DPMMGibbs  # noqa: E402
 
 N, K = 60, 5
 
@@ -67,7 +67,7 @@ import numpyro; numpyro.set_host_device_count(2)
 import jax, numpy as np
 from numpyro.infer import MCMC
 from jaxdpmm import GaussianSpherical, Mixture, default_prior
-from jaxdpmm.inference.numpyro_kernel import DPMMGibbs
+from jaxdpmm.inference.numpyro.kernel import DPMMGibbs
 x = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
 mixture = Mixture(GaussianSpherical(2), 3)
 kernel = DPMMGibbs(mixture, default_prior(mixture, x))

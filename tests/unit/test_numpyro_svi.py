@@ -30,7 +30,7 @@ from numpyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO, init_to_value  #
 from numpyro.infer.autoguide import AutoLaplaceApproximation, AutoNormal  # noqa: E402
 from numpyro.infer.util import log_density  # noqa: E402
 
-from jaxdpmm.inference.numpyro_svi import (  # noqa: E402
+from jaxdpmm.inference.numpyro.svi import (  # noqa: E402
     draw_readouts,
     initial_values,
     numpyro_model,

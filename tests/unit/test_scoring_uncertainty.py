@@ -6,7 +6,7 @@ from scipy.stats import norm
 
 from jaxdpmm import GaussianDiagonal, Mixture, default_prior, fit, initialize
 from jaxdpmm.families import GaussianParams
-from jaxdpmm.inference.gibbs import gibbs
+from jaxdpmm.inference.backends.gibbs import gibbs
 from jaxdpmm.model import Readout
 from jaxdpmm.scoring import SCORERS, log_predictive_density, score
 from jaxdpmm.scoring.uncertainty import (

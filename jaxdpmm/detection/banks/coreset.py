@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxdpmm.inference.initialize import draw_sample, k_means
+from jaxdpmm.inference.data.pieces import draw_sample
+from jaxdpmm.inference.initialize import k_means
 from jaxdpmm.scoring.scorer import TILE_SIZE
 
 NUM_PROJECTED = 128  # dimensions that distances are measured in, as in PatchCore

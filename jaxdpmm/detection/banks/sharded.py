@@ -18,7 +18,7 @@ from jaxdpmm.detection.banks.exact import (
     mean_distances,
     memory_bank,
 )
-from jaxdpmm.inference.sharding import DATA
+from jaxdpmm.inference.data.mesh import DATA
 from jaxdpmm.scoring.scorer import Scorer
 
 _CUT: Any = Bank(*(P(DATA), P(DATA), P()))  # type: ignore[arg-type]
@@ -32,7 +32,7 @@ def sharded_memory_bank(
     Every device scores all points against its share of the rows; of each point, only the best closenesses travel.
 
     Args:
-        mesh: for example `jaxdpmm.inference.sharding.device_mesh()`.
+        mesh: for example `jaxdpmm.inference.local_steps.sharded.device_mesh()`.
         metric: as in `memory_bank`.
         num_neighbours: as in `memory_bank`.
         chunk_size: as in `memory_bank`.

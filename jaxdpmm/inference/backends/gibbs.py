@@ -7,7 +7,7 @@ it, and their average over draws has less variance than that over drawn paramete
 
 Labels are drawn in tiles and statistics summed over points grouped by label, so the work of the latter does not
 grow with K and nothing of size N x K is held. `fit` streams the data and its callback sees every draw; chains, warm-up
-and ArviZ are NumPyro's: next file to read: `numpyro_kernel.py`.
+and ArviZ are NumPyro's: next file to read: `../numpyro/kernel.py`.
 
 References:
     Ishwaran and James (2001), Gibbs sampling methods for stick-breaking priors, section 5.
@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 from jaxdpmm import trees
 from jaxdpmm.grouping import group_by_component, pair_statistics
 from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Layout
-from jaxdpmm.inference.local import over_tiles
+from jaxdpmm.inference.local_steps.dense import over_tiles
 from jaxdpmm.model import (
     Batch,
     Mixture,

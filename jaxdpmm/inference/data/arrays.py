@@ -2,7 +2,7 @@
 
 This is the user's boundary: shapes, weights and finiteness are checked here, with one sentence each, so that
 nothing has to be checked inside a compiled step. An array is whatever has a NumPy `dtype`, a `shape` and slices: NumPy,
-JAX, a memory map, a `FeatureStore`, HDF5, zarr. Next file to read: `sources.py`, for data that come in pieces.
+JAX, a memory map, a `FeatureStore`, HDF5, zarr. Next file to read: `pieces.py`, for data that come in pieces.
 """
 
 import hashlib

@@ -6,11 +6,11 @@
     result = svi.run(jax.random.key(0), 2000, x)
     posterior = to_posterior(mixture, prior, result.params, x)    # scores, saving, other backends: as ever
 
-The model's sites are alpha, sticks and those of the family (`numpyro_families.py`). The guide has the same sites in
+The model's sites are alpha, sticks and those of the family (`families.py`). The guide has the same sites in
 conjugate form, Gamma, Beta and the family's own distribution at a natural parameter of each component: model and
 guide are one function at two natural parameters. Draws of other guides and of NUTS become `Readout`s
-(`draw_readouts`). Importing this file loads NumPyro. Not for speed: `cavi.py` has nearly the same optimum in
-closed form. Next file to read: `../summaries.py`.
+(`draw_readouts`). Importing this file loads NumPyro. For speed: `../backends/cavi.py`, nearly the same optimum in
+closed form. Next file to read: `../../summaries.py`.
 """
 
 from collections.abc import Callable
@@ -24,9 +24,9 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Num, PRNGKeyArray
 from numpyro.distributions import constraints
 
-from jaxdpmm.inference.data import check_points
-from jaxdpmm.inference.local import sum_over_tiles
-from jaxdpmm.inference.numpyro_families import component_readout, component_variational
+from jaxdpmm.inference.data.arrays import check_points
+from jaxdpmm.inference.local_steps.dense import sum_over_tiles
+from jaxdpmm.inference.numpyro.families import component_readout, component_variational
 from jaxdpmm.model import (
     Mixture,
     Posterior,

@@ -1,9 +1,9 @@
-"""NumPyro sites of each family: what `numpyro_svi.py` asks of a component.
+"""NumPyro sites of each family: what `svi.py` asks of a component.
 
 Two functions, chosen by the family's type: `component_readout` draws parameters (required), `component_variational`
 holds what a structured guide learns (optional). Register both for a family of one's own; nothing here is conjugate by
 necessity, so likelihoods that no other backend can take come in by this door. Importing this file loads NumPyro.
-Next file to read: `numpyro_svi.py`.
+Next file to read: `svi.py`.
 """
 
 from functools import singledispatch

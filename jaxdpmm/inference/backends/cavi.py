@@ -1,7 +1,7 @@
 """Coordinate-ascent variational inference, streamed: statistics of a whole sweep, then one global update.
 
 Batches of a sweep are summed (compensated), so the result does not depend on how the data are cut. The ELBO rises
-with every sweep. Next file to read: `memoized.py`, or `fit.py` for the loop.
+with every sweep. Next file to read: `memoized.py`, or `../fit.py` for the loop.
 
 References:
     Blei and Jordan (2006), Variational inference for Dirichlet process mixtures.
@@ -15,7 +15,7 @@ from jaxtyping import PRNGKeyArray
 
 from jaxdpmm import trees
 from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Info, Layout, LocalStep, Memory
-from jaxdpmm.inference.local import dense, visit
+from jaxdpmm.inference.local_steps.dense import dense, visit
 from jaxdpmm.model import (
     Batch,
     Mixture,

@@ -10,12 +10,11 @@ References:
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxdpmm import trees
-from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Info, Layout, LocalStep, Memory
-from jaxdpmm.inference.local import dense, visit
+from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Info, Layout, LocalStep, Memory, Schedule
+from jaxdpmm.inference.local_steps.dense import dense, visit
 from jaxdpmm.model import (
     Batch,
     Mixture,
@@ -40,7 +39,7 @@ class StochasticState(NamedTuple):
     memory: Memory
 
 
-def robbins_monro(delay: float = 1.0, forgetting: float = 0.7) -> optax.Schedule:
+def robbins_monro(delay: float = 1.0, forgetting: float = 0.7) -> Schedule:
     """Step sizes (t + delay)^-forgetting, t = 1, 2, ..., the schedule of Hoffman et al. (2013), eq. 26.
 
     Args:
@@ -61,7 +60,7 @@ def robbins_monro(delay: float = 1.0, forgetting: float = 0.7) -> optax.Schedule
 def stochastic(
     mixture: Mixture,
     prior: Prior,
-    step_size: optax.Schedule | None = None,
+    step_size: Schedule | None = None,
     local_step: LocalStep = dense,
 ) -> Algorithm:
     """Stochastic variational inference.

@@ -1,8 +1,8 @@
 """Data that come in pieces: an iterable of arrays of any sizes, cut anew into batches of one shape.
 
 For loaders, generators of features and lists of arrays; what can be sliced is better off in `ArraySource`. Also
-here: what `fit` makes of whatever it is given, and a random sample of any source. Next file to read: `fit.py`, or
-`sharding.py` for many devices.
+here: what `fit` makes of whatever it is given, and a random sample of any source. Next file to read: `../fit.py`, or
+`mesh.py` for many devices.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray
 from numpy.typing import ArrayLike
 
 from jaxdpmm.families import Family
-from jaxdpmm.inference.data import (
+from jaxdpmm.inference.data.arrays import (
     BATCH_SIZE,
     FINGERPRINT_ROWS,
     ArraySource,
@@ -161,6 +161,19 @@ def recut(pieces: Iterator[Piece], size: int) -> Iterator[Piece]:
                 held, missing = [], size
     if held:
         yield _joined(held)
+
+
+def draw_sample(key: PRNGKeyArray, x: Any, size: int) -> np.ndarray:
+    """At most `size` rows of an array or a `DataSource`, without replacement, in their order."""
+    if hasattr(x, "sweep"):
+        return x.sample(key, size) if hasattr(x, "sample") else sample_source(key, x, size)
+    x = x if is_array(x) else np.asarray(x)
+    num_points = x.shape[0]
+    if num_points <= size:
+        return np.asarray(in_compute_type(x[:]))
+    seed = np.asarray(jax.random.key_data(key)).tolist()
+    rows = np.random.default_rng(seed).choice(num_points, size, replace=False)
+    return np.asarray(in_compute_type(x[np.sort(rows)]))
 
 
 def sample_source(key: PRNGKeyArray, source: DataSource, size: int) -> np.ndarray:

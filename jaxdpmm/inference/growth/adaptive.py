@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
+from jaxdpmm.inference.backends.cavi import cavi
 from jaxdpmm.inference.base import Algorithm
-from jaxdpmm.inference.cavi import cavi
+from jaxdpmm.inference.data.pieces import as_source
 from jaxdpmm.inference.fit import Epoch, FitResult, check_at_least_one, fit
-from jaxdpmm.inference.moves import MOVES, with_moves
-from jaxdpmm.inference.sources import as_source
+from jaxdpmm.inference.growth.moves import MOVES, with_moves
 from jaxdpmm.model import Mixture, Posterior, Prior, Stats, compact, global_update, stats_of
 
 SWEEPS_PER_STAGE = 12

@@ -3,7 +3,7 @@
 In hundreds of dimensions responsibilities are almost one-hot. `sparse` scores all K components and keeps the best
 L, so that statistics cost N L instead of N K; `candidates` scores only C of them, the last sweep's support and the
 best of a cheap proposal. Keeping the support among the candidates means that the restricted bound never falls:
-the best L of a set that holds the old L are at least as good. Next file to read: `../grouping.py`.
+the best L of a set that holds the old L are at least as good. Next file to read: `../../grouping.py`.
 
 References:
     Hughes and Sudderth (2016), Fast learning of clusters and topics via sparse posteriors.
@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from jaxdpmm.grouping import chosen_entries, group_by_component, pair_statistics, pairs_of
 from jaxdpmm.inference.base import Layout, LocalResult, LocalStep, Memory
-from jaxdpmm.inference.local import over_tiles
+from jaxdpmm.inference.local_steps.dense import over_tiles
 from jaxdpmm.model import Batch, Mixture, Readout, Stats, centre, log_joint
 
 

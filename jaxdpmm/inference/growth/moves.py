@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Layout, State
-from jaxdpmm.inference.proposals import Propose, birth, delete, merge
+from jaxdpmm.inference.growth.proposals import Propose, birth, delete, merge
 from jaxdpmm.model import Batch, Posterior, Prior
 
 MOVES: dict[str, Propose] = {"birth": birth, "merge": merge, "delete": delete}

@@ -1,10 +1,8 @@
 """Online expectation maximisation: point estimates from exponentially averaged batch statistics.
 
 stats <- (1 - gamma) stats + gamma statistics of the batch, so that the posterior is that of one batch and forgets
-old data. This is maximum a posteriori estimation, not variational Bayes: no bound is optimised. With `paper_preset`
-it is the published algorithm: zero prior, gamma = 0.2, most probable sticks, alpha re-estimated at every step. What
-differs from the release is only what is a defect there (first-image start, alpha lost on resume, outer products
-of every point); see `paper_start` for where the paper is silent. Next file to read: `fit.py`.
+old data. This is maximum a posteriori estimation, not variational Bayes: no bound is optimised. The published
+algorithm is a setting of it; next file to read: `../paper.py`.
 
 References:
     Schulthess and Konukoglu (2025), arXiv 2509.19997, section 2.
@@ -16,16 +14,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
-from numpy.typing import ArrayLike
 
 from jaxdpmm import trees
-from jaxdpmm.families import Gaussian, GaussianFull
-from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Info, Layout, LocalStep, Memory
-from jaxdpmm.inference.data import check_points
-from jaxdpmm.inference.initialize import draw_sample
-from jaxdpmm.inference.local import dense, visit
+from jaxdpmm.families import Gaussian
+from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Info, Layout, LocalStep, Memory, Schedule
+from jaxdpmm.inference.local_steps.dense import dense, visit
 from jaxdpmm.model import (
     Batch,
     Mixture,
@@ -36,14 +30,10 @@ from jaxdpmm.model import (
     global_update,
     stats_of,
 )
-from jaxdpmm.sticks import Gamma, log_mode_weights
+from jaxdpmm.sticks import log_mode_weights
 
 EMPTY = 1e-10  # points; of fewer, squares of the statistics underflow in float32
 PAPER_STEP_SIZE = 0.2
-PAPER_CONCENTRATION = 2.0  # alpha at the start
-PAPER_RIDGE_FULL = 1e-3
-PAPER_RIDGE = 1e-6
-PAPER_SAMPLE = 100_000  # points for the variance at the start
 
 
 class OnlineState(NamedTuple):
@@ -59,7 +49,7 @@ class OnlineState(NamedTuple):
 def online_em(
     mixture: Mixture,
     prior: Prior,
-    step_size: float | optax.Schedule = PAPER_STEP_SIZE,
+    step_size: float | Schedule = PAPER_STEP_SIZE,
     ridge: float = 0.0,
     local_step: LocalStep = dense,
 ) -> Algorithm:
@@ -108,73 +98,6 @@ def online_em(
     return Algorithm(init, step, lambda state: state.posterior, mixture)
 
 
-def paper_preset(mixture: Mixture, local_step: LocalStep = dense) -> tuple[Algorithm, Prior]:
-    """The algorithm of arXiv 2509.19997, step by step, as an `online_em` with nothing but zeros in its prior.
-
-    Maximum-likelihood components (zero natural parameter) plus eps I (1e-6, 1e-3 for full covariance);
-    v_k = s_k / (s_k + (alpha - 1)/n + R_k), the mode of Beta(1 + n s_k, alpha + n R_k); and
-    alpha = (K-1) / sum_k [psi(n (s_k + R_k) + alpha + 1) - psi(n R_k + alpha)], the mean of q(alpha) under the
-    improper prior Gamma(0, 0).
-
-    Args:
-        mixture: with a Gaussian family.
-        local_step: the E-step, `dense` by default.
-
-    Returns:
-        The algorithm, and the prior that `paper_start` needs.
-
-    Raises:
-        TypeError: the family is not Gaussian.
-    """
-    family = _gaussian(mixture, "paper_preset")
-    ridge = PAPER_RIDGE_FULL if isinstance(family, GaussianFull) else PAPER_RIDGE
-    point = jax.ShapeDtypeStruct((family.dim,), jnp.result_type(float))
-    zero = trees.zeros_like(jax.eval_shape(family.sufficient_statistics, point))
-    none = jnp.zeros((), point.dtype)
-    prior = Prior(zero, Gamma(none, none))
-    return online_em(mixture, prior, PAPER_STEP_SIZE, ridge, local_step), prior
-
-
-def paper_start(
-    mixture: Mixture, prior: Prior, x: ArrayLike, *, key: PRNGKeyArray, batch_size: int
-) -> Posterior:
-    """The start of arXiv 2509.19997: K random patches as means, the data's variances, v_k ~ Beta(1, alpha).
-
-    Two differences: the patches come from all data (the release takes them all from the first image), and
-    the running averages, of which the paper gives no start, begin at those of the model itself:
-    s_k = w_k, m_k = w_k mu_k, S_k = w_k (Sigma_k + mu_k mu_k').
-
-    Args:
-        mixture: with a Gaussian family.
-        prior: from `paper_preset`.
-        x: all points, (N, D).
-        key: random key.
-        batch_size: n, the weight of the averages; the paper has 12,288.
-
-    Raises:
-        ValueError: data of the wrong shape.
-        TypeError: the family is not Gaussian.
-    """
-    family = _gaussian(mixture, "paper_start")
-    key_means, key_sticks, key_variance = jax.random.split(key, 3)
-    points = check_points(x, family)
-    means = jnp.asarray(draw_sample(key_means, points, mixture.num_components))
-    sample = jnp.asarray(draw_sample(key_variance, points, PAPER_SAMPLE))
-    variance = jnp.var(sample, axis=0)
-    fractions = jax.random.beta(
-        key_sticks, 1.0, PAPER_CONCENTRATION, (mixture.num_components - 1,), means.dtype
-    )
-    rest = jnp.concatenate([jnp.ones(1, means.dtype), jnp.cumprod(1 - fractions)])
-    weights = jnp.append(fractions, 1) * rest
-    statistics = jax.vmap(family.sufficient_statistics)(means)
-    wide = jax.vmap(lambda natural: family.widen(natural, variance))(statistics)
-    counts = weights * batch_size
-    components = jax.vmap(trees.scale)(wide, counts)
-    alpha = Gamma(jnp.asarray(PAPER_CONCENTRATION, means.dtype), jnp.ones((), means.dtype))
-    sticks = mixture.sticks.posterior(counts, alpha, None)._replace(concentration=alpha)
-    return Posterior(sticks, components, counts, prior.offset)
-
-
 def point_readout(mixture: Mixture, ridge: float = 0.0) -> Callable[[Posterior], Readout]:
     """The read-out of `online_em`: point estimates, and the most probable weights.
 
@@ -187,7 +110,7 @@ def point_readout(mixture: Mixture, ridge: float = 0.0) -> Callable[[Posterior],
     Raises:
         TypeError: a ridge for a family that is not Gaussian.
     """
-    family = _gaussian(mixture, "ridge") if ridge else None
+    family = gaussian_of(mixture, "ridge") if ridge else None
 
     def read(posterior: Posterior) -> Readout:
         is_empty = posterior.counts < EMPTY
@@ -203,7 +126,16 @@ def point_readout(mixture: Mixture, ridge: float = 0.0) -> Callable[[Posterior],
     return read
 
 
-def _gaussian(mixture: Mixture, what: str) -> Gaussian:
+def gaussian_of(mixture: Mixture, what: str) -> Gaussian:
+    """The family of a mixture of Gaussians.
+
+    Args:
+        mixture: static description.
+        what: the function that needs it, for the message.
+
+    Raises:
+        TypeError: the family is not Gaussian.
+    """
     if not isinstance(mixture.family, Gaussian):
         raise TypeError(
             f"{what} needs a Gaussian family, got {type(mixture.family).__name__}; use online_em "
@@ -212,9 +144,9 @@ def _gaussian(mixture: Mixture, what: str) -> Gaussian:
     return mixture.family
 
 
-def _schedule(step_size: float | optax.Schedule) -> optax.Schedule:
+def _schedule(step_size: float | Schedule) -> Schedule:
     if callable(step_size):
         return step_size
     if not 0 < step_size <= 1:
         raise ValueError(f"step_size must be in (0, 1], got {step_size}; the paper has 0.2.")
-    return optax.constant_schedule(step_size)
+    return lambda step: jnp.full_like(step, step_size)

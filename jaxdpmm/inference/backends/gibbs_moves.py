@@ -9,7 +9,7 @@ and every stick-breaking prior. After a move, `gibbs` draws weights and paramete
 exact.
 
 `label_switching` repairs what the order of the sticks imposes: large components want to be early. `split_merge`
-joins or parts whole components. Next file to read: `numpyro_kernel.py`.
+joins or parts whole components. Next file to read: `../numpyro/kernel.py`.
 
 References:
     Papaspiliopoulos and Roberts (2008), Retrospective MCMC for Dirichlet process hierarchical models, section 3.4;
@@ -26,8 +26,8 @@ from jax.scipy.special import betaln
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxdpmm import trees
-from jaxdpmm.inference.gibbs import Move, Partition, label_stats, sticks_given
-from jaxdpmm.inference.local import over_tiles, sum_over_tiles
+from jaxdpmm.inference.backends.gibbs import Move, Partition, label_stats, sticks_given
+from jaxdpmm.inference.local_steps.dense import over_tiles, sum_over_tiles
 from jaxdpmm.model import Batch, Mixture, Prior, Readout, Stats, log_joint, summarize
 
 

@@ -8,7 +8,7 @@
 
 The sampler is `gibbs.py`; this file only wraps it. NumPyro's own composable `Gibbs` is not used: it updates sites
 of a model one block after the other by their potential, where here all labels, weights and parameters have exact
-conditionals. Importing this file loads NumPyro. Next file to read: `numpyro_svi.py`.
+conditionals. Importing this file loads NumPyro. Next file to read: `svi.py`.
 """
 
 from typing import Any, NamedTuple
@@ -18,9 +18,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 from numpyro.infer.mcmc import MCMCKernel
 
+from jaxdpmm.inference.backends.gibbs import GibbsState, Move, gibbs, label_stats
 from jaxdpmm.inference.base import Layout
-from jaxdpmm.inference.data import check_finite, check_points
-from jaxdpmm.inference.gibbs import GibbsState, Move, gibbs, label_stats
+from jaxdpmm.inference.data.arrays import check_finite, check_points
 from jaxdpmm.inference.initialize import k_means
 from jaxdpmm.model import Batch, Mixture, Posterior, Prior, Readout, global_update
 

@@ -20,7 +20,7 @@ from jax.scipy.special import xlogy
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxdpmm import trees
-from jaxdpmm.inference.sparse import candidate_log_joint, summarize_labels
+from jaxdpmm.inference.local_steps.sparse import candidate_log_joint, summarize_labels
 from jaxdpmm.model import (
     Batch,
     Mixture,

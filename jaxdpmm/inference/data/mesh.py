@@ -1,36 +1,31 @@
-"""Many devices and many machines: points cut over a mesh, statistics summed by `psum`.
+"""Data on many devices and many machines: a mesh, and batches that are cut over it.
 
-Statistics are additive, so the E-step is all that has to know of devices: `sharded` wraps any local step, and every
-backend that takes one runs on a mesh. Where K full covariances do not fit one device, `sharded_components` cuts the
-components over a second axis as well; a point's normaliser is then the only thing that the shards tell each other.
 `ShardedSource` puts batches on the mesh, each process its own rows (after `jax.distributed.initialize()`).
 
     mesh = device_mesh()
     algorithm = cavi(mixture, prior, sharded(dense, mesh))
     fit(algorithm, ShardedSource(ArraySource(x, family), mesh), replicated(posterior, mesh))
 
-Next file to read: `update.py`.
+Next file to read: `../local_steps/sharded.py`.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AbstractMesh, Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
-from jaxdpmm.inference.base import Layout, LocalResult, LocalStep, Memory
-from jaxdpmm.inference.data import DataSource, digest, padded
-from jaxdpmm.inference.local import sum_over_tiles
-from jaxdpmm.inference.sources import sample_source
-from jaxdpmm.model import Batch, Mixture, Posterior, Readout, Stats, log_joint, summarize
+from jaxdpmm.inference.data.arrays import DataSource, digest, padded
+from jaxdpmm.inference.data.pieces import sample_source
+from jaxdpmm.model import Batch, Posterior
 
 DATA = "data"
 COMPONENTS = "components"
+BATCH_SPEC: Any = Batch(P(DATA), P(DATA), P(), P(), P())  # type: ignore[arg-type]
 
 Tree = TypeVar("Tree")
 
@@ -63,80 +58,6 @@ def component_sharded(posterior: Posterior, mesh: Mesh) -> Posterior:
     """A posterior whose components are cut over the mesh's axis "components", to start `sharded_components` from."""
     components = _place(posterior.components, mesh, P(COMPONENTS))
     return replicated(posterior, mesh)._replace(components=components)
-
-
-def sharded(local_step: LocalStep, mesh: Mesh | AbstractMesh) -> LocalStep:
-    """A local step whose points are cut over the mesh's axis "data".
-
-    Args:
-        local_step: any whose memory of a batch leads with the points.
-        mesh: with an axis "data"; along others the work is repeated.
-
-    Returns:
-        A local step that gives the same statistics on every device, those of the whole batch.
-    """
-
-    def step(mixture: Mixture, readout: Readout, batch: Batch, memory: Memory) -> LocalResult:
-        def of_shard(readout: Readout, batch: Batch, memory: Memory) -> LocalResult:
-            own = local_step.step(mixture, readout, batch, memory)
-            stats, evidence = jax.lax.psum((own.stats, own.log_evidence), DATA)
-            return LocalResult(stats, evidence, own.memory)
-
-        run = jax.shard_map(
-            of_shard,
-            mesh=mesh,
-            in_specs=(P(), _BATCH_SPEC, P(DATA)),
-            out_specs=LocalResult(P(), P(), P(DATA)),  # type: ignore[arg-type]
-            check_vma=False,
-        )
-        return run(readout, batch, memory)
-
-    return LocalStep(local_step.init, step)
-
-
-def sharded_components(mesh: Mesh | AbstractMesh) -> LocalStep:
-    """The dense local step with points and components cut over the mesh.
-
-    Parameters and statistics of a component stay where it is; only the logarithm of each point's normaliser goes
-    round. Start from `component_sharded(posterior, mesh)`.
-
-    Args:
-        mesh: with the axes "data" and "components".
-
-    Returns:
-        A local step; it raises ValueError if the mesh cannot divide the components.
-    """
-
-    def init(mixture: Mixture, layout: Layout) -> Memory:
-        del layout
-        num_shards = mesh.shape[COMPONENTS]
-        if mixture.num_components % num_shards:
-            raise ValueError(
-                f"num_components must be a multiple of the {num_shards} component shards, got "
-                f"{mixture.num_components}; round it up, unused components empty themselves."
-            )
-        return ()
-
-    def step(mixture: Mixture, readout: Readout, batch: Batch, memory: Memory) -> LocalResult:
-        def of_shard(readout: Readout, batch: Batch) -> tuple[Stats, Array]:
-            def of_tile(x: Array, weight: Float[Array, " T"]) -> tuple[Stats, Array]:
-                return _cut_dense(mixture, readout, x, weight)
-
-            stats, evidence = sum_over_tiles(of_tile, batch.x, batch.weight)
-            stats = stats._replace(entropy=jax.lax.psum(stats.entropy, COMPONENTS))
-            return jax.lax.psum((stats, evidence), DATA)
-
-        cut = P(COMPONENTS)
-        run = jax.shard_map(
-            of_shard,
-            mesh=mesh,
-            in_specs=(Readout(cut, cut, P()), _BATCH_SPEC),  # type: ignore[arg-type]
-            out_specs=(Stats(cut, cut, P(), P()), P()),  # type: ignore[arg-type]
-            check_vma=False,
-        )
-        return LocalResult(*run(readout, batch), memory)
-
-    return LocalStep(init, step)
 
 
 class ShardedSource:
@@ -199,25 +120,11 @@ class ShardedSource:
         total = np.asarray(self.total_weight, weight.dtype)
         parts = Batch(x, weight, np.asarray(batch.slot), np.asarray(False), total)  # type: ignore
         placed = Batch(
-            *(_put(part, self._mesh, spec) for part, spec in zip(parts, _BATCH_SPEC, strict=True))
+            *(_put(part, self._mesh, spec) for part, spec in zip(parts, BATCH_SPEC, strict=True))
         )
         if getattr(self._source, "is_kept", False):
             self._cache[slot] = placed
         return placed
-
-
-_BATCH_SPEC: Any = Batch(P(DATA), P(DATA), P(), P(), P())  # type: ignore[arg-type]
-
-
-def _cut_dense(mixture, readout: Readout, x: Array, weight: Array) -> tuple[Stats, Array]:
-    """Responsibilities of some components, normalised over all; the entropy is theirs alone."""
-    joint = log_joint(mixture, readout, x)
-    largest = jax.lax.pmax(jnp.max(joint, axis=1), COMPONENTS)
-    total = jax.lax.psum(jnp.sum(jnp.exp(joint - largest[:, None]), axis=1), COMPONENTS)
-    evidence = largest + jnp.log(total)
-    responsibilities = jnp.exp(joint - evidence[:, None])
-    stats = summarize(mixture, responsibilities, x, weight, readout.offset, readout.params)
-    return stats, jnp.sum(weight * evidence)
 
 
 def _emptied(batch: Batch, slot: int) -> Batch:

@@ -1,7 +1,7 @@
 """The dense local step, and the tiles that every local step works in.
 
 The N x K responsibilities exist for one tile of points only, and sums over tiles are compensated, so neither
-memory nor float32 limits N. Next file to read: `cavi.py`; for K D^2 N too large, `candidates.py`.
+memory nor float32 limits N. Next file to read: `../backends/cavi.py`; for K D^2 N too large, `sparse.py`.
 """
 
 from collections.abc import Callable
