@@ -21,8 +21,9 @@ import os
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,19 @@ from jax import export
 from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
-from jaxdpmm.detection.fitting import model_scorer
-from jaxdpmm.detection.reduction import AXES
+from jaxdpmm.detection.reduction import AXES, reduced
+from jaxdpmm.model import Mixture
 from jaxdpmm.persist import Model, write_whole
-from jaxdpmm.scoring import SCORERS, in_tiles
+from jaxdpmm.scoring import SCORERS, Scorer, in_tiles, nearest_predictive
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 KNOWN_PLATFORMS = (*PLATFORMS, "rocm")
 FORMAT_VERSION = 1
 ABOUT, SCORER = "about.json", "scorer.bin"
+ONNX_SCORERS: dict[str, Callable[[Mixture], Scorer]] = {
+    **SCORERS,
+    "nearest_predictive": partial(nearest_predictive, grouped=False),
+}
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # one date in every file, so that equal scorers give equal bytes
 
 
@@ -126,7 +131,7 @@ def export_onnx(model: Model, path: str | os.PathLike, *, score: str | None = No
         raise ImportError(
             "ONNX export needs jax2onnx, which is not installed; install it with: pip install 'jaxdpmm[onnx]'."
         ) from error
-    _, function, dim = _scorer_of(model, score)
+    _, function, dim = _scorer_of(model, score, ONNX_SCORERS)
     with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
@@ -149,7 +154,9 @@ def _check_flatbuffers() -> None:
 
 
 def _scorer_of(
-    model: Model, score: str | None
+    model: Model,
+    score: str | None,
+    scorers: Mapping[str, Callable[[Mixture], Scorer]] = SCORERS,
 ) -> tuple[str, Callable[[Float[Array, "N D"]], Float[Array, " N"]], int]:
     """Name, function of features alone in float32, and dimension of the features."""
     shape = model.mixture.family.point_shape
@@ -159,11 +166,11 @@ def _scorer_of(
             f"{shape}; flatten the points."
         )
     name = score or model.settings.get("detector", {}).get("score", "predictive")
-    if name not in SCORERS:
+    if name not in scorers:
         raise ValueError(
-            f"score must be one of {', '.join(SCORERS)}, got {name!r}; choose one of them."
+            f"score must be one of {', '.join(scorers)}, got {name!r}; choose one of them."
         )
-    scorer = model_scorer(model, name)
+    scorer = reduced(scorers[name](model.mixture), model.arrays)
     params = jax.tree.map(
         lambda leaf: leaf.astype(jnp.float32), jax.jit(scorer.prepare)(model.posterior)
     )

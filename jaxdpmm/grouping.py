@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.export import is_symbolic_dim
 from jaxtyping import Array, Float, Int, Num
 
 from jaxdpmm.model import Mixture, centre
@@ -45,8 +46,7 @@ def group_by_component(
     """
     num_pairs = component.shape[0]
     if block_size is None:
-        eighth = num_pairs // (8 * num_components)
-        block_size = min(LARGEST, max(SMALLEST, 1 << eighth.bit_length()))
+        block_size = _block_size(num_pairs, num_components)
     num_blocks = -(-num_pairs // block_size) + num_components
     counts = jnp.bincount(component, length=num_components)
     blocks = (counts + block_size - 1) // block_size
@@ -59,6 +59,14 @@ def group_by_component(
     owner = jnp.searchsorted(last_block, jnp.arange(num_blocks), side="right")
     owner = jnp.minimum(owner, num_components - 1)
     return Groups(pairs.reshape(num_blocks, block_size), owner, last_block[-1])
+
+
+def _block_size(num_pairs: Any, num_components: int) -> int:
+    """A power of two; the smallest one where the number of pairs is a symbol (`jax.export`)."""
+    if is_symbolic_dim(num_pairs):
+        return SMALLEST
+    eighth = num_pairs // (8 * num_components)
+    return min(LARGEST, max(SMALLEST, 1 << eighth.bit_length()))
 
 
 def pairs_of(chosen: Int[Array, "N C"]) -> tuple[Int[Array, " P"], Int[Array, " P"]]:

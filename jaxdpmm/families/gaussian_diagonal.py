@@ -150,8 +150,9 @@ def _sum_log1p(squares: Float[Array, " D"]) -> Float[Array, ""]:
     bounded where a product of four would overflow (in float32 at 2e9, some 1e4 scales from the mean).
     """
     bounded = jnp.minimum(squares, 0.5 * float(jnp.finfo(squares.dtype).max) ** 0.25)
-    padding = jnp.zeros(-squares.shape[0] % 4, squares.dtype)
-    # Not jnp.pad, which jax2onnx 0.17 cannot convert here
-    a, b, c, d = jnp.concatenate([bounded, padding]).reshape(4, -1)
+    missing = -squares.shape[0] % 4
+    if missing:  # jax2onnx 0.17 makes invalid ONNX of an array of no entries, and cannot convert jnp.pad here
+        bounded = jnp.concatenate([bounded, jnp.zeros(missing, squares.dtype)])
+    a, b, c, d = bounded.reshape(4, -1)
     left, right = a + b + a * b, c + d + c * d
     return jnp.sum(jnp.log1p(left + right + left * right))

@@ -29,12 +29,16 @@ class Nearest(NamedTuple):
 
 
 @lru_cache
-def nearest_predictive(mixture: Mixture, num_candidates: int = NUM_CANDIDATES) -> Scorer:
+def nearest_predictive(
+    mixture: Mixture, num_candidates: int = NUM_CANDIDATES, grouped: bool = True
+) -> Scorer:
     """Minus log sum of E[w_k] p(x | data of k) over the components whose means are nearest to x.
 
     Args:
         mixture: of components that have means.
-        num_candidates: C, components a point, at most K of them.
+        num_candidates: C, components per point, at most K of them.
+        grouped: compute the densities of the chosen components alone. False computes those of all K and picks, the
+            same scores by simpler operations, for converters to other formats (ONNX) that do not know all of JAX's.
 
     Raises:
         TypeError: components of this family have no means.
@@ -53,8 +57,11 @@ def nearest_predictive(mixture: Mixture, num_candidates: int = NUM_CANDIDATES) -
         halves = 0.5 * jnp.sum(params.means**2, axis=1)
         chosen = jax.lax.top_k(x @ params.means.T - halves[None], num_candidates)[1]
         weights, of_components, offset = params.predictive
-        matrix = mixture.family.log_predictive_matrix
-        densities = chosen_entries(matrix, of_components, centre(x, offset), chosen)
+        matrix, x = mixture.family.log_predictive_matrix, centre(x, offset)
+        if grouped:
+            densities = chosen_entries(matrix, of_components, x, chosen)
+        else:
+            densities = jnp.take_along_axis(matrix(of_components, x), chosen, axis=1)
         return -jax.nn.logsumexp(weights[chosen] + densities, axis=1)
 
     return Scorer(prepare, score)

@@ -7,6 +7,7 @@ import sys
 import zipfile
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export as jax_export
@@ -16,10 +17,27 @@ from jaxdpmm import cli
 from jaxdpmm.detection.fitting import model_scorer
 from jaxdpmm.detection.reduction import AXES, MEAN
 from jaxdpmm.export import export_onnx, export_scorer, load_scorer
+from jaxdpmm.families import GaussianLowRank, VonMisesFisher
+from jaxdpmm.families.product import Block, ProductFamily
+from jaxdpmm.model import global_update, summarize
 from jaxdpmm.persist import Model, save_model
 from jaxdpmm.scoring import SCORERS, score
+from jaxdpmm.scoring.nearest import NUM_CANDIDATES
 
-FAMILIES = (jaxdpmm.GaussianDiagonal, jaxdpmm.GaussianFull, jaxdpmm.GaussianSpherical)
+FAMILIES = {
+    "diagonal": jaxdpmm.GaussianDiagonal,
+    "full": jaxdpmm.GaussianFull,
+    "spherical": jaxdpmm.GaussianSpherical,
+    "low rank": lambda dim: GaussianLowRank(dim, 2),
+    "von Mises-Fisher": VonMisesFisher,
+    "product": lambda dim: ProductFamily(
+        (
+            Block("shape", jaxdpmm.GaussianFull(2)),
+            Block("colour", jaxdpmm.GaussianDiagonal(dim - 2)),
+        )
+    ),
+}
+DEFAULT = [("diagonal", 8), ("full", 5)]  # the others take minutes
 ALONE = """
 import sys, zipfile
 sys.modules["jaxdpmm"] = None
@@ -34,9 +52,9 @@ def points(number: int = 60) -> np.ndarray:
     return np.random.default_rng(0).normal(2, 3, size=(number, 5)).astype(np.float32)
 
 
-def model_of(family=jaxdpmm.GaussianDiagonal, **more) -> Model:
+def model_of(**more) -> Model:
     x = points()
-    mixture = jaxdpmm.Mixture(family(5), 4)
+    mixture = jaxdpmm.Mixture(jaxdpmm.GaussianDiagonal(5), 4)
     prior = jaxdpmm.default_prior(mixture, x)
     posterior = jaxdpmm.initialize(mixture, prior, x, key=jax.random.key(0))
     return Model(mixture, prior, posterior, {}, **more)
@@ -87,14 +105,64 @@ def test_equal_scorers_give_equal_bytes_without_paths_of_this_machine(model, fil
         assert b".py" not in archive.read("scorer.bin")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SCORERS)
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_score_of_every_family(family, name, tmp_path):
-    model, x = model_of(family), points(33)
-    export_scorer(model, tmp_path / "scorer", score=name)
-    expected = score(SCORERS[name](model.mixture), model.posterior, x)
-    np.testing.assert_allclose(load_scorer(tmp_path / "scorer")(x), expected, rtol=2e-5, atol=2e-5)
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((name, dim), marks=[] if (name, dim) in DEFAULT else [pytest.mark.slow])
+        for name in FAMILIES
+        for dim in (5, 8, 384)
+    ],
+    ids=lambda pair: f"{pair[0]}-{pair[1]}",
+)
+def any_model(request):
+    """A model, points, and the scores that its family has by name; it has more components than candidates."""
+    name, dim = request.param
+    x = np.random.default_rng(0).normal(2, 3, size=(60, dim)).astype(np.float32)
+    x = x / np.linalg.norm(x, axis=1, keepdims=True) if name == "von Mises-Fisher" else x
+    mixture = jaxdpmm.Mixture(FAMILIES[name](dim), NUM_CANDIDATES + 2)
+    prior = jaxdpmm.default_prior(mixture, x)
+    one_hot = jnp.eye(mixture.num_components, dtype=jnp.float32)[np.arange(60) % 10]
+    stats = summarize(mixture, one_hot, jnp.asarray(x), jnp.ones(60, jnp.float32), prior.offset)
+    posterior = global_update(mixture, prior, stats)
+    without = {"von Mises-Fisher": ["mahalanobis"], "product": ["mahalanobis"]}.get(name, [])
+    scores = {
+        score_name: score(scorer(mixture), posterior, x)
+        for score_name, scorer in SCORERS.items()
+        if score_name not in without
+    }
+    return Model(mixture, prior, posterior, {}), x, scores
+
+
+def check_agrees(scorer, x, expected):
+    """One file for any number of points, to 1e-5 of the largest score."""
+    for number in (1, 33, 60):
+        tolerance = 1e-5 * np.abs(expected).max()
+        np.testing.assert_allclose(scorer(x[:number]), expected[:number], rtol=0, atol=tolerance)
+
+
+def test_every_score_of_every_family(any_model, tmp_path):
+    model, x, scores = any_model
+    for name, expected in scores.items():
+        export_scorer(model, tmp_path / "scorer", score=name)
+        check_agrees(load_scorer(tmp_path / "scorer"), x, expected)
+
+
+def test_onnx_has_the_same_scores(any_model, tmp_path):
+    pytest.importorskip("jax2onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    model, x, scores = any_model
+    for name, expected in scores.items():
+        export_onnx(model, tmp_path / "scorer.onnx", score=name)
+        assert b".py" not in (tmp_path / "scorer.onnx").read_bytes()
+        session = runtime.InferenceSession(tmp_path / "scorer.onnx", quiet(runtime))
+        check_agrees(lambda x, s=session: s.run(["scores"], {"features": x})[0], x, expected)
+
+
+def quiet(runtime):
+    """Quiet about constants that the converter leaves unused."""
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    return options
 
 
 def test_detector_that_reduces_its_features(tmp_path):
@@ -105,23 +173,6 @@ def test_detector_that_reduces_its_features(tmp_path):
     x = random.normal(size=(6, 8)).astype(np.float32)
     expected = score(model_scorer(model, "cosine"), model.posterior, x)
     np.testing.assert_allclose(load_scorer(tmp_path / "scorer")(x), expected, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SCORERS)
-@pytest.mark.parametrize("family", FAMILIES)
-def test_onnx_has_the_same_scores(family, name, tmp_path):
-    pytest.importorskip("jax2onnx")
-    runtime = pytest.importorskip("onnxruntime")
-    model = model_of(family)
-    export_onnx(model, tmp_path / "scorer.onnx", score=name)
-    assert b".py" not in (tmp_path / "scorer.onnx").read_bytes()
-    session = runtime.InferenceSession(tmp_path / "scorer.onnx")
-    for number in (1, 33):
-        x = points(number)
-        (scores,) = session.run(["scores"], {"features": x})
-        expected = score(SCORERS[name](model.mixture), model.posterior, x)
-        np.testing.assert_allclose(scores, expected, rtol=2e-5, atol=2e-5)
 
 
 def test_without_what_jax_writes_with(model, tmp_path, monkeypatch):
