@@ -17,7 +17,6 @@ many more we draw a second of the one of which a side draws fewer. No compilatio
 
 import time
 
-import arviz
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,6 +132,8 @@ def sampler(kernel, x, num_draws: int):
 
 def effective_samples(draw) -> tuple[dict[str, float], dict[str, float], float]:
     """ArviZ's bulk effective sample sizes of a run, means, and the seconds that it takes once compiled."""
+    import arviz  # here, since `gpu.py` times sweeps where it may not be installed
+
     jax.block_until_ready(draw())
     start = time.perf_counter()
     samples = jax.block_until_ready(draw())

@@ -36,7 +36,10 @@ from typing import Any, NamedTuple
 
 MIN_RUNS = 5
 
-_PACKAGES = ("jax", "jaxlib", "flax", "numpy", "scipy", "scikit-learn", "torch", "onnxruntime")
+_PACKAGES = (
+    *("jax", "jaxlib", "flax", "numpyro", "numpy", "scipy", "scikit-learn", "gmmx"),
+    *("torch", "transformers", "onnxruntime"),
+)
 
 
 class Case(NamedTuple):
@@ -98,14 +101,20 @@ def main() -> None:
                 print(f"{entry.name:<28} skipped: {error}", flush=True)
             else:
                 print(_row(results[-1]), flush=True)
-                if options.json:  # every time: a run may be cut
+                if options.json:
                     write_report(options.json, results)
 
 
 def write_report(path: pathlib.Path, records: list[dict[str, Any]], **more: Any) -> None:
     """Records with the machine and the versions that they were measured with, and more by name, as JSON."""
-    report = {"machine": machine(), "versions": versions(), **more, "records": records}
-    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    write_json(path, {"machine": machine(), "versions": versions(), **more, "records": records})
+
+
+def write_json(path: pathlib.Path, content: dict[str, Any]) -> None:
+    """A JSON file that is the old one or the new one at any moment, never half of it: a run may be cut."""
+    aside = path.with_name(f".{path.name}.partial")
+    aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    aside.replace(path)
 
 
 def interleave(

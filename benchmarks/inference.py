@@ -38,6 +38,11 @@ os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # faiss's threads sleep while we run,
 DIM, SIDE, NUM_PATCHES = 384, 448, 1024
 BANK_SIZES = {"1e4": 10**4, "1e5": 10**5, "1e6": 10**6, "1e7": 10**7}
 CORESET_SHARE = 0.01
+FAMILIES = {
+    "diagonal": jaxdpmm.GaussianDiagonal,
+    "full": jaxdpmm.GaussianFull,
+    "spherical": jaxdpmm.GaussianSpherical,
+}
 KINDS = ((1, "float32"), (8, "float32"), (1, "bfloat16"))  # images at once, and type
 DRAWN_FROM = 10**6  # rows from which a bank is drawn as it is kept, without being prepared
 CHUNK = 4000  # rows of a chunk of such a bank
@@ -65,8 +70,7 @@ def random_features(number: int, seed: int) -> np.ndarray:
 @functools.cache
 def fitted(covariance: str, num_components: int) -> tuple[jaxdpmm.Mixture, Any]:
     """A mixture with data in every component."""
-    families = {"diagonal": jaxdpmm.GaussianDiagonal, "full": jaxdpmm.GaussianFull}
-    mixture = jaxdpmm.Mixture(families[covariance](DIM), num_components)
+    mixture = jaxdpmm.Mixture(FAMILIES[covariance](DIM), num_components)
     x = jnp.asarray(random_features(8 * num_components, 2))
     prior = jaxdpmm.default_prior(mixture, x)
     one_hot = jax.nn.one_hot(jnp.arange(len(x)) % num_components, num_components)

@@ -14,15 +14,16 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import platformdirs
-
 CACHE_VARIABLE = "JAXDPMM_CACHE"
 
 
 def cache_folder() -> Path:
     """Folder for fetched files: `$JAXDPMM_CACHE` when set, otherwise the user's cache folder."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("jaxdpmm"))
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen).expanduser()
+    import platformdirs  # here, since detection and features load without what only fetching needs
+
+    return Path(platformdirs.user_cache_dir("jaxdpmm"))
 
 
 def fetch_wheel(name: str, version: str, sha256: str) -> Path:

@@ -85,6 +85,48 @@ def test_inference_is_per_image_and_leaves_out_what_is_no_scorer(tables):
     ]
 
 
+def gpu(what, queued, *, rows, images=1, by="jaxdpmm", precision="tf32", **more):
+    times = {"seconds": 2 * queued, "queued_seconds": queued, "launch_seconds": 1e-5}
+    labels = {"device": "H100", "what": what, "rows": rows, "images": images, "by": by}
+    return labels | {"precision": precision, "size": f"{rows} rows"} | times | more
+
+
+def test_gpu_has_floors_errors_and_published_figures(tables):
+    records = [
+        gpu("bank", 0.006, rows=10**5, floor_seconds=0.002),
+        gpu("mixture, cosine", 2e-5, rows=500, floor_seconds=1e-6),
+        {"device": "cpu", "what": "bank", "by": "torch", "error": "torch is not installed"},
+        {"device": "H100", "what": "sweep", "by": "published: X", "published_seconds": 0.152},
+        {"device": "H100", "what": "memory", "bytes_limit": 1},
+    ]
+    assert tables.gpu_table(records).split("\n")[2:] == [
+        "| H100 | bank | 100000 rows | tf32 | jaxdpmm | 12 ms | 6 ms | 3.0 |",
+        "| H100 | mixture, cosine | 500 rows | tf32 | jaxdpmm | 0.04 ms | 0.02 ms | below a launch |",
+        "| CPU rehearsal | bank |  |  | torch | torch is not installed | - | - |",
+        "| H100 | sweep |  |  | published: X | 152 ms | - | - |",
+    ]
+
+
+def test_gpu_gains_compare_the_fastest_of_each_size_and_mark_what_is_launching(tables):
+    records = [
+        gpu("bank", 0.008, rows=10**4),
+        gpu("bank", 0.004, rows=10**4, by="torch, matmul", precision="bfloat16"),
+        gpu("bank", 0.4, rows=10**6),
+        gpu("bank", 0.8, rows=10**6, images=8),
+        gpu("mixture, cosine", 5e-5, rows=500),
+        gpu("mixture, cosine", 4e-5, rows=500, precision="bfloat16"),
+        gpu("mixture, cosine", 4e-4, rows=500, images=8),
+        gpu("ViT-S/14", 0.01, rows=1),
+        {"device": "H100", "what": "bank", "rows": 10**6, "images": 1, "error": "no memory"},
+    ]
+    assert tables.gpu_gains_table(records).split("\n")[2:] == [
+        "| H100 | exact bank, ms per image | 1 |  | 4 ms (bfloat16) | 400 ms (tf32) |",
+        "| H100 | mixture, cosine, K = 500, jaxdpmm: faster by | 1 | 0.04 ms (bfloat16) | 100 x * | 10,000 x * |",
+        "| H100 | exact bank, ms per image | 8 |  | - | 100 ms (tf32) |",
+        "| H100 | mixture, cosine, K = 500, jaxdpmm: faster by | 8 | 0.05 ms (tf32) | - | 2,000 x |",
+    ]
+
+
 def test_records_of_several_files_are_one_list(tables, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).write_text(f'{{"records": [{{"name": "{name}"}}]}}')

@@ -58,3 +58,9 @@ def test_importing_the_library_loads_nothing_heavy():
     code = f"import sys, jaxdpmm; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_detector_loads_without_what_only_fetching_needs():
+    """Some machines have no network and no package for the folder of fetched files."""
+    code = "import sys; sys.modules['platformdirs'] = None; import jaxdpmm.detection"
+    subprocess.run([sys.executable, "-c", code], check=True)
