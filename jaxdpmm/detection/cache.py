@@ -2,14 +2,17 @@
 
 A cache is a folder of feature stores (`../features/store.py`), one for each backbone and settings that features depend
 on. Within a store an image is known by the SHA-256 of its pixels, so a renamed file is found and a changed one is not.
-A killed run goes on behind the last shard that it wrote. Read `patches.py` first.
+A killed run goes on behind the last batch that went through the backbone, with batches as they would have been, so that
+features are the same to the last bit. Runs on the same images do the work once: the second waits for the first. Runs
+on other images fill the cache side by side. Read `patches.py` first.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from jaxdpmm.features.store_writer import FeatureWriter
 from jaxdpmm.images.geometry import Frame, frame_of
 from jaxdpmm.images.reading import pixels_of
 from jaxdpmm.images.records import ImageRecord
+from jaxdpmm.locks import locked
 
 FEATURE_SETTINGS = ("layers", "short_side", "shape", "dtype", "tile_side")
 
@@ -76,7 +80,8 @@ def cached_training(
     """
     store, names = _filled(records, config, backbone, Path(folder), strict, progress, "train")
     held = [name for name, _ in store.named_rows()]
-    if held != [name for name in names if name in set(held)]:
+    known = set(held)
+    if held != [name for name in names if name in known]:
         options: Mapping[str, Any] = {"strict": strict, "part": "train"}
         return stack_patches(
             cached_patches(records, config, backbone, folder, **options), len(records)
@@ -84,7 +89,7 @@ def cached_training(
     sources = tuple(
         (str(record.path), _frame(name, config, backbone).grid)
         for record, name in zip(records, names, strict=True)
-        if name
+        if name in known
     )
     return TrainingPatches(store, len(sources), sources)
 
@@ -99,21 +104,77 @@ def _filled(
         **{name: getattr(config, name) for name in FEATURE_SETTINGS},
     }
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    path = folder / f"{key}-{part}"
     names = [_name(record, strict) for record in records]
-    with FeatureWriter(folder / f"{key}-{part}", settings=settings) as writer:
+    if (store := _finished(path, names)) is not None:
+        return store, names
+    with _first_of(path, names):
+        writer = FeatureWriter(path, settings=settings)
         missing = {
             name: record
             for name, record in zip(names, records, strict=True)
             if name not in writer and (name or not any(names))  # none at all: let the stream say so
         }
         if missing:
-            order = iter(missing)  # every one can be read, so the stream leaves none out
             stream = stream_patches(
                 list(missing.values()), config, backbone, strict=strict, progress=progress
             )
-            for image in stream:
-                writer.append(image.features, next(order))
-    return FeatureStore(folder / f"{key}-{part}"), names
+            for batch in _batches(stream, missing):
+                writer.append_all(batch)
+        return writer.close(), names
+
+
+def _finished(path: Path, names: Sequence[str]) -> FeatureStore | None:
+    """The store if it holds all of these already; then nothing is written, and the folder may be read-only."""
+    try:
+        store = FeatureStore(path)
+    except (FileNotFoundError, ValueError):  # of a damaged one the writer will tell
+        return None
+    held = {name for name, _ in store.named_rows()}
+    return store if any(names) and held.issuperset(filter(None, names)) else None
+
+
+def _batches(
+    stream: Iterable[ImagePatches], missing: Mapping[str, ImageRecord]
+) -> Iterator[list[tuple[str, Any]]]:
+    """Names and features of images that went through the backbone together."""
+    order = iter(missing.items())
+    batch = []
+    for image in stream:
+        name = next(name for name, record in order if record == image.record)
+        batch.append((name, image.features))
+        if image.rest == 0:
+            yield batch
+            batch = []
+
+
+@contextlib.contextmanager
+def _first_of(path: Path, names: Sequence[str]) -> Iterator[None]:
+    """Wait for another run that is extracting the same images, as long as the store grows.
+
+    Two at once would be as right, and merely do the work twice.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+    lock = path / f".extracting-{digest}.lock"
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(
+                locked(lock, f"extracting the same features into {path}", lambda: _newest(path))
+            )
+            stack.callback(lock.unlink, missing_ok=True)
+        except TimeoutError as error:
+            warnings.warn(f"not waiting any longer: {error}", stacklevel=2)
+        yield
+
+
+def _newest(path: Path) -> float:
+    """When the index, a shard or the journal was last written."""
+    newest = 0.0
+    for file in path.glob("[!.]*"):
+        with contextlib.suppress(FileNotFoundError):
+            newest = max(newest, file.stat().st_mtime)
+    return newest
 
 
 def _frame(name: str, config: DetectorConfig, backbone: Backbone) -> Frame:

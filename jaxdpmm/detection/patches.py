@@ -32,12 +32,14 @@ class ImagePatches(NamedTuple):
         frame: how it was prepared.
         features: one vector a patch.
         seconds: what the backbone took for it, its share of a batch; compilation included.
+        rest: how many images that went through the backbone together with it come after it.
     """
 
     record: ImageRecord
     frame: Frame
     features: Float[np.ndarray, "h w D"]
     seconds: float
+    rest: int = 0
 
 
 class TrainingPatches(NamedTuple):
@@ -89,10 +91,10 @@ def stream_patches(
             begin = time.perf_counter()
             features = _extract(extractor, backbone, batch.pixels[rows], config.tile_side)
             seconds = (time.perf_counter() - begin) / step
-            for record, frame, one in zip(
-                batch.records[rows], batch.frames[rows], features, strict=True
+            for place, (record, frame, one) in enumerate(
+                zip(batch.records[rows], batch.frames[rows], features, strict=True)
             ):
-                yield ImagePatches(record, frame, one, seconds)
+                yield ImagePatches(record, frame, one, seconds, step - 1 - place)
 
 
 def _extract(

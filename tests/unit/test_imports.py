@@ -14,12 +14,14 @@ HEAVY = ["flax", "numpyro", "transformers", "torch", "PIL", "sklearn", "matplotl
 
 ALLOWED = {
     "trees": set(),
+    "files": set(),
+    "locks": set(),
     "families": {"trees"},
     "sticks": {"trees"},
     "model": {"trees", "families", "sticks"},
     "grouping": {"trees", "families", "sticks", "model"},
     "images": {"wheels", "files"},
-    "features": {"wheels", "files", "images"},
+    "features": {"wheels", "files", "locks", "images"},
     "scoring": {"trees", "families", "sticks", "model", "grouping"},
     "inference": {"trees", "families", "sticks", "model", "grouping", "files"},
 }

@@ -239,9 +239,12 @@ def test_keys_and_types_in_a_state_come_back(tmp_path):
 
 
 def test_leftovers_of_killed_writers_are_removed_and_files_are_not_folders(tmp_path):
-    leftover = tmp_path / f".checkpoint.safetensors.1{files.PARTIAL}"
+    leftover = tmp_path / f".checkpoint.safetensors.1{files.PARTIAL}"  # of an earlier version
     leftover.mkdir()
     (leftover / ".tmp1").write_bytes(b"half")
+    long_ago = time.time() - files.MAX_AGE - 60
+    for path in (leftover / ".tmp1", leftover):
+        os.utime(path, (long_ago, long_ago))
     run(num_epochs=1, checkpoint=tmp_path)
     assert os.listdir(tmp_path) == [checkpoints.FILE_NAME]
     with pytest.raises(ValueError, match="checkpoint must be a folder, got the file"):
