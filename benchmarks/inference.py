@@ -106,15 +106,20 @@ def bank_rows(number: int) -> np.ndarray:
     return random_features(number, 3)
 
 
-def check_memory(needed: int) -> None:
+def check_memory(needed: int, drawn: bool = False) -> None:
     """Refuse what would not fit into the free memory, of the host or of the accelerator, whichever is less.
+
+    Args:
+        needed: bytes.
+        drawn: whether the data are made on the device, so that an accelerator's memory alone counts.
 
     Raises:
         MemoryError: it does not.
     """
     host = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     stats = jax.devices()[0].memory_stats() or {}
-    free = min(host, stats.get("bytes_limit", host) - stats.get("bytes_in_use", 0))
+    free = stats.get("bytes_limit", host) - stats.get("bytes_in_use", 0)
+    free = free if drawn else min(host, free)
     if needed > free:
         raise MemoryError(f"needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
 
@@ -123,7 +128,7 @@ def bank(number: int, images: int = 1, dtype: str = "float32") -> Callable[[], j
     """The exact memory bank."""
     size = number * DIM * jnp.dtype(dtype).itemsize
     if number >= DRAWN_FROM:
-        check_memory(2 * size)  # the bank, and what a compiler may copy
+        check_memory(2 * size, drawn=True)  # the bank, and what a compiler may copy
         return running(
             Scorer(lambda rows: rows, memory_bank().score), drawn_bank(number, dtype), images, dtype
         )

@@ -27,37 +27,49 @@ Shape = tuple[str, int, int, int]
 
 
 def ours(sizes: Sizes) -> Iterator[Case]:
-    """Most at once in bfloat16 first, which is how features of a data set are made; float32 last."""
-    for images, precision, shape in _runs(sizes, ("bfloat16", "library")):
+    """Flax, in bfloat16 and in float32 as users get it."""
+    for images, precision, shape in _runs(sizes, "library"):
         yield _case(shape, images, precision, "jaxdpmm", functools.partial(_flax, shape))
 
 
 def torch_eager(sizes: Sizes) -> Iterator[Case | Fact]:
     """The agreement of the two sides, then the same sizes in torch with its fused attention (SDPA)."""
     yield Fact({"what": "tokens of both sides, largest difference"}, _compare)
-    for images, precision, shape in _runs(sizes, ("bfloat16", "tf32")):
+    for images, precision, shape in _runs(sizes, "tf32"):
         run = functools.partial(_torch, shape, compile_it=False)
         yield _case(shape, images, precision, "torch, sdpa, eager", run, torch_side.wait)
 
 
 def torch_compiled(sizes: Sizes) -> Iterator[Case]:
-    """The small network compiled by `torch.compile`, then the large one at its largest batch."""
-    runs = [run for run in _runs(sizes, ("bfloat16",)) if run[2][0] == sizes.backbones[0][0]]
-    runs += [run for run in _runs(sizes, ("bfloat16",)) if run[2][0] != sizes.backbones[0][0]][:2]
-    for images, precision, shape in runs:
+    """The same, compiled by `torch.compile`; each takes long."""
+    for images, precision, shape in _runs(sizes, "tf32"):
         run = functools.partial(_torch, shape, compile_it=True)
         yield _case(shape, images, precision, "torch, sdpa, compiled", run, torch_side.wait)
 
 
-def _runs(sizes: Sizes, precisions: tuple[str, ...]) -> Iterator[tuple[int, str, Shape]]:
-    """The most images at once of every network, then a single image, then what is between."""
-    batches = {images for *_, several in sizes.backbones for images in several}
-    order = sorted(batches, key=lambda images: (images not in (max(batches), 1), -images))
-    for precision in precisions:
-        for images in order:
-            for *shape, several in sizes.backbones:
-                if images in several:
-                    yield images, precision, tuple(shape)
+def _runs(sizes: Sizes, full: str) -> Iterator[tuple[int, str, Shape]]:
+    """Images at once, precision and network, the most important first, since each must be compiled.
+
+    The small network in bfloat16, most at once and one; all others in bfloat16, most at once; the small one in the
+    precision `full`; then what is left.
+    """
+    shapes = [((name, *shape), several) for name, *shape, several in sizes.backbones]
+    runs = [
+        (images, precision, tuple(shape))
+        for shape, several in shapes
+        for precision in ("bfloat16", full)
+        for images in several
+    ]
+
+    def rank(run: tuple[int, str, Shape]) -> tuple[bool, ...]:
+        images, precision, shape = run
+        small, coarse = shape == runs[0][2], precision == "bfloat16"
+        most = all(images >= other for other, _, its in runs if its == shape)
+        end = most or images == 1
+        first, second, third = small and coarse and end, coarse and most, small and end
+        return not first, not second, not third, not coarse, not end
+
+    return iter(sorted(runs, key=rank))
 
 
 def _case(
@@ -122,7 +134,7 @@ def _torch(shape: Shape, images: int, precision: str, compile_it: bool) -> Calla
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     model = _torch_model(shape).to(torch_side.device(), dtype)
     pixels = torch_side.shared(_pixels(images)).permute(0, 3, 1, 2).contiguous().to(dtype)
-    forward = torch.compile(model) if compile_it else model
+    forward = torch_side.compiled(model) if compile_it else model
 
     def run():
         with torch.inference_mode():

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-SECONDS = 0.4  # how long a case is repeated
+SECONDS = 0.2  # how long a case is repeated, for each of the two times
 MIN_RUNS, MAX_RUNS = 3, 50
 LONG = 3.0  # seconds of a run from which a single one must do
 

@@ -23,19 +23,19 @@ class Record(NamedTuple):
 
 
 PLAN = (
-    Record("device", "on_gpu.device:cases", 40),
+    Record("device", "on_gpu.device:cases", 30),
     Record("scoring-mixture", "on_gpu.scoring:mixtures", 50),
-    Record("scoring-bank", "on_gpu.scoring:banks", 50),
+    Record("scoring-bank", "on_gpu.scoring:banks", 55),
     Record("scoring-torch", "on_gpu.torch_scoring:eager", 30),
-    Record("agreement", "on_gpu.agreement:cases", 50),
-    Record("fit", "on_gpu.fits:cases", 60),
-    Record("backbone", "on_gpu.backbones:ours", 50),
-    Record("gibbs", "on_gpu.chains:cases", 25),
-    Record("fit-torch", "on_gpu.torch_fits:cases", 20),
-    Record("backbone-torch", "on_gpu.backbones:torch_eager", 25),
+    Record("agreement", "on_gpu.agreement:cases", 45),
+    Record("fit", "on_gpu.fits:cases", 55),
+    Record("backbone", "on_gpu.backbones:ours", 45),
+    Record("gibbs", "on_gpu.chains:cases", 30),
+    Record("fit-torch", "on_gpu.torch_fits:cases", 15),
+    Record("backbone-torch", "on_gpu.backbones:torch_eager", 20),
     Record("scoring-torch-compiled", "on_gpu.torch_scoring:compiled", 30),
     Record("backbone-torch-compiled", "on_gpu.backbones:torch_compiled", 40),
-    Record("fit-gmmx", "on_gpu.fits:gmmx", 20),
+    Record("fit-gmmx", "on_gpu.fits:gmmx", 15),
     Record("roofline", "on_gpu.device:roofline", 30),
 )
 

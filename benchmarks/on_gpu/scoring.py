@@ -34,13 +34,17 @@ NUM_CANDIDATES = 8  # of `nearest_predictive`
 
 
 def mixtures(sizes: Sizes) -> Iterator[Case]:
-    """Every score as users get it; cosine and the spherical density, whose products may be coarser, in all types."""
-    for score, covariance, number in sizes.scored:
-        for images in sizes.images:
-            yield mixture_case(score, covariance, number, images, "library")
-    for precision in ("float32", "tf32", "bfloat16"):
-        for images in sizes.images:
-            yield mixture_case("cosine", *sizes.scored[0][1:], images, precision)
+    """Every score as users get it, of one image and of the most; the cosine in all types; then what is between."""
+    ends, middle = ends_first(sizes.images)
+    for images in ends:
+        for scored in sizes.scored:
+            yield mixture_case(*scored, images)
+    for precision in ("tf32", "bfloat16", "float32"):
+        for images in ends:
+            yield mixture_case(*sizes.scored[0], images, precision)
+    for images in middle:
+        for scored in sizes.scored:
+            yield mixture_case(*scored, images)
 
 
 def mixture_case(
@@ -63,11 +67,15 @@ def mixture_case(
 
 
 def banks(sizes: Sizes) -> Iterator[Case]:
-    """The exact bank, the largest rows last; in float32 only where that takes no minute."""
-    for rows in sizes.bank_rows:
-        for images in sizes.images:
-            for precision in ("tf32", "bfloat16", "float32", "library"):
-                if precision in FAST or rows * images <= sizes.work_limit:
+    """The exact bank of every size in TF32 and in bfloat16; in float32 and as users get it where that is not long."""
+    ends, middle = ends_first(sizes.images)
+    for images, precision in [(i, p) for p in FAST for i in ends] + [(i, "tf32") for i in middle]:
+        for rows in sizes.bank_rows:
+            yield bank_case(rows, images, precision)
+    for precision in ("float32", "library"):
+        for images in ends:
+            for rows in sizes.bank_rows[-4:]:
+                if rows * images <= sizes.work_limit:
                     yield bank_case(rows, images, precision)
 
 
@@ -95,7 +103,7 @@ def prepared_bank(rows: int, dtype: str) -> Bank:
         MemoryError: the device has no room for it.
     """
     if rows >= DRAWN:
-        check_memory(2 * rows * DIM * jnp.dtype(dtype).itemsize)
+        check_memory(2 * rows * DIM * jnp.dtype(dtype).itemsize, drawn=True)
         return drawn_bank(rows, dtype)
     return as_type(memory_bank().prepare(jnp.asarray(random_features(rows, 3))), dtype)
 
@@ -119,6 +127,11 @@ def bank_work(rows: int, images: int, precision: str) -> Work:
 def named(what: str, images: int, rows: int, precision: str) -> dict[str, Any]:
     """Labels that the tables go by: `rows` are those of a bank, or the components of a mixture."""
     return {"what": what, "images": images, "rows": rows, "precision": precision}
+
+
+def ends_first(images: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The fewest and the most images at once, and those between."""
+    return (images[0], images[-1]), images[1:-1]
 
 
 def images_in_words(images: int) -> str:

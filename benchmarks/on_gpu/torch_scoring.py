@@ -17,6 +17,7 @@ from on_gpu.precision import kind_of
 from on_gpu.scoring import (
     FAST,
     bank_work,
+    ends_first,
     images_in_words,
     in_type,
     named,
@@ -29,25 +30,30 @@ PRODUCTS = 2**29  # entries of the largest matrix of products, 2 GB in float32
 
 
 def eager(sizes: Sizes) -> Iterator[Case]:
-    """Banks by matmul and by cdist, then the cosine score of a mixture's means."""
-    for rows in sizes.bank_rows:
-        for images in sizes.images:
-            for precision in (*FAST, "float32"):
+    """The cosine score of a mixture's means, banks by matmul in three types, then by cdist."""
+    ends, _ = ends_first(sizes.images)
+    for images in ends:
+        yield cosine_case(sizes.scored[0], images, "tf32")
+    for precision in (*FAST, "float32"):
+        for images in ends:
+            for rows in sizes.bank_rows:
                 if precision in FAST or rows * images <= sizes.work_limit:
                     yield bank_case("matmul", rows, images, precision)
+    for images in ends:
+        for rows in sizes.bank_rows:
             if rows * images <= sizes.work_limit:
                 yield bank_case("cdist", rows, images, "tf32")
-    for images in sizes.images:
-        yield cosine_case(sizes.scored[0], images, "tf32")
 
 
 def compiled(sizes: Sizes) -> Iterator[Case]:
-    """One image and many against middling and large banks, and the cosine score."""
-    for images in (sizes.images[-1], sizes.images[0]):
+    """The cosine score, and banks but for the smallest and the largest."""
+    ends, _ = ends_first(sizes.images)
+    for images in ends:
         yield cosine_case(sizes.scored[0], images, "tf32", compile_it=True)
-        for rows in sizes.bank_rows[-5:-1]:
-            yield bank_case("matmul", rows, images, "bfloat16", compile_it=True)
-            yield bank_case("matmul", rows, images, "tf32", compile_it=True)
+    for precision in FAST:
+        for images in ends:
+            for rows in sizes.bank_rows[-4:-1]:
+                yield bank_case("matmul", rows, images, precision, compile_it=True)
 
 
 def bank_case(how: str, rows: int, images: int, precision: str, compile_it: bool = False) -> Case:
@@ -60,7 +66,7 @@ def bank_case(how: str, rows: int, images: int, precision: str, compile_it: bool
         bank = torch_side.shared(prepared_bank(rows, type_of(precision)).rows).reshape(-1, DIM)
         x = torch_side.shared(in_type(patches(images), precision))
         visit, start = _VISITS[how]
-        visit = torch.compile(visit) if compile_it else visit
+        visit = torch_side.compiled(visit) if compile_it else visit
         pieces = bank.split(_piece(len(bank), len(x)))
         nothing = torch.full((len(x),), start, dtype=x.dtype, device=x.device)
 
@@ -88,18 +94,12 @@ def cosine_case(
     _, covariance, number = scored
 
     def build() -> Callable[[], Any]:
-        import torch
-
         torch_side.set_precision(precision)
         means = torch_side.shared(prepared("cosine", covariance, number)[1].vectors)
         x = torch_side.shared(patches(images))
-        score = torch.compile(_cosine) if compile_it else _cosine
+        score = torch_side.compiled(_cosine) if compile_it else _cosine
 
-        def run():
-            with torch.inference_mode():
-                return score(x, means)
-
-        return run
+        return lambda: score(x, means)
 
     labels = {
         **named(f"mixture, cosine, {covariance}", images, number, precision),

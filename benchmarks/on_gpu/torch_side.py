@@ -37,6 +37,14 @@ def set_precision(precision: str) -> None:
     torch.set_float32_matmul_precision(NAMES[precision])
 
 
+def compiled(function: Any) -> Any:
+    """A function or module through `torch.compile`, for the shapes of its first call and not for those of others."""
+    import torch
+
+    torch.compiler.reset()  # a second shape of one function would make its compiled form general, and slower
+    return torch.compile(function, dynamic=False)
+
+
 def wait(result: Any) -> None:
     """Block until everything that torch was asked for is done."""
     import torch
