@@ -113,7 +113,7 @@ class _Run:
         seconds = next(record.seconds for record in self.waiting if record.name == name)
         self._until, self._why = _earlier(
             self.began + seconds + self.limits.grace,
-            f"ended after its budget of {seconds:g} s, in the middle of a case",
+            f"ended after its budget of {seconds:.3g} s, in the middle of a case",
             self,
         )
 

@@ -152,7 +152,7 @@ def in_type(tree: Any, precision: str) -> Any:
 def _needs(score: str, covariance: str, number: int, points: int) -> tuple[float, float]:
     """Operations in products and bytes (float32) of a score: what the formula asks for, not what the code does.
 
-    A diagonal Student-t is a product over the features and no matrix product: it counts six operations a feature, at
+    A diagonal Student-t is a product over the features and no matrix product: it counts six operations per feature, at
     the rate of products, which no code can reach.
     """
     nearest = score == "nearest_predictive"

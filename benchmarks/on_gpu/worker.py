@@ -67,5 +67,5 @@ def _run(record: Record, sizes: Sizes, connection: Any, start: float) -> str | N
         if (case := next(cases, None)) is None:
             return None
         if time.monotonic() - start > record.seconds:
-            return f"stopped at its budget of {record.seconds:g} s with {number} cases measured"
+            return f"stopped at its budget of {record.seconds:.3g} s with {number} cases measured"
         connection.send(("entry", record.name, entry_of(case)))

@@ -4,6 +4,8 @@ import json
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -55,8 +57,9 @@ def parts(monkeypatch, tmp_path):
         "report": report,
         "worker": worker,
     }
-    for name in [name for name in sys.modules if name.split(".")[0] in ("on_gpu", "floors")]:
-        del sys.modules[name]
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(FOLDER)):
+            del sys.modules[name]
 
 
 def run(parts, path, *names, total=60.0, seconds=30.0, work=None):
@@ -193,6 +196,16 @@ def test_a_case_is_built_once_and_timed_warm(parts):
     assert parts["cases"].MIN_RUNS <= entry["num_runs"] <= parts["cases"].MAX_RUNS
     assert entry["queued_seconds"] <= entry["seconds"] < entry["build_seconds"] + 1
     assert (entry["what"], entry["operations"], entry["kind"]) == ("x", 2.0, "float32")
+
+
+def test_roofline_takes_measured_rates_and_counts_the_largest_branch(parts, tmp_path):
+    roofline = pytest.importorskip("roofline")
+    program = jax.make_jaxpr(lambda x: jax.lax.cond(x[0] > 0, jnp.sin, lambda x: x * (x @ x), x))
+    assert 2 * 8 + 8 <= roofline.operations(program(jnp.ones(8)).jaxpr) <= 2 * 8 + 8 + 2
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"records": [{"rate_of": "copy", "rate": 1e9}]}))
+    with pytest.raises(SystemExit, match=r"must hold the measured rates, got none; run gpu.py"):
+        roofline.read_rates(path)
 
 
 def test_every_record_of_the_plan_has_a_function(parts):
