@@ -1,4 +1,4 @@
-"""A prior of the weights of one's own in three functions: sticks v_k ~ Beta(a, b), through every backend."""
+"""A prior of the weights of one's own in one function: sticks v_k ~ Beta(a, b), through every backend."""
 
 from dataclasses import dataclass
 
@@ -11,28 +11,18 @@ from jaxdpmm.inference.backends.gibbs import gibbs
 from jaxdpmm.inference.backends.memoized import memoized
 from jaxdpmm.inference.backends.stochastic import stochastic
 from jaxdpmm.inference.truncation import last_stick_mass
-from jaxdpmm.sticks import Gamma, StickBreaking, Sticks, beta_kl_divergence, remaining_counts
+from jaxdpmm.sticks import FixedConcentration
 
 
 @dataclass(frozen=True)
-class BetaSticks(StickBreaking):
+class BetaSticks(FixedConcentration):
     """Beta two-parameter process; with a > 1 the first components are large for sure."""
 
     a: float = 2.0
     b: float = 3.0
 
-    def default_prior(self, dtype):
-        return Gamma(jnp.ones((), dtype), jnp.ones((), dtype))  # nothing to infer
-
-    def posterior(self, counts, prior, previous):
-        return Sticks(self.a + counts[:-1], self.b + remaining_counts(counts), prior)
-
-    def kl_divergence(self, sticks, prior):
-        a, b = (jnp.full_like(sticks.a, value) for value in (self.a, self.b))
-        return jnp.sum(beta_kl_divergence(sticks.a, sticks.b, a, b))
-
-    def sample_concentration(self, key, log_weights, prior):  # for Gibbs
-        return jnp.ones_like(prior.shape), prior
+    def prior_fractions(self, alpha, num_components):
+        return self.a, self.b
 
 
 random = np.random.default_rng(0)

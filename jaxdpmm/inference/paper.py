@@ -20,7 +20,7 @@ from jaxdpmm.inference.data.arrays import check_points
 from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.inference.local_steps.dense import dense
 from jaxdpmm.model import Mixture, Posterior, Prior
-from jaxdpmm.sticks import Gamma
+from jaxdpmm.sticks import Gamma, Sticks
 
 PAPER_CONCENTRATION = 2.0  # alpha at the start
 PAPER_RIDGE_FULL = 1e-3
@@ -90,6 +90,6 @@ def paper_start(
     wide = jax.vmap(lambda natural: family.widen(natural, variance))(statistics)
     counts = weights * batch_size
     components = jax.vmap(trees.scale)(wide, counts)
-    alpha = Gamma(jnp.asarray(PAPER_CONCENTRATION, means.dtype), jnp.ones((), means.dtype))
-    sticks = mixture.sticks.posterior(counts, alpha, None)._replace(concentration=alpha)
+    alpha = jnp.asarray(PAPER_CONCENTRATION, means.dtype)
+    sticks = Sticks(*mixture.sticks.fractions(counts, alpha), Gamma(alpha, jnp.ones_like(alpha)))
     return Posterior(sticks, components, counts, prior.offset)

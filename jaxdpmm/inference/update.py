@@ -6,8 +6,8 @@
 
 What is subtracted are statistics, not points: given the assignments that the points had, the result is that of never
 having seen them. Keep what `partial_fit` returns, or take it from a memoized fit, whose `state.batches` holds the
-statistics of each batch. Sticks depend on the counts alone here (they are iterated until they agree with their
-own E[alpha]), so that order and history do not matter. Not here: fits of all data together (`fit.py`).
+statistics of each batch. Sticks depend on the counts alone here (they agree with their own E[alpha]), so that order and
+history do not matter. Not here: fits of all data together (`fit.py`).
 
 References:
     Broderick, Boyd, Wibisono, Wilson and Jordan (2013), Streaming variational Bayes.
@@ -37,11 +37,9 @@ from jaxdpmm.model import (
     active_components,
     empty_stats,
     expected_readout,
-    global_update,
     stats_of,
 )
 
-STICK_ITERATIONS = 100  # q(v) and q(alpha) in turn; cheap, K numbers each
 ROUNDING = 1e-4  # of a component's count: what subtraction may be off by in float32
 CONSTANT = 1e-5  # spread, relative to size, below which a statistic is the same everywhere
 LEAST_ALIGNED = 0.5  # share of the points whose components must be each other's nearest
@@ -92,7 +90,7 @@ def partial_fit(
         for batch in source.sweep():
             sums = (stats, rounding, memory)
             stats, rounding, memory = _add_batch(mixture, local_step, readout, sums, batch)
-        current = from_stats(mixture, prior, trees.add(old, stats), posterior)
+        current = from_stats(mixture, prior, trees.add(old, stats))
     return current, stats
 
 
@@ -118,7 +116,7 @@ def subtract(mixture: Mixture, prior: Prior, posterior: Posterior, stats: Stats)
             f"stats must be part of the posterior, got {taken[worst]:g} points of component {worst}, which holds "
             f"{counts[worst]:g}; subtract what partial_fit returned, from the posterior that it went into."
         )
-    return from_stats(mixture, prior, trees.subtract(own, stats), posterior)
+    return from_stats(mixture, prior, trees.subtract(own, stats))
 
 
 def merge(
@@ -153,26 +151,22 @@ def merge(
         total = trees.add(total, stats_of(prior, posterior))
         if base is not None:
             total = trees.subtract(total, stats_of(prior, base))
-    return from_stats(mixture, prior, total, posteriors[0])
+    return from_stats(mixture, prior, total)
 
 
 @partial(jax.jit, static_argnums=0)
-def from_stats(mixture: Mixture, prior: Prior, stats: Stats, previous: Posterior) -> Posterior:
-    """Posterior = prior + statistics, with sticks at the fixed point of q(v) and q(alpha).
+def from_stats(mixture: Mixture, prior: Prior, stats: Stats) -> Posterior:
+    """Posterior = prior + statistics, with sticks where q(v) and q(alpha) agree, whatever came before.
 
     Args:
         mixture: static description.
         prior: hyper-parameters.
         stats: of all data; counts that rounding made negative become zero.
-        previous: whose E[alpha] the iteration starts from.
     """
-    stats = stats._replace(counts=jnp.maximum(stats.counts, 0))
-
-    def settle(_, sticks):
-        return mixture.sticks.posterior(stats.counts, prior.concentration, sticks)
-
-    first = global_update(mixture, prior, stats, previous)
-    return first._replace(sticks=jax.lax.fori_loop(0, STICK_ITERATIONS, settle, first.sticks))
+    counts = jnp.maximum(stats.counts, 0)
+    sticks = mixture.sticks.settled(counts, prior.concentration)
+    components = trees.add(stats.components, prior.component)
+    return Posterior(sticks, components, counts, prior.offset)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -11,13 +11,16 @@ from jaxdpmm.sticks.base import (
     remaining_counts,
     sample_log_weights,
 )
+from jaxdpmm.sticks.concentration import FixedConcentration, GammaConcentration
 from jaxdpmm.sticks.dirichlet_process import DirichletProcess
 from jaxdpmm.sticks.pitman_yor import PitmanYor
 from jaxdpmm.sticks.symmetric_dirichlet import SymmetricDirichlet
 
 __all__ = [
     "DirichletProcess",
+    "FixedConcentration",
     "Gamma",
+    "GammaConcentration",
     "PitmanYor",
     "StickBreaking",
     "Sticks",

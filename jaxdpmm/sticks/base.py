@@ -1,9 +1,10 @@
 """How many components there are and how large: the contract of stick-breaking priors.
 
 Weights are broken off a stick of length one: w_k = v_k prod_{j<k} (1 - v_j), truncated at K components by
-v_K = 1, so that K - 1 fractions are random. Every prior here has independent Beta fractions, hence
-q(v) is a product of Betas too (`Sticks`) and a prior only says two things: how counts become q(v), and how far
-q(v) lies from it. Not here: what a component looks like (`families/`). Next file: `dirichlet_process.py`.
+v_K = 1, so that K - 1 fractions are random. Every prior here has independent Beta fractions given its concentration
+alpha. Counts of points add to their parameters, so that one function, `fractions`, gives p(v | counts, alpha) to Gibbs
+and, at the mean of q(alpha), q(v) to variational inference. Not here: what a component looks like (`families/`).
+Next file to read: `concentration.py`.
 """
 
 import abc
@@ -11,8 +12,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import betaln, digamma, gammaln
+from jax.scipy.special import betaln, digamma
 from jaxtyping import Array, Float, PRNGKeyArray
+
+NUM_UPDATES = (
+    1000  # of q(v) and q(alpha) in turn, where a prior of the weights knows no shorter way
+)
 
 
 class Gamma(NamedTuple):
@@ -23,33 +28,108 @@ class Gamma(NamedTuple):
 
 
 class Sticks(NamedTuple):
-    """q(v_k) = Beta(a_k, b_k) for the K - 1 free fractions, and q(alpha) of the concentration."""
+    """q(v_k) = Beta(a_k, b_k) for the K - 1 free fractions, and q(alpha) of the concentration.
+
+    Attributes:
+        a: first parameter of each Beta, (K-1,).
+        b: second parameter of each Beta, (K-1,).
+        concentration: q(alpha), a tree like the prior of the concentration; a `Gamma` for the priors of this package.
+    """
 
     a: Float[Array, " J"]
     b: Float[Array, " J"]
-    concentration: Gamma
+    concentration: Any
 
 
 class StickBreaking(abc.ABC):
-    """A prior of mixture weights. Required: `posterior`, `kl_divergence` and `default_prior`."""
+    """A prior of mixture weights. Required: `prior_fractions`, `concentration` and `kl_divergence`.
+
+    Most priors of one's own need the first of these alone: `FixedConcentration` has the other two for an alpha that is
+    known, `GammaConcentration` for one that is inferred under a Gamma prior. Gibbs needs `sample_concentration`.
+    """
 
     @abc.abstractmethod
-    def default_prior(self, dtype: Any) -> Any:
-        """A weak prior of the concentration: the tree that the other two take as `prior`."""
+    def prior_fractions(
+        self, alpha: Float[Array, ""], num_components: int
+    ) -> tuple[float | Array, float | Array]:
+        """Beta parameters a and b of p(v_k | alpha), k = 1, ..., K - 1.
+
+        Args:
+            alpha: the concentration, a scalar whose type the results have.
+            num_components: K.
+
+        Returns:
+            a and b, each of shape (K-1,) or one number for all.
+        """
 
     @abc.abstractmethod
+    def concentration(
+        self, a: Float[Array, " J"], b: Float[Array, " J"], prior: Any, previous: Any
+    ) -> Any:
+        """q(alpha) given q(v), a tree like `prior`.
+
+        Args:
+            a: first Beta parameter of q(v), (K-1,).
+            b: second Beta parameter of q(v), (K-1,).
+            prior: the concentration's prior.
+            previous: the last q(alpha), for updates that improve it in place of finding the best at once.
+        """
+
+    @abc.abstractmethod
+    def kl_divergence(self, sticks: Sticks, prior: Any) -> Float[Array, ""]:
+        """KL(q(v) q(alpha) || p(v | alpha) p(alpha)), a scalar, never negative."""
+
+    def default_prior(self, dtype: Any = jnp.float32) -> Any:
+        """A weak prior of the concentration, the tree that all others take as `prior`: by default Gamma(1, 1).
+
+        References:
+            Escobar and West (1995), Bayesian density estimation and inference using mixtures.
+        """
+        return Gamma(jnp.ones((), dtype), jnp.ones((), dtype))
+
+    def mean_concentration(self, concentration: Any) -> Float[Array, ""]:
+        """E[alpha] under q(alpha) or the prior; to be written where these are no `Gamma`."""
+        return concentration.shape / concentration.rate
+
+    def fractions(
+        self, counts: Float[Array, " K"], alpha: Float[Array, ""]
+    ) -> tuple[Float[Array, " J"], Float[Array, " J"]]:
+        """Beta parameters of p(v_k | counts, alpha): those of the prior, plus N_k and sum_{j>k} N_j.
+
+        Args:
+            counts: number of points, expected or drawn, of each component.
+            alpha: the concentration, drawn (Gibbs) or E[alpha] (variational inference).
+
+        References:
+            Ishwaran and James (2001), section 5.2; Blei and Jordan (2006), equations 18 and 19.
+        """
+        a, b = self.prior_fractions(alpha, counts.shape[0])
+        return a + counts[:-1], b + remaining_counts(counts)
+
     def posterior(self, counts: Float[Array, " K"], prior: Any, previous: Sticks | None) -> Sticks:
-        """q(v) and q(alpha) given the expected number of points of each component.
+        """q(v) given the expected number of points of each component, then q(alpha) given q(v).
 
         Args:
             counts: expected number of points, by component.
             prior: the concentration's prior.
             previous: the last q, from which E[alpha] is taken; None at the start, when the prior's is.
         """
+        known = prior if previous is None else previous.concentration
+        a, b = self.fractions(counts, self.mean_concentration(known))
+        return Sticks(a, b, self.concentration(a, b, prior, known))
 
-    @abc.abstractmethod
-    def kl_divergence(self, sticks: Sticks, prior: Any) -> Float[Array, ""]:
-        """KL(q(v) q(alpha) || p(v | alpha) p(alpha)), a scalar, never negative."""
+    def settled(self, counts: Float[Array, " K"], prior: Any) -> Sticks:
+        """The q that repeated updates lead to: it depends on the counts alone, not on an earlier q.
+
+        Args:
+            counts: expected number of points, by component.
+            prior: the concentration's prior.
+        """
+
+        def update(_: Any, found: Sticks) -> Sticks:
+            return self.posterior(counts, prior, found)
+
+        return jax.lax.fori_loop(1, NUM_UPDATES, update, self.posterior(counts, prior, None))
 
     def sample_concentration(
         self, key: PRNGKeyArray, log_weights: Float[Array, " K"], prior: Any
@@ -115,7 +195,9 @@ def sample_log_weights(key: PRNGKeyArray, sticks: Sticks) -> Float[Array, " K"]:
     return break_sticks(log_v, log_rest)
 
 
-def beta_kl_divergence(a: Array, b: Array, prior_a: Array, prior_b: Array) -> Float[Array, " J"]:
+def beta_kl_divergence(
+    a: Array, b: Array, prior_a: float | Array, prior_b: float | Array
+) -> Float[Array, " J"]:
     """KL(Beta(a, b) || Beta(prior_a, prior_b)), elementwise."""
     return (
         betaln(prior_a, prior_b)
@@ -126,15 +208,11 @@ def beta_kl_divergence(a: Array, b: Array, prior_a: Array, prior_b: Array) -> Fl
     )
 
 
-def gamma_kl_divergence(q: Gamma, p: Gamma) -> Float[Array, ""]:
-    """KL(Gamma q || Gamma p)."""
-    return (
-        (q.shape - p.shape) * digamma(q.shape)
-        - gammaln(q.shape)
-        + gammaln(p.shape)
-        + p.shape * (jnp.log(q.rate) - jnp.log(p.rate))
-        + q.shape * (p.rate - q.rate) / q.rate
-    )
+def sticks_bound(
+    sticks: StickBreaking, found: Sticks, prior: Any, counts: Float[Array, " K"]
+) -> Float[Array, ""]:
+    """The part of the ELBO that depends on q(v) and q(alpha): sum_k counts_k E[log w_k] minus the divergence."""
+    return jnp.sum(counts * expected_log_weights(found)) - sticks.kl_divergence(found, prior)
 
 
 def remaining_counts(counts: Float[Array, " K"]) -> Float[Array, " J"]:

@@ -21,24 +21,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import betaln, digamma, gammaln
+from jax.scipy.special import gammaln
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxdpmm.sticks.base import (
-    Gamma,
-    StickBreaking,
-    Sticks,
-    beta_kl_divergence,
-    expected_log_fractions,
-    gamma_kl_divergence,
-    remaining_counts,
-)
+from jaxdpmm.sticks.base import Gamma
+from jaxdpmm.sticks.concentration import GammaConcentration
 
 GRID = np.linspace(np.log(1e-4), np.log(1e6), 4096)  # log alpha, for draws
 
 
 @dataclass(frozen=True)
-class PitmanYor(StickBreaking):
+class PitmanYor(GammaConcentration):
     """Pitman-Yor sticks.
 
     Attributes:
@@ -64,45 +57,22 @@ class PitmanYor(StickBreaking):
                 "0.25 the default."
             )
 
-    def default_prior(self, dtype: Any = jnp.float32) -> Gamma:
-        """Gamma(1, 1), as for the Dirichlet process."""
-        return Gamma(jnp.ones((), dtype), jnp.ones((), dtype))
+    def prior_fractions(
+        self, alpha: Float[Array, ""], num_components: int
+    ) -> tuple[float | Array, float | Array]:
+        """1 - d and alpha + k d."""
+        return 1 - self.discount, alpha + self._shift(num_components, alpha.dtype)
 
-    def posterior(
-        self, counts: Float[Array, " K"], prior: Gamma, previous: Sticks | None
-    ) -> Sticks:
-        """q(v_k) = Beta(1 - d + N_k, E[alpha] + k d + sum_{j>k} N_j), then q(alpha) given q(v).
+    def log_normaliser(
+        self, log_alpha: Float[Array, ""], num_components: int
+    ) -> Float[Array, " J"]:
+        """-log B(1 - d, alpha + k d) = f_k(alpha) - log Gamma(1 - d)."""
+        ratio = self._log_gamma_ratio(
+            jnp.exp(log_alpha), self._shift(num_components, log_alpha.dtype)
+        )
+        return ratio - gammaln(1 - self.discount)
 
-        q(alpha) is best under the bound linearised at the last exp E[log alpha], so that updates never lower it.
-        """
-        concentration = prior if previous is None else previous.concentration
-        alpha = concentration.shape / concentration.rate
-        shift = self._shift(counts[:-1])
-        a = 1 - self.discount + counts[:-1]
-        b = alpha + shift + remaining_counts(counts)
-        if not self.infer_concentration:
-            return Sticks(a, b, prior)
-        log_rest = jnp.sum(digamma(b) - digamma(a + b))
-        typical = jnp.exp(_expected_log(concentration))
-        slope = jax.grad(lambda value: jnp.sum(self._log_gamma_ratio(value, shift)))(typical)
-        return Sticks(a, b, Gamma(prior.shape + typical * slope, prior.rate - log_rest))
-
-    def kl_divergence(self, sticks: Sticks, prior: Gamma) -> Float[Array, ""]:
-        """KL of q(v) q(alpha) from p(v | alpha) p(alpha), or at most that much above it where alpha is inferred."""
-        shift = self._shift(sticks.a)
-        if not self.infer_concentration:
-            prior_a = jnp.full_like(sticks.a, 1 - self.discount)
-            alpha = prior.shape / prior.rate
-            return jnp.sum(beta_kl_divergence(sticks.a, sticks.b, prior_a, alpha + shift))
-        q = sticks.concentration
-        log_v, log_rest = expected_log_fractions(sticks)
-        log_q = (sticks.a - 1) * log_v + (sticks.b - 1) * log_rest - betaln(sticks.a, sticks.b)
-        typical = jnp.exp(_expected_log(q))
-        normaliser = self._log_gamma_ratio(typical, shift) - gammaln(1 - self.discount)
-        log_p = normaliser - self.discount * log_v + (q.shape / q.rate + shift - 1) * log_rest
-        return jnp.sum(log_q - log_p) + gamma_kl_divergence(q, prior)
-
-    def sample_concentration(
+    def draw_concentration(
         self, key: PRNGKeyArray, log_weights: Float[Array, " K"], prior: Gamma
     ) -> tuple[Float[Array, ""], Gamma]:
         """Draw alpha given the weights from its density on a grid of log alpha; the bound plays no part.
@@ -110,12 +80,10 @@ class PitmanYor(StickBreaking):
         p(alpha | v) is proportional to p(alpha) exp(sum_k f_k(alpha) + alpha sum_k log(1 - v_k)); with v_K = 1,
         the last sum is log w_K. The Gamma returned has its mean and variance.
         """
-        if not self.infer_concentration:
-            return prior.shape / prior.rate, prior
         dtype = log_weights.dtype
         log_alpha = jnp.asarray(GRID, dtype)
         alpha = jnp.exp(log_alpha)
-        shift = self._shift(log_weights[:-1])
+        shift = self._shift(len(log_weights), dtype)
         ratios = jax.lax.map(lambda value: jnp.sum(self._log_gamma_ratio(value, shift)), alpha)
         rate = prior.rate - log_weights[-1]
         probability = jax.nn.softmax(prior.shape * log_alpha - rate * alpha + ratios)
@@ -126,14 +94,10 @@ class PitmanYor(StickBreaking):
         within = jax.random.uniform(key_within, (), dtype, -0.5, 0.5) * float(GRID[1] - GRID[0])
         return jnp.exp(log_alpha[cell] + within), Gamma(mean**2 / variance, mean / variance)
 
-    def _shift(self, like: Float[Array, " J"]) -> Float[Array, " J"]:
+    def _shift(self, num_components: int, dtype: Any) -> Float[Array, " J"]:
         """The shifts k d for k = 1, ..., K - 1."""
-        return self.discount * jnp.arange(1, len(like) + 1, dtype=like.dtype)
+        return self.discount * jnp.arange(1, num_components, dtype=dtype)
 
     def _log_gamma_ratio(self, alpha: Array, shift: Float[Array, " J"]) -> Float[Array, " J"]:
         """f_k(alpha)."""
         return gammaln(alpha + shift + 1 - self.discount) - gammaln(alpha + shift)
-
-
-def _expected_log(gamma: Gamma) -> Float[Array, ""]:
-    return digamma(gamma.shape) - jnp.log(gamma.rate)

@@ -20,7 +20,7 @@ from jaxdpmm.inference.backends.gibbs import Partition, gibbs, label_stats, samp
 from jaxdpmm.inference.backends.gibbs_moves import label_switching, split_merge
 from jaxdpmm.inference.base import Layout
 from jaxdpmm.model import Posterior, Readout, summarize
-from jaxdpmm.sticks import Gamma, StickBreaking, Sticks
+from jaxdpmm.sticks import Gamma, StickBreaking
 
 N, K = 50, 4
 
@@ -245,11 +245,11 @@ def test_wrong_numbers_of_proposals():
 
 def test_sticks_without_draws_are_one_sentence(problem):
     class Fixed(StickBreaking):
-        def default_prior(self, dtype):
-            return Gamma(jnp.ones((), dtype), jnp.ones((), dtype))
+        def prior_fractions(self, alpha, num_components):
+            return 1.0, 1.0
 
-        def posterior(self, counts, prior, previous):
-            return Sticks(1 + counts[:-1], 1 + counts[1:], prior)
+        def concentration(self, a, b, prior, previous):
+            return prior
 
         def kl_divergence(self, sticks, prior):
             return jnp.zeros(())

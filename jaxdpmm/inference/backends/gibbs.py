@@ -35,7 +35,7 @@ from jaxdpmm.model import (
     empty_stats,
     log_joint,
 )
-from jaxdpmm.sticks import Gamma, Sticks, sample_log_weights
+from jaxdpmm.sticks import Sticks, sample_log_weights
 
 
 class Partition(NamedTuple):
@@ -68,7 +68,7 @@ class Sweep(NamedTuple):
     Attributes:
         readout: drawn weights and parameters.
         alpha: drawn concentration.
-        concentration: the Gamma that alpha was drawn from.
+        concentration: the distribution that alpha was drawn from.
         stats: one-hot statistics of the batches seen; () between sweeps if all data are one batch.
         rounding: what rounding took from them; () if all data are one batch.
         log_likelihood: sum_n log sum_k w_k p(x_n | theta_k) of the batches seen.
@@ -76,7 +76,7 @@ class Sweep(NamedTuple):
 
     readout: Readout
     alpha: Float[Array, ""]
-    concentration: Gamma
+    concentration: Any
     stats: Any
     rounding: Any
     log_likelihood: Float[Array, ""]
@@ -224,7 +224,7 @@ def label_stats(
 
 
 def conditional_posterior(
-    mixture: Mixture, prior: Prior, stats: Stats, alpha: Float[Array, ""], concentration: Gamma
+    mixture: Mixture, prior: Prior, stats: Stats, alpha: Float[Array, ""], concentration: Any
 ) -> Posterior:
     """p(weights, parameters | labels, alpha), from the statistics of the labels.
 
@@ -233,23 +233,11 @@ def conditional_posterior(
         prior: hyper-parameters.
         stats: of the labels.
         alpha: the drawn concentration.
-        concentration: the Gamma that alpha was drawn from, kept with the posterior.
+        concentration: the distribution that alpha was drawn from, kept with the posterior.
     """
     components = trees.add(stats.components, prior.component)
-    sticks = sticks_given(mixture, prior, stats.counts, alpha)
-    return Posterior(
-        Sticks(sticks.a, sticks.b, concentration), components, stats.counts, prior.offset
-    )
-
-
-def sticks_given(
-    mixture: Mixture, prior: Prior, counts: Float[Array, " K"], alpha: Float[Array, ""]
-) -> Sticks:
-    """p(v | counts, alpha); its concentration is without meaning."""
-    # `posterior` takes the mean of the last q(alpha), which for this Gamma is alpha itself.
-    nothing = jnp.zeros_like(counts[:-1])
-    known = Sticks(nothing, nothing, Gamma(alpha, jnp.ones_like(alpha)))
-    return mixture.sticks.posterior(counts, prior.concentration, known)
+    sticks = Sticks(*mixture.sticks.fractions(stats.counts, alpha), concentration)
+    return Posterior(sticks, components, stats.counts, prior.offset)
 
 
 def _start_sweep(

@@ -4,7 +4,7 @@ Each is a Metropolis-Hastings step on the labels alone, weights and parameters i
 
     p(labels | x, alpha) ~ prod_k<K B(a_k, b_k) exp A(prior + statistics of k),
 
-a_k and b_k those of the sticks' posterior. Every factor follows from `Stats`, so a move works for every family
+a_k and b_k the sticks' `fractions`. Every factor follows from `Stats`, so a move works for every family
 and every stick-breaking prior. After a move, `gibbs` draws weights and parameters anew, which makes the whole sweep
 exact.
 
@@ -26,7 +26,7 @@ from jax.scipy.special import betaln
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxdpmm import trees
-from jaxdpmm.inference.backends.gibbs import Move, Partition, label_stats, sticks_given
+from jaxdpmm.inference.backends.gibbs import Move, Partition, label_stats
 from jaxdpmm.inference.local_steps.dense import over_tiles, sum_over_tiles
 from jaxdpmm.model import Batch, Mixture, Prior, Readout, Stats, log_joint, summarize
 
@@ -49,7 +49,7 @@ def label_switching(num_proposals: int | None = None) -> Move:
     def propose(key, mixture: Mixture, prior: Prior, alpha, partition: Partition, batch: Batch):
         del batch
         num = num_proposals or 2 * mixture.num_components
-        log_prior = partial(log_prior_of_counts, mixture, prior, alpha)
+        log_prior = partial(log_prior_of_counts, mixture, alpha)
         order, accepted = _swap_labels(key, log_prior, partition.stats.counts, num)
         old = partition.stats
         components = trees.take(old.components, order)
@@ -102,11 +102,10 @@ def split_merge(num_proposals: int = 1, num_refinements: int = 5) -> Move:
 
 
 def log_prior_of_counts(
-    mixture: Mixture, prior: Prior, alpha: Float[Array, ""], counts: Float[Array, " K"]
+    mixture: Mixture, alpha: Float[Array, ""], counts: Float[Array, " K"]
 ) -> Float[Array, ""]:
     """Log p(labels | alpha) up to a constant, sticks integrated out: sum_k<K log B(a_k, b_k)."""
-    sticks = sticks_given(mixture, prior, counts, alpha)
-    return jnp.sum(betaln(sticks.a, sticks.b))
+    return jnp.sum(betaln(*mixture.sticks.fractions(counts, alpha)))
 
 
 def _swap_labels(
@@ -249,7 +248,7 @@ def _compare(
     components = jax.tree.map(join, sides.components)
     joined = Stats(join(sides.counts), components, sides.entropy, sides.log_base)
     apart, together = place(sides), place(joined)
-    log_prior = partial(log_prior_of_counts, mixture, prior, alpha)
+    log_prior = partial(log_prior_of_counts, mixture, alpha)
     evidence = partial(_log_evidence, mixture, prior)
     log_ratio = evidence(sides.components) - evidence(joined.components)
     log_ratio += log_prior(apart.counts) - log_prior(together.counts)
