@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -38,12 +39,40 @@ def test_every_record_lists_different_cases():
     assert [name for name, number in counts if number == "0"] == ["agreement", "agreement"]
 
 
+def measured(path, *options):
+    """What the script's file holds after a run with all the time in the world."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), "--quick", "--seconds", "3600"]
+    environ = {**os.environ, "JAX_ENABLE_X64": "0"}
+    subprocess.run([*command, "--json", str(path), *options], env=environ, check=True)
+    return json.loads(path.read_text())
+
+
+def check_agreement(content):
+    """Float32 on this device against float64 on a CPU, of every family: bounds in nats, per point or of a density."""
+    entries = [entry for entry in content["records"] if entry["record"] == "agreement"]
+    assert len(entries) == 5
+    for entry in entries:
+        assert "error" not in entry, entry
+        assert entry["elbo_nats_per_point"] < 5e-3, entry
+        assert entry["elbo_largest_fall_nats_per_point"] < 1e-4, entry
+        assert max(value for name, value in entry.items() if name.endswith("_max_nats")) < 5e-3, (
+            entry
+        )
+
+
 @pytest.mark.slow
 def test_the_rehearsal_has_no_error_but_absent_peers(tmp_path):
-    target = tmp_path / "gpu.json"
-    command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py"), "--quick", "--json", target]
-    subprocess.run([*command, "--seconds", "3600"], env=environment(), check=True)
-    content = json.loads(target.read_text())
+    content = measured(tmp_path / "gpu.json")
     assert {outcome["error"] for outcome in content["outcomes"].values()} == {None}
     failed = [entry["error"] for entry in content["records"] if "error" in entry]
     assert [error for error in failed if not error.endswith("is not installed")] == []
+    check_agreement(content)
+
+
+@pytest.mark.gpu
+def test_an_accelerator_agrees_with_float64(tmp_path):
+    if jax.default_backend() == "cpu":
+        pytest.skip("no accelerator here")
+    content = measured(tmp_path / "gpu.json", "--only", "agreement")
+    assert content["machine"]["device"] != "cpu"
+    check_agreement(content)
