@@ -36,6 +36,8 @@ from numpy.typing import ArrayLike
 
 from jaxdpmm.detection.reduction import AXES, reduced
 from jaxdpmm.model import Mixture
+from jaxdpmm.outputs import ONNX_SCORER, check_replaceable
+from jaxdpmm.outputs import SCORER as SCORER_FILE
 from jaxdpmm.persist import Model, write_whole
 from jaxdpmm.scoring import SCORERS, Scorer, in_tiles, nearest_predictive
 
@@ -61,7 +63,7 @@ def export_scorer(
 
     Args:
         model: of `load_model`, of a detector or not.
-        path: the file; an existing one is replaced in one step.
+        path: the file; an earlier scorer is replaced in one step.
         score: name in `jaxdpmm.scoring.SCORERS`; None for the detector's, "predictive" for a mixture alone.
         platforms: of "cpu", "cuda", "tpu" and "rocm"; none of them needs to be here.
 
@@ -69,8 +71,10 @@ def export_scorer(
         ValueError: an unknown score or platform, or points that are no vectors.
         TypeError: the family does not have that score.
         FileNotFoundError: the folder does not exist.
+        FileExistsError: what lies there is no such scorer, but the model itself, for example.
         ImportError: flatbuffers, which JAX writes such files with, is not installed.
     """
+    check_replaceable(path, SCORER_FILE)
     _check_flatbuffers()
     if not platforms or set(platforms) - set(KNOWN_PLATFORMS):
         raise ValueError(
@@ -123,8 +127,9 @@ def export_onnx(model: Model, path: str | os.PathLike, *, score: str | None = No
 
     Raises:
         ImportError: jax2onnx, the converter, is not installed.
-        ValueError, TypeError, FileNotFoundError: as in `export_scorer`.
+        ValueError, TypeError, FileNotFoundError, FileExistsError: as in `export_scorer`.
     """
+    check_replaceable(path, ONNX_SCORER)
     try:
         from jax2onnx import to_onnx
     except ImportError as error:

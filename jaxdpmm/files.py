@@ -36,6 +36,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
 
     At any moment, power cuts included, `path` is the old file or the new one. The new one has the permissions of the
     old one, or those that the process gives to new files. Folders that killed writers left beside it are removed.
+    A link stays a link: what it points to is replaced, as it is by whoever opens a link to write.
 
     Args:
         path: the file; its folder exists.
@@ -44,6 +45,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         OSError: the disk is full or cannot be written; an old file is as it was.
     """
+    path = Path(os.path.realpath(path))
     _clean_now_and_then(path.parent)
     try:
         with _folder_aside(path.parent) as aside:

@@ -26,6 +26,7 @@ from jaxdpmm import families
 from jaxdpmm import sticks as stick_priors
 from jaxdpmm.files import replace_file
 from jaxdpmm.model import Mixture, Posterior, Prior
+from jaxdpmm.outputs import MODEL, check_replaceable
 
 FORMAT_VERSION = 1
 
@@ -58,14 +59,16 @@ def save_model(path: str | os.PathLike, model: Model) -> None:
     Equal models give equal bytes: there is no time stamp.
 
     Args:
-        path: where; an existing file is replaced in one step.
+        path: where; an earlier model is replaced in one step.
         model: what.
 
     Raises:
         FileNotFoundError: the folder does not exist.
         TypeError: `settings` hold something that is not JSON.
         ValueError: the family does not tell enough to rebuild its trees.
+        FileExistsError: what lies there is no model file.
     """
+    check_replaceable(path, MODEL)
     _check_rebuildable(model)
     tensors = _named_leaves(model.prior, model.posterior)
     tensors |= {_ARRAYS + name: np.array(array, order="C") for name, array in model.arrays.items()}

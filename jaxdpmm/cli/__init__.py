@@ -1,42 +1,35 @@
 """The command line: `jaxdpmm demo`, `fit`, `score`, `evaluate`, `calibrate`, `explain`, `report` and `export`.
 
-This file joins them and turns whatever goes wrong into one sentence and an exit status: 2 for bad input, 130 for
-Ctrl-C. Each command imports what it needs when it runs, so that `--help` comes at once. Read `fit.py` next.
+This file turns whatever goes wrong into one sentence and an exit status: 2 for bad input, 130 for Ctrl-C, 143 for
+SIGTERM, 129 for a terminal that was closed, 141 when nobody reads the output any more. Signals are heeded
+(`ending.py`) before anything but the standard library is imported, and each command imports what it needs when it
+runs, so that `--help` comes at once. `app.py` puts the commands together. Read `fit.py` next.
 """
 
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
 
-import typer
+from jaxdpmm.cli import ending
 
-from jaxdpmm.cli.calibrate import calibrate
-from jaxdpmm.cli.demo import demo
-from jaxdpmm.cli.evaluate import evaluate
-from jaxdpmm.cli.explain import explain
-from jaxdpmm.cli.export import export
-from jaxdpmm.cli.fit import fit
-from jaxdpmm.cli.report import report
-from jaxdpmm.cli.score import score
-from jaxdpmm.cli.terminal import one_line, say
-
-BAD_INPUT, INTERRUPTED = 2, 130
-
-app = typer.Typer(
-    name="jaxdpmm",
-    help="Learn what is normal from images, and find what is not, with a Dirichlet process mixture.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-for command in (demo, fit, score, evaluate, calibrate, explain, report, export):
-    app.command()(command)
+DEFECT, BAD_INPUT = 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave with its exit status."""
-    sys.exit(run(arguments))
+    """Run the command line and leave the process with its exit status."""
+    watch = ending.Watch()
+    status = DEFECT
+    try:
+        watch.begin()
+        status = run(arguments)
+        watch.close()
+    except BaseException:
+        if ending.received() is None:
+            raise
+    if (number := ending.received()) is not None:
+        status = _ended(number)
+    watch.leave(status)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -46,28 +39,51 @@ def run(arguments: Sequence[str] | None = None) -> int:
         arguments: those after the program's name; None for those of this process.
 
     Returns:
-        0 when all went well, 2 for bad input, 130 when interrupted.
+        0 when all went well, 2 for bad input, 128 and the number of the signal when one has ended it.
     """
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         warnings.simplefilter("always", UserWarning)
         try:
+            from jaxdpmm.cli.app import app
+
             status = int(app(arguments, prog_name="jaxdpmm", standalone_mode=False) or 0)
-            if status == INTERRUPTED:  # typer's way to tell of Ctrl-C, in some of its versions
+            if sys.stdout is not None:
+                sys.stdout.flush()
+            if ending.received() or status == ending.status_of(
+                signal.SIGINT
+            ):  # typer's word for it
                 raise KeyboardInterrupt
             return status
-        except (KeyboardInterrupt, typer.Abort):
-            say("interrupted; every file written so far is complete")
-            return INTERRUPTED
-        except Exception as error:
-            if (sentence := _sentence(error)) is None:
+        except BaseException as error:
+            if (found := _status_after(error)) is None:
                 raise
-            say(f"error: {sentence}")
-            return BAD_INPUT
+            return found
 
 
-def _sentence(error: Exception) -> str | None:
+def _status_after(error: BaseException) -> int | None:
+    """Exit status after an error that the user has been told of; None for a defect of the program."""
+    if ending.received() or isinstance(error, KeyboardInterrupt):
+        return _ended(ending.received() or signal.SIGINT)
+    if isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):
+        return ending.READER_GONE  # typer makes it a SystemExit
+    if (sentence := _sentence(error)) is None:
+        return None
+    _say(f"error: {sentence}")
+    return BAD_INPUT
+
+
+def _ended(number: int) -> int:
+    """Exit status after a signal, once what is done is written and the user told."""
+    ending.write_the_rest()
+    ending.tell(number)
+    return ending.status_of(number)
+
+
+def _sentence(error: BaseException) -> str | None:
     """What to tell the user of an error in the input; None for a defect of the program."""
+    from jaxdpmm.cli.terminal import one_line
+
     if hasattr(
         error, "format_message"
     ):  # wrong options: click's own errors, wherever typer keeps click
@@ -77,5 +93,11 @@ def _sentence(error: Exception) -> str | None:
     return None
 
 
+def _say(message: str) -> None:
+    from jaxdpmm.cli.terminal import say
+
+    say(message)
+
+
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    say(f"warning: {one_line(str(message))}")
+    _say(f"warning: {' '.join(str(message).split())}")

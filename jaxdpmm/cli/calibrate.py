@@ -5,16 +5,17 @@ from typing import Annotated
 
 import typer
 
+from jaxdpmm.cli.places import check_places, new_file, weights_of
 from jaxdpmm.cli.terminal import (
     BackboneOption,
     JsonOption,
     StrictOption,
     calibration_text,
-    check_can_write,
     check_rate,
     load_detector,
     write_json,
 )
+from jaxdpmm.outputs import MODEL, RESULT
 
 
 def calibrate(
@@ -34,11 +35,15 @@ def calibrate(
 
     Images of one patient or one part must not be both here and among those it has learned from.
     """
-    from jaxdpmm.images.layouts import read_folder
-
     check_rate(rate)
     output = output or model
-    check_can_write(output, json)
+    check_places(
+        {"MODEL": model, "IMAGES": images},
+        [new_file("--output", output, MODEL, replaces="MODEL"), new_file("--json", json, RESULT)],
+        weights=backbone or weights_of(model),
+    )
+    from jaxdpmm.images.layouts import read_folder
+
     records = read_folder(images)
     detector = load_detector(model, backbone)
     detector.calibrate(records, strict=strict, progress="normal images")

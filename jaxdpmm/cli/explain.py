@@ -5,14 +5,15 @@ from typing import Annotated
 
 import typer
 
+from jaxdpmm.cli.places import check_places, new_file, weights_of
 from jaxdpmm.cli.terminal import (
     BackboneOption,
     JsonOption,
-    check_can_write,
     load_detector,
     table,
     write_json,
 )
+from jaxdpmm.outputs import RESULT
 
 HEADER = (
     "box in pixels",
@@ -38,9 +39,13 @@ def explain(
     "distance" is the Mahalanobis distance to the component, "usual" the median and the 95 % quantile of the training
     patches in it, and "like" the training patch nearest to it (image, row and column of patches).
     """
+    check_places(
+        {"MODEL": model, "IMAGE": image},
+        [new_file("--json", json, RESULT)],
+        weights=backbone or weights_of(model),
+    )
     from jaxdpmm.images.records import ImageRecord
 
-    check_can_write(json)
     found = load_detector(model, backbone).explain(ImageRecord(image), num_patches)
     patches = [
         {**one._asdict(), "examples": [example._asdict() for example in one.examples]}

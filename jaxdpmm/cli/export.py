@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from jaxdpmm.cli.terminal import check_can_write, size_text
+from jaxdpmm.cli.places import check_places, new_file
+from jaxdpmm.cli.terminal import size_text
+from jaxdpmm.outputs import ONNX_SCORER, SCORER
 
 
 def export(
@@ -25,12 +27,13 @@ def export(
 
     How such a file is run is in the docstring of jaxdpmm.export.
     """
+    is_onnx = file.suffix == ".onnx"
+    check_places({"MODEL": model}, [new_file("FILE", file, ONNX_SCORER if is_onnx else SCORER)])
     from jaxdpmm.export import PLATFORMS, export_onnx, export_scorer
     from jaxdpmm.persist import load_model
 
-    check_can_write(file)
     loaded = load_model(model)
-    if file.suffix == ".onnx":
+    if is_onnx:
         export_onnx(loaded, file, score=score)
         kind = "ONNX"
     else:

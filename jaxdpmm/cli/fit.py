@@ -6,16 +6,17 @@ from typing import Annotated
 
 import typer
 
+from jaxdpmm.cli.places import cache_folder, check_places, new_file
 from jaxdpmm.cli.terminal import (
     CacheOption,
     JsonOption,
     StrictOption,
     calibration_text,
-    check_can_write,
     size_text,
     skipped_text,
     write_json,
 )
+from jaxdpmm.outputs import MODEL, RESULT
 
 
 def fit(
@@ -81,6 +82,12 @@ def fit(
 
     Of a data set in MVTec AD layout the images in train/good are used.
     """
+    places = [
+        new_file("--output", output, MODEL),
+        new_file("--json", json, RESULT),
+        cache_folder(cache),
+    ]
+    check_places({"DATA": data}, places, weights=backbone)
     from jaxdpmm.detection import Detector, DetectorConfig
     from jaxdpmm.images.layouts import open_data_set
 
@@ -104,7 +111,6 @@ def fit(
         shape=shape,
         tile_side=tile_side,
     )
-    check_can_write(output, json)
     data_set = open_data_set(data)
     begin = time.perf_counter()
     detector = Detector.fit(

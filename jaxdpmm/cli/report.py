@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from jaxdpmm.cli.terminal import check_can_write, size_text
+from jaxdpmm.cli.places import check_places, new_file
+from jaxdpmm.cli.terminal import size_text
+from jaxdpmm.outputs import PAGE
 
 
 def report(
@@ -24,12 +26,13 @@ def report(
 
     The page needs no network, and nothing else of the run once it is written.
     """
+    path = output or run / "report.html"
+    if run.is_dir():  # else it is told by whoever reads it
+        check_places({"RUN": run}, [new_file("--output", path, PAGE)])
     from jaxdpmm.detection.reporting.report import render_report
     from jaxdpmm.detection.reporting.runs import read_run
     from jaxdpmm.persist import write_whole
 
     found = read_run(run)
-    path = output or run / "report.html"
-    check_can_write(path)
     write_whole(path, render_report(found, side=side).encode())
     print(f"{path}: {len(found.images)} images, {size_text(path.stat().st_size)}")

@@ -7,18 +7,19 @@ from typing import Annotated
 
 import typer
 
+from jaxdpmm.cli.ending import keeping
+from jaxdpmm.cli.places import check_places, new_file, run_folder, weights_of
 from jaxdpmm.cli.terminal import (
     BackboneOption,
     JsonOption,
     StrictOption,
     calibration_text,
-    check_can_write,
-    check_folder,
     check_rate,
     load_detector,
     skipped_text,
     write_json,
 )
+from jaxdpmm.outputs import RESULT
 
 COLUMNS = ("path", "score", "width", "height", "p_value", "anomalous")
 
@@ -45,29 +46,31 @@ def score(
     Writes scores.csv, with p-values among held-out normal images where the model has some; maps/<image>.npy (float32,
     one number a pixel of the original), overlays/<image>.png, and what `jaxdpmm report` takes.
     """
+    check_rate(rate)
+    places = [run_folder("--output", output), new_file("--json", json, RESULT)]
+    check_places({"MODEL": model, "IMAGES": images}, places, weights=backbone or weights_of(model))
     from jaxdpmm.detection.reporting.runs import RunWriter
     from jaxdpmm.images.layouts import read_folder
     from jaxdpmm.images.records import ImageRecord
     from jaxdpmm.persist import write_whole
 
-    check_rate(rate)
-    check_folder(output)
-    check_can_write(json)
     records = (ImageRecord(images),) if images.is_file() else read_folder(images)
     root = images.parent if images.is_file() else images
     detector = load_detector(model, backbone)
-    output.mkdir(exist_ok=True)
+    data = images.resolve().name
+    writer = RunWriter(output, detector, model=str(model), data=data, rate=rate)
     rows: list[dict] = []
-    writer = RunWriter(output)
-    try:
+
+    def write_tables() -> None:
+        if rows:
+            write_whole(output / "scores.csv", _csv(rows))
+            writer.finish()
+
+    with keeping(write_tables):  # also what is done until a signal or an error
         for scored in detector.score(records, strict=strict, progress="images"):
             row = _row(detector, scored, rate)
             _write_pictures(detector, scored, output, scored.record.path.relative_to(root), writer)
             rows.append(row)
-    finally:  # also what was done until an interruption or an error
-        if rows:
-            write_whole(output / "scores.csv", _csv(rows))
-            writer.finish(detector, model=str(model), data=images.resolve().name, rate=rate)
     num_skipped = len(records) - len(rows)
     write_json(json, {"model": str(model), "images": rows, "num_skipped": num_skipped})
     print(f"{output / 'scores.csv'}: {len(rows)} images{skipped_text(num_skipped)}")
@@ -98,15 +101,13 @@ def _csv(rows: list[dict]) -> bytes:
 
 
 def _write_pictures(detector, scored, output: Path, name: Path, writer) -> None:
-    from jaxdpmm.detection.overlay import Tile, panel
+    from jaxdpmm.detection.overlay import Tile, panel, png_of
     from jaxdpmm.images.reading import pixels_of
     from jaxdpmm.persist import write_whole
 
     pixels = scored.pixel_scores(detector.config.sigma)
     tile = Tile(pixels_of(scored.record), pixels, f"{name}   score {scored.score:.4g}")
     writer.add(name.as_posix(), scored, tile.image, pixels)
-    buffer = io.BytesIO()
-    panel(tile, detector.colour_limits).save(buffer, format="PNG")
     path = output / "overlays" / name.parent / f"{name.name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, buffer.getvalue())
+    write_whole(path, png_of(panel(tile, detector.colour_limits)))

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from jaxdpmm import __version__
+
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON.")
 ]
@@ -48,39 +50,6 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def check_can_write(*files: Path | None) -> None:
-    """Before long work: that every folder to write into is there.
-
-    Raises:
-        FileNotFoundError: one is not.
-    """
-    for file in files:
-        if file is not None and not file.expanduser().resolve().parent.is_dir():
-            raise FileNotFoundError(
-                f"the output must lie in an existing folder, got {file}, whose folder is not there; create it."
-            )
-        if file is not None and file.is_dir():
-            raise IsADirectoryError(
-                f"the output must be a file, got {file}, which is a folder; add a name, for example "
-                f"{file / 'model.safetensors'}."
-            )
-
-
-def check_folder(folder: Path) -> None:
-    """Before long work: that a folder to write into is there or can be made.
-
-    Raises:
-        FileNotFoundError: the folder it should lie in is not there.
-        NotADirectoryError: something else has its name.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(
-            f"the output must be a folder, got {folder}, which is a file; choose another name."
-        )
-    if not folder.exists():
-        check_can_write(folder)
-
-
 def check_rate(rate: float) -> None:
     """Before long work: that a false positive rate is one.
 
@@ -92,11 +61,12 @@ def check_rate(rate: float) -> None:
 
 
 def write_json(file: Path | None, result: Mapping[str, Any]) -> None:
-    """Write a result where `--json` says, if it was given."""
+    """Write a result where `--json` says, if it was given, with who wrote it as its first entry."""
     from jaxdpmm.persist import write_whole
 
     if file is not None:
-        write_whole(file, (json.dumps(result, indent=2) + "\n").encode())
+        marked = {"written_by": f"jaxdpmm {__version__}", **result}
+        write_whole(file, (json.dumps(marked, indent=2) + "\n").encode())
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

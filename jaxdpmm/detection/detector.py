@@ -149,6 +149,7 @@ class Detector:
 
         Raises:
             FileNotFoundError: the folder does not exist.
+            FileExistsError: what lies there is no model file.
         """
         save_model(path, self.model)
 

@@ -5,6 +5,7 @@ sheet: stretching each map to its own range would paint an anomaly onto every no
 limits come from normal images, see `colour_limits`. Pillow draws, and is imported on first use.
 """
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Float, UInt8
+
+from jaxdpmm.outputs import MARK, PICTURE, check_replaceable
+from jaxdpmm.persist import write_whole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -149,11 +153,27 @@ def contact_sheet(
 
 
 def save_png(picture: "Image", path: str | Path) -> Path:
-    """Write a picture; folders on the way are made."""
+    """The path of a picture, once it is written there whole; folders on the way are made.
+
+    Raises:
+        FileExistsError: what lies there is no picture of this library, but the image itself, for example.
+    """
     path = Path(path)
+    check_replaceable(path, PICTURE)
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, format="PNG")
+    write_whole(path, png_of(picture))
     return path
+
+
+def png_of(picture: "Image") -> bytes:
+    """A picture as PNG that names this library, so that it is known when a later one takes its place."""
+    from PIL.PngImagePlugin import PngInfo
+
+    mark = PngInfo()
+    mark.add_text("Software", MARK)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", pnginfo=mark)
+    return buffer.getvalue()
 
 
 def _pair(tile: Tile, limits: tuple[float, float], side: int) -> "Image":

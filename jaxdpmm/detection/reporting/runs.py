@@ -23,6 +23,7 @@ from jaxdpmm.detection.detector import Detector
 from jaxdpmm.detection.evaluate import true_mask
 from jaxdpmm.detection.scored import ScoredImage
 from jaxdpmm.images.reading import pixels_of
+from jaxdpmm.outputs import RUN_INDEX, check_replaceable
 from jaxdpmm.persist import write_whole
 
 INDEX = "run.json"
@@ -66,11 +67,46 @@ class Run(NamedTuple):
 
 
 class RunWriter:
-    """Writes a run image by image; the index, without which it is no run, comes with `finish`."""
+    """Writes a run image by image; the index names them with `finish`.
 
-    def __init__(self, folder: Path):
+    An index without images is written at once, so that the folder is known for a run whatever becomes of this one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        detector: Detector,
+        *,
+        model: str,
+        data: str,
+        rate: float = 0.05,
+    ):
+        """Make the folder.
+
+        Args:
+            folder: of the run; the folder that it lies in exists.
+            detector: that makes the scores.
+            model: where it came from, for the page's head.
+            data: the name of the data, for the page's title.
+            rate: false positive rate of the threshold.
+
+        Raises:
+            FileExistsError: the folder has the index of something else.
+        """
+        check_replaceable(folder / INDEX, RUN_INDEX)
         self._folder = folder
         self._entries: list[dict[str, Any]] = []
+        self._about = {
+            "format_version": FORMAT_VERSION,
+            "model": model,
+            "data": data,
+            "colour_limits": list(detector.colour_limits),
+            "threshold": _threshold(detector, rate),
+            "figures": None,
+        }
+        folder.mkdir(exist_ok=True)
+        if not (folder / INDEX).exists():
+            self.finish()
 
     def add(
         self,
@@ -108,33 +144,14 @@ class RunWriter:
             self._write(entry["mask"], _png(mask))
         self._entries.append(entry)
 
-    def finish(
-        self,
-        detector: Detector,
-        *,
-        model: str,
-        data: str,
-        rate: float = 0.05,
-        figures: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write the index.
+    def finish(self, figures: Mapping[str, Any] | None = None) -> None:
+        """Write the index of the images so far; nothing is computed here, so that it can be done at any time.
 
         Args:
-            detector: that made the scores.
-            model: where it came from, for the page's head.
-            data: the name of the data, for the page's title.
-            rate: false positive rate of the threshold.
             figures: what `evaluate --json` writes.
         """
-        about = {
-            "format_version": FORMAT_VERSION,
-            "model": model,
-            "data": data,
-            "colour_limits": list(detector.colour_limits),
-            "threshold": _threshold(detector, rate),
-            "figures": None if figures is None else dict(figures),
-        }
-        content = json.dumps({**about, "images": self._entries}, indent=1)
+        about = {**self._about, "figures": None if figures is None else dict(figures)}
+        content = json.dumps({**about, "images": list(self._entries)}, indent=1)
         write_whole(self._folder / INDEX, (content + "\n").encode())
 
     def _write(self, name: Any, content: bytes) -> None:
@@ -152,12 +169,11 @@ def write_run(
     data: str,
     figures: Mapping[str, Any] | None = None,
 ) -> None:
-    """A whole run at once, for scores that are in memory already; the arguments are those of `RunWriter`.
+    """A whole run at once, for scores that are in memory already; the arguments are those of `RunWriter` and `finish`.
 
     Images are named by what their paths do not have in common; of equal names all but the first get a number.
     """
-    folder.mkdir(exist_ok=True)
-    writer = RunWriter(folder)
+    writer = RunWriter(folder, detector, model=model, data=data)
     root = Path(os.path.commonpath([image.record.path.parent for image in images]))
     seen: Counter[str] = Counter()
     for image in images:
@@ -166,7 +182,7 @@ def write_run(
         name = name if seen[name] == 1 else f"{name}-{seen[name]}"
         pixel_scores = image.pixel_scores(detector.config.sigma)
         writer.add(name, image, pixels_of(image.record), pixel_scores)
-    writer.finish(detector, model=model, data=data, figures=figures)
+    writer.finish(figures)
 
 
 def read_run(folder: Path) -> Run:
