@@ -36,7 +36,7 @@ from numpy.typing import ArrayLike
 
 from jaxdpmm.detection.reduction import AXES, reduced
 from jaxdpmm.model import Mixture
-from jaxdpmm.outputs import ONNX_SCORER, check_replaceable
+from jaxdpmm.outputs import ONNX_GRAPH, ONNX_SCORER, check_replaceable
 from jaxdpmm.outputs import SCORER as SCORER_FILE
 from jaxdpmm.persist import Model, write_whole
 from jaxdpmm.scoring import SCORERS, Scorer, in_tiles, nearest_predictive
@@ -144,7 +144,7 @@ def export_onnx(model: Model, path: str | os.PathLike, *, score: str | None = No
         converted = to_onnx(
             function,
             [("N", dim)],
-            model_name="jaxdpmm_scorer",
+            model_name=ONNX_GRAPH,
             input_names=["features"],
             output_names=["scores"],
         )

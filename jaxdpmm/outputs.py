@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 MARK = "jaxdpmm"
+ONNX_GRAPH = "jaxdpmm_scorer"  # name of the graph in an ONNX file
 _HEAD_BYTES = 4096
 
 
@@ -94,7 +95,7 @@ def _is_onnx_scorer(path: Path) -> bool:
         path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
     ):
-        return content[:1] == b"\x08" and content.find(b"jaxdpmm_scorer") > 0
+        return content[:1] == b"\x08" and content.find(ONNX_GRAPH.encode()) > 0
 
 
 MODEL = FileKind(

@@ -5,8 +5,9 @@ library or reads a file in native code nothing happens, and an exception that is
 `__del__`) is printed and forgotten. Hence two ways out. The handler raises `KeyboardInterrupt`, which cleans up on its
 way as any error does. And a second thread hears of the signal through a socket (`signal.set_wakeup_fd`), whatever the
 main thread does, so long as it lets go of the interpreter's lock, as XLA, NumPy and Pillow do; when the process is
-still there after `PATIENCE` it writes what `keeping` was told of, and ends the process. Files are renamed into place
-(`../files.py`), so none is ever half written. A second signal ends at once.
+still there after `PATIENCE` it writes what `keeping` was told of, and ends the process. Where an exception would do
+harm (`_can_raise`) the handler does so itself. Files are renamed into place (`../files.py`), so none is ever half
+written. A second signal ends the process at once.
 
 Only the standard library is imported here, and all of it at the start: later the main thread may hold an import's lock.
 Next file to read: `__init__.py`.
@@ -24,9 +25,7 @@ from types import FrameType
 
 PATIENCE = 1.5  # seconds for the main thread to end by itself
 ECHO = 0.3  # seconds in which a repeated signal is the same one, passed on by a shell or another program
-READER_GONE = (
-    141  # exit status of a command whose output nobody reads any more, as of 128 + SIGPIPE
-)
+READER_GONE = 141  # exit status when nobody reads the output any more: 128 + SIGPIPE
 
 _WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
 _NAMES = {int(getattr(signal, name)): name for name in _WORDS if hasattr(signal, name)}
@@ -123,9 +122,9 @@ class Watch:
         if self._over or _received:
             return
         _received.append(number)
-        if not _is_importing(frame):
+        if _can_raise(frame):
             raise KeyboardInterrupt
-        write_the_rest()  # there is nothing to clean up, and an exception crashes some extension modules
+        write_the_rest()
         tell(number)
         os._exit(status_of(number))
 
@@ -167,10 +166,19 @@ def _sentence(number: int) -> str:
     return f"{_WORDS[_NAMES[number]]}; every file written so far is complete"
 
 
-def _is_importing(frame: FrameType | None) -> bool:
-    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+def _can_raise(frame: FrameType | None) -> bool:
+    """Whether an exception does no harm here; within imports and within JAX it does, and there is nothing to clean up.
+
+    Extension modules crash when an exception comes while they are loaded (jaxlib and NumPy, segmentation fault), and
+    jaxlib when one leaves a compilation, whose threads go on with what is freed then.
+    """
+    found = getattr(sys.modules.get("jax"), "__file__", None)
+    jax = os.path.join(os.path.dirname(found), "") if found else "<frozen importlib"
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(("<frozen importlib", jax)):
+            return False
         frame = frame.f_back
-    return frame is not None
+    return True
 
 
 def _silence(module: object, hook: str) -> None:

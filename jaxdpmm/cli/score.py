@@ -62,9 +62,10 @@ def score(
     rows: list[dict] = []
 
     def write_tables() -> None:
-        if rows:
-            write_whole(output / "scores.csv", _csv(rows))
-            writer.finish()
+        done = len(rows)
+        if done:
+            write_whole(output / "scores.csv", _csv(rows[:done]))
+            writer.finish(num_images=done)
 
     with keeping(write_tables):  # also what is done until a signal or an error
         for scored in detector.score(records, strict=strict, progress="images"):

@@ -155,15 +155,48 @@ def test_demo_runs_the_same_way(folder, capsys, monkeypatch):
     assert read_image(picture).shape[1] > 600
 
 
+def test_a_second_run_takes_the_place_of_the_first(folder, capsys):
+    """Every output of before is known for what it is."""
+    model, images = str(folder / "model.safetensors"), str(folder / "surfaces/test/square")
+    output = str(folder / "twice")
+    commands = [
+        ["score", model, images, "--output", output, "--json", str(folder / "twice.json")],
+        ["report", output],
+        ["export", model, str(folder / "twice.scorer"), "--platform", "cpu"],
+    ]
+    for command in commands * 2:
+        assert cli.run(command) == 0, capsys.readouterr().err
+
+
+STUCK = """
+import ctypes
+from jaxdpmm.cli import score
+row = score._row
+def stuck_at_the_third(detector, scored, rate):
+    if scored.record.path.name == "002.png":
+        lock, library = ctypes.create_string_buffer(256), ctypes.CDLL(None)
+        for _ in range(2):
+            library.pthread_mutex_lock(lock)
+    return row(detector, scored, rate)
+score._row = stuck_at_the_third
+"""
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C in another way")
-def test_ctrl_c_loses_nothing_and_leaves_nothing_half_written(folder):
-    images, output = folder / "many", folder / "interrupted"
-    images.mkdir()
-    for number in range(400):
-        Image.fromarray(surface(number % 3)[0]).save(images / f"{number:03d}.png")
+@pytest.mark.parametrize(
+    ("number", "before", "word"),
+    [(signal.SIGINT, "", "interrupted"), (signal.SIGTERM, STUCK, "terminated")],
+    ids=["Ctrl-C at work", "SIGTERM in native code"],
+)
+def test_signals_lose_nothing_and_leave_nothing_half_written(folder, number, before, word):
+    images, output = folder / "many", folder / word
+    if not images.exists():
+        images.mkdir()
+        for name in range(400):
+            Image.fromarray(surface(name % 3)[0]).save(images / f"{name:03d}.png")
     # A shell's background jobs ignore Ctrl-C, and so would what they start
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    code = f"{heed}; import jaxdpmm.cli; jaxdpmm.cli.main()"
+    code = f"{heed}\n{before}\nimport jaxdpmm.cli; jaxdpmm.cli.main()"
     arguments = [str(folder / "model.safetensors"), str(images), "--output", str(output)]
     command = [sys.executable, "-c", code, "score", *arguments]
     with subprocess.Popen(
@@ -172,13 +205,14 @@ def test_ctrl_c_loses_nothing_and_leaves_nothing_half_written(folder):
         limit = time.monotonic() + 120
         while len(list(output.glob("overlays/*.png"))) < 2 and time.monotonic() < limit:
             time.sleep(0.02)
-        run.send_signal(signal.SIGINT)
+        run.send_signal(number)
         _, errors = run.communicate(timeout=60)
-    assert run.returncode == 130
-    assert "interrupted; every file written so far is complete" in errors
+    assert run.returncode == 128 + number
+    assert f"{word}; every file written so far is complete" in errors
     assert "Traceback" not in errors
     rows = (output / "scores.csv").read_text().splitlines()[1:]
     assert 0 < len(rows) < 400
+    assert len(json.loads((output / "run.json").read_text())["images"]) == len(rows)
     for row in rows:
         name = row.split(",")[0].rsplit(os.sep, 1)[1]
         np.load(output / "maps" / f"{name}.npy")

@@ -144,14 +144,17 @@ class RunWriter:
             self._write(entry["mask"], _png(mask))
         self._entries.append(entry)
 
-    def finish(self, figures: Mapping[str, Any] | None = None) -> None:
+    def finish(
+        self, figures: Mapping[str, Any] | None = None, *, num_images: int | None = None
+    ) -> None:
         """Write the index of the images so far; nothing is computed here, so that it can be done at any time.
 
         Args:
             figures: what `evaluate --json` writes.
+            num_images: leave out those behind the first so many.
         """
         about = {**self._about, "figures": None if figures is None else dict(figures)}
-        content = json.dumps({**about, "images": list(self._entries)}, indent=1)
+        content = json.dumps({**about, "images": self._entries[:num_images]}, indent=1)
         write_whole(self._folder / INDEX, (content + "\n").encode())
 
     def _write(self, name: Any, content: bytes) -> None:
