@@ -55,7 +55,7 @@ prior = jaxdpmm.default_prior(mixture, x)
 
 # k-means finds ten clusters where there are four; CAVI with merges joins them. Here everyone starts.
 start = jaxdpmm.initialize(mixture, prior, x, key=jax.random.key(0))
-joining = with_moves(jaxdpmm.cavi(mixture, prior), prior, ("merge",))
+joining = with_moves(jaxdpmm.cavi(mixture, prior), ("merge",))
 start = jaxdpmm.fit(joining, x, start, num_epochs=40, tolerance=0).posterior
 
 

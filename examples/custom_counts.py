@@ -8,9 +8,6 @@ import numpy as np
 from jax.scipy.special import gammaln
 
 import jaxdpmm
-from jaxdpmm.inference.backends.gibbs import gibbs
-from jaxdpmm.inference.backends.memoized import memoized
-from jaxdpmm.inference.backends.stochastic import stochastic
 
 
 @dataclass(frozen=True)
@@ -43,9 +40,15 @@ prior = jaxdpmm.Prior(component, mixture.sticks.default_prior(jnp.float32))
 jaxdpmm.testing.check_family(PoissonGamma(), component, jnp.asarray(x[:20]), tolerance=1e-4)
 
 start = jaxdpmm.initialize(mixture, prior, x, key=jax.random.key(0))
-for backend in (jaxdpmm.cavi, memoized, stochastic, gibbs):
+for backend in (jaxdpmm.cavi, jaxdpmm.memoized, jaxdpmm.stochastic, jaxdpmm.gibbs):
     result = jaxdpmm.fit(
-        backend(mixture, prior), x, start, num_epochs=40, tolerance=0, batch_size=1000
+        backend(mixture, prior),
+        x,
+        start,
+        key=jax.random.key(1),
+        num_epochs=40,
+        tolerance=0,
+        batch_size=1000,
     )
     density = jaxdpmm.log_predictive_density(mixture, result.posterior, held_out).mean()
     active = int(jaxdpmm.active_components(result.posterior).sum())

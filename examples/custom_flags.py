@@ -8,9 +8,6 @@ import numpy as np
 from jax.scipy.special import betaln
 
 import jaxdpmm
-from jaxdpmm.inference.backends.gibbs import gibbs
-from jaxdpmm.inference.backends.memoized import memoized
-from jaxdpmm.inference.backends.stochastic import stochastic
 
 
 @dataclass(frozen=True)
@@ -41,9 +38,15 @@ half = jnp.full(12, 0.5, jnp.float32)
 prior = jaxdpmm.Prior({"ones": half, "zeros": half}, mixture.sticks.default_prior(jnp.float32))
 
 start = jaxdpmm.initialize(mixture, prior, x, key=jax.random.key(0))
-for backend in (jaxdpmm.cavi, memoized, stochastic, gibbs):
+for backend in (jaxdpmm.cavi, jaxdpmm.memoized, jaxdpmm.stochastic, jaxdpmm.gibbs):
     result = jaxdpmm.fit(
-        backend(mixture, prior), x, start, num_epochs=40, tolerance=0, batch_size=1000
+        backend(mixture, prior),
+        x,
+        start,
+        key=jax.random.key(1),
+        num_epochs=40,
+        tolerance=0,
+        batch_size=1000,
     )
     density = jaxdpmm.log_predictive_density(mixture, result.posterior, held_out).mean()
     active = int(jaxdpmm.active_components(result.posterior).sum())

@@ -7,9 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxdpmm
-from jaxdpmm.inference.backends.gibbs import gibbs
-from jaxdpmm.inference.backends.memoized import memoized
-from jaxdpmm.inference.backends.stochastic import stochastic
 from jaxdpmm.inference.truncation import last_stick_mass
 from jaxdpmm.sticks import FixedConcentration
 
@@ -37,9 +34,15 @@ jaxdpmm.testing.check_sticks(
 )
 
 start = jaxdpmm.initialize(mixture, prior, x, key=jax.random.key(0))
-for backend in (jaxdpmm.cavi, memoized, stochastic, gibbs):
+for backend in (jaxdpmm.cavi, jaxdpmm.memoized, jaxdpmm.stochastic, jaxdpmm.gibbs):
     result = jaxdpmm.fit(
-        backend(mixture, prior), x, start, num_epochs=40, tolerance=0, batch_size=1000
+        backend(mixture, prior),
+        x,
+        start,
+        key=jax.random.key(1),
+        num_epochs=40,
+        tolerance=0,
+        batch_size=1000,
     )
     density = jaxdpmm.log_predictive_density(mixture, result.posterior, held_out).mean()
     mass = float(last_stick_mass(result.posterior))

@@ -50,15 +50,12 @@ from jaxdpmm.inference.empirical_bayes import (
     EmpiricalBayes,
     empirical_bayes,
 )
-from jaxdpmm.inference.fit import (
-    Epoch,
-    FitResult,
-    fit,
-)
+from jaxdpmm.inference.fit import FitResult, fit
 from jaxdpmm.inference.growth import (
     fit_adaptive,
     with_moves,
 )
+from jaxdpmm.inference.history import Epoch
 from jaxdpmm.inference.initialize import (
     clustered_prior,
     initialize,

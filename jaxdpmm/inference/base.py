@@ -1,16 +1,26 @@
 """The contract of inference: what a backend is, and what a local step is.
 
-A backend is an `Algorithm`, three pure functions. It chooses how components are read out and how statistics are
-accumulated; the E-step itself is a `LocalStep` that it is given, so that dense, sparse and candidate
-responsibilities work in every backend. Loops live in `fit.py` alone. Next file to read: `local_steps/dense.py`.
+A backend is an `Algorithm`: three pure functions, the prior, and an `Identity` that says what the backend is. It
+chooses how components are read out and how statistics are accumulated; the E-step itself is a `LocalStep` that it is
+given, so that dense, sparse and candidate responsibilities work in every backend. Loops live in `fit.py` alone.
+
+The functions know nothing of the prior, which travels in the state: backends make them once per mixture and options
+(`lru_cache`), so that JAX, which finds compiled code by a function's identity, compiles one step for all fits of one
+shape. Next file to read: `local_steps/dense.py`.
 """
 
+import abc
+import enum
+import re
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from jaxdpmm.model import Batch, Mixture, Posterior, Readout, Stats
+from jaxdpmm.model import Batch, Mixture, Posterior, Prior, Readout, Stats
 
 State = Any
 Memory = Any
@@ -22,8 +32,9 @@ class Layout(NamedTuple):
     """How the data are cut, for algorithms that remember something of each batch or point.
 
     Attributes:
-        num_batches: batches a sweep.
-        batch_size: points a batch, padding included; 0 where nobody asks.
+        num_batches: batches per sweep.
+        batch_size: points per batch, including padding; 0 if unknown, which algorithms that keep memory per point
+            refuse.
         total_weight: sum of the sample weights; None for that of the posterior to start from.
     """
 
@@ -35,40 +46,30 @@ class Layout(NamedTuple):
 ONE_BATCH = Layout()
 
 
+class Objective(enum.Enum):
+    """What a backend reports after each sweep, in nats for all data; the value is its name in messages.
+
+    Attributes:
+        BOUND: the exact evidence lower bound, which no sweep lowers.
+        ESTIMATE: an estimate of that bound from single batches.
+        LIKELIHOOD: the log likelihood under point estimates that move during the sweep.
+        DRAW: the log likelihood of a draw from the posterior, which fluctuates and does not converge.
+    """
+
+    BOUND = "ELBO"
+    ESTIMATE = "estimated ELBO"
+    LIKELIHOOD = "log likelihood"
+    DRAW = "log likelihood of the draw"
+
+
 class Info(NamedTuple):
     """Diagnostics of one step, thrown away by the algorithm.
 
     Attributes:
-        objective: what the backend raises, for variational ones the ELBO of the whole data in nats; nan while a
-            sweep is not over and there is none.
+        objective: see the algorithm's `Objective`; nan while a sweep is not over and there is none.
     """
 
     objective: Float[Array, ""]
-
-
-class InitFn(Protocol):
-    """Posterior and layout of the data to a state; without a layout, all data are one batch."""
-
-    def __call__(self, posterior: Posterior, layout: Layout = ..., /) -> State:
-        """A state to start from. A posterior of any other backend will do (warm start)."""
-        ...
-
-
-class Algorithm(NamedTuple):
-    """A backend.
-
-    Attributes:
-        init: (posterior, layout) -> state.
-        step: (key, state, batch) -> (state, info); pure, compiled once by the caller. `info` is an `Info`, or has its
-            field and more.
-        posterior: state -> posterior.
-        mixture: what is fitted, so that `fit` can check the data against it.
-    """
-
-    init: InitFn
-    step: Callable[[PRNGKeyArray, State, Batch], tuple[State, Any]]
-    posterior: Callable[[State], Posterior]
-    mixture: Mixture
 
 
 class LocalResult(NamedTuple):
@@ -86,13 +87,99 @@ class LocalResult(NamedTuple):
     memory: Memory
 
 
-class LocalStep(NamedTuple):
+class LocalStep(abc.ABC):
     """An E-step: statistics of a batch under the best q(z) that the step allows itself.
 
-    Attributes:
-        init: (mixture, layout) -> memory, a tree whose leaves lead with the number of batches; () for none.
-        step: (mixture, readout, batch, memory of the batch) -> result.
+    Subclasses are frozen dataclasses without arrays: equal ones share compiled code, and their `repr` tells
+    checkpoints which one a fit was made with.
     """
 
-    init: Callable[[Mixture, Layout], Memory]
-    step: Callable[[Mixture, Readout, Batch, Memory], LocalResult]
+    def init(self, mixture: Mixture, layout: Layout) -> Memory:
+        """Memory of all batches, a tree whose leaves lead with the number of batches; () for none, the default."""
+        del mixture, layout
+        return ()
+
+    @abc.abstractmethod
+    def step(self, mixture: Mixture, readout: Readout, batch: Batch, memory: Memory) -> LocalResult:
+        """Statistics of a batch, given the batch's own memory; pure and traceable."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a backend is: a hashable record, without arrays.
+
+    `fit` reads from it what the objective is called, whether a tolerance ends the fit and whether a key is needed; a
+    checkpoint is continued only by an algorithm of the same identity.
+
+    Attributes:
+        name: name of the function that makes the algorithm.
+        mixture: what is fitted.
+        objective: what the algorithm reports.
+        local_step: the E-step, where the algorithm takes one.
+        options: names and values of everything else that changes the result.
+    """
+
+    name: str
+    mixture: Mixture
+    objective: Objective
+    local_step: LocalStep | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def describe(self) -> dict[str, str]:
+        """Names and values as text that is the same in every process."""
+        parts = {
+            "algorithm": self.name,
+            "mixture": repr(self.mixture),
+            "local_step": repr(self.local_step),
+            **{name: repr(value) for name, value in self.options},
+        }
+        return {name: _ADDRESS.sub("", text) for name, text in parts.items()}
+
+
+StartFn = Callable[[Prior, Posterior, Layout], State]
+"""Prior, posterior and layout of the data to a state, which holds the prior; any backend's posterior will do."""
+
+StepFn = Callable[[PRNGKeyArray, State, Batch], tuple[State, Any]]
+"""State and diagnostics after a batch, an `Info` or a NamedTuple with its field and more; pure, for `jax.jit`."""
+
+
+class Algorithm(NamedTuple):
+    """A backend, ready to fit one mixture under one prior.
+
+    Attributes:
+        start: (prior, posterior, layout) -> state.
+        step: (key, state, batch) -> (state, info).
+        posterior: state -> posterior.
+        prior: hyper-parameters.
+        identity: what the backend is.
+    """
+
+    start: StartFn
+    step: StepFn
+    posterior: Callable[[State], Posterior]
+    prior: Prior
+    identity: Identity
+
+    def init(self, posterior: Posterior, layout: Layout = ONE_BATCH) -> State:
+        """The state to start from under the algorithm's prior; without a layout, all data are one batch."""
+        return self.start(self.prior, posterior, layout)
+
+    @property
+    def mixture(self) -> Mixture:
+        """What is fitted."""
+        return self.identity.mixture
+
+
+@lru_cache
+def step_sizes(schedule: Schedule) -> tuple[float, ...]:
+    """A schedule's sizes at steps 0, 1, 10, ..., 10^6, which tell it from others."""
+    return tuple(float(schedule(jnp.asarray(float(step)))) for step in (0, *_POWERS))
+
+
+def posterior_of(state: State) -> Posterior:
+    """The field `posterior` of a state, for algorithms that keep it there."""
+    return state.posterior
+
+
+_POWERS = tuple(10**power for power in range(7))
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of a function, in its `repr`

@@ -21,9 +21,10 @@ import safetensors.numpy
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxdpmm.files import remove_partial_files, replace_file
+from jaxdpmm.inference.history import Epoch
 
 FILE_NAME = "checkpoint.safetensors"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _KEY = "jaxdpmm-checkpoint"
 
 
@@ -33,12 +34,12 @@ class Progress(NamedTuple):
     Attributes:
         state: the algorithm's.
         key: for the sweeps to come.
-        history: the sweeps so far, each a tuple of numbers.
+        history: the sweeps so far.
     """
 
     state: Any
     key: Any
-    history: tuple[tuple, ...]
+    history: tuple[Epoch, ...]
 
 
 class Checkpoint:
@@ -97,7 +98,8 @@ class Checkpoint:
         paths, structure = jax.tree_util.tree_flatten_with_path(template)
         leaves = [_like(leaf, tensors[_name(path)]) for path, leaf in paths]
         tree = jax.tree.unflatten(structure, leaves)
-        return Progress(tree["state"], tree["key"], tuple(map(tuple, header["history"])))
+        history = tuple(Epoch(*sweep) for sweep in header["history"])
+        return Progress(tree["state"], tree["key"], history)
 
     def _read(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         try:

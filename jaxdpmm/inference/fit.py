@@ -1,13 +1,12 @@
 """The only loop in the library: sweeps over the data until the objective no longer moves.
 
-A backend brings `init`, `step` and `posterior`; this file brings tolerance, history, callback, progress,
-checkpoints and the reading of a result that went wrong. Next file to read: `initialize.py`.
+A backend brings its functions and says what it is; this file brings tolerance, history, callback, progress, checkpoints
+and the reading of a result that went wrong. Next file to read: `initialize.py`.
 """
 
 import os
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -17,34 +16,15 @@ from jaxtyping import PRNGKeyArray
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from jaxdpmm.inference.base import Algorithm, Layout
+from jaxdpmm.inference.base import Algorithm, Layout, Objective
 from jaxdpmm.inference.checkpoint import Checkpoint, Progress
-from jaxdpmm.inference.data.arrays import DataSource
+from jaxdpmm.inference.data.arrays import DataSource, digest
 from jaxdpmm.inference.data.pieces import as_source
+from jaxdpmm.inference.history import Epoch, has_converged
 from jaxdpmm.inference.truncation import truncation_binds
 from jaxdpmm.model import Posterior, active_components
 
-
-class Epoch(NamedTuple):
-    """One sweep, for the history and the callback.
-
-    Attributes:
-        number: 1 for the first.
-        objective: ELBO in nats, of all data.
-        num_active: components that hold at least half a point.
-        seconds: since the fit began; the first sweep includes compilation.
-        births: components that an accepted move added in this sweep, with `with_moves`.
-        merges: components that one joined to others.
-        deletions: components that one emptied.
-    """
-
-    number: int
-    objective: float
-    num_active: int
-    seconds: float
-    births: int = 0
-    merges: int = 0
-    deletions: int = 0
+TOLERANCE = 1e-3  # nats per point
 
 
 class FitResult(NamedTuple):
@@ -52,8 +32,8 @@ class FitResult(NamedTuple):
 
     Attributes:
         posterior: the fitted posterior, on the device.
-        history: one `Epoch` a sweep.
-        converged: whether the tolerance was reached before `num_epochs`.
+        history: one `Epoch` per sweep.
+        converged: whether the tolerance was reached; never of a sampler.
         state: the algorithm's own state, to go on from.
     """
 
@@ -75,7 +55,7 @@ def fit(
     *,
     key: PRNGKeyArray | None = None,
     num_epochs: int = 100,
-    tolerance: float = 1e-3,
+    tolerance: float | None = None,
     patience: int = 1,
     sample_weight: ArrayLike | None = None,
     batch_size: int | None = None,
@@ -92,15 +72,16 @@ def fit(
         data: points, (N, ...) as the user has them (NumPy, JAX, memory map, feature store, HDF5), pieces of them
             (a list of arrays, or a function that returns an iterator of arrays), or a `DataSource`.
         posterior: where to start, from `initialize` or from another backend.
-        key: random key, for backends that draw; the same key gives the same fit.
-        num_epochs: most sweeps over the data.
-        tolerance: stop when a sweep changes the objective by less than this, in nats a point.
-        patience: so many sweeps in a row.
+        key: random key, which a sampler needs; the same key gives the same fit.
+        num_epochs: most sweeps over the data; a sampler makes all of them.
+        tolerance: stop when a sweep changes the objective by less than this, in nats per point; by default 0.001. A
+            sampler takes none.
+        patience: number of consecutive sweeps below `tolerance`.
         sample_weight: (N,), weight 2 counts as the point twice. Only with an array.
         batch_size: most points on the device at a time; by default all, or 65,536 of more than 2 GiB or on disk.
         shuffle: visit the batches of an array in a new random order in every sweep, for `stochastic` and `online_em`.
         callback: called with each `Epoch` and posterior; returning True stops the fit.
-        progress: show a bar with the objective a point and the number of active components.
+        progress: show a bar with the objective per point and the number of active components.
         checkpoint: folder in which to keep where the fit stands. The same call goes on from there after a crash, to
             the same posterior; start and key are then those of the first time. A larger `num_epochs` goes on too.
         checkpoint_every: sweeps from one checkpoint to the next; one is made at the end in any case.
@@ -109,8 +90,9 @@ def fit(
         Posterior, history, whether it converged, and the state.
 
     Raises:
-        ValueError: data of the wrong shape, not finite, a `num_epochs`, `patience` or `checkpoint_every` below 1, or
-            a checkpoint that is damaged or of another fit.
+        ValueError: data of the wrong shape, not finite, a `num_epochs`, `patience` or `checkpoint_every` below 1, no
+            key or a tolerance for a sampler, or a checkpoint that is damaged, of another fit, or of data
+            that cannot be told from others.
         OSError: the checkpoint cannot be written; the last one stays.
         FloatingPointError: the objective became nan.
     """
@@ -119,29 +101,29 @@ def fit(
     check_at_least_one("patience", patience, 1)
     source = as_source(data, algorithm.mixture.family, sample_weight, batch_size)
     step = jax.jit(algorithm.step, donate_argnums=1)
-    key = jax.random.key(0) if key is None else key
+    key = _key(algorithm, key)
     layout = Layout(source.num_batches, source.batch_size, source.total_weight)
-    threshold = tolerance * source.total_weight
+    threshold = _tolerance(algorithm, tolerance) * source.total_weight
     saved = checkpoint and Checkpoint(checkpoint, _identity(algorithm, source, key, shuffle))
     # Each step consumes its state (donated buffers); the caller keeps what is the caller's.
     now = Progress(_copy(_init(algorithm, posterior, layout)), key, ())
     now = saved.load(now) if saved else now
-    history = [Epoch(*numbers) for numbers in now.history]
+    history = list(now.history)
     start = time.perf_counter() - (history[-1].seconds if history else 0)
-    wants_stop = _has_converged(history, threshold, patience)
+    wants_stop = has_converged(history, threshold, patience)
     with tqdm(total=num_epochs, initial=len(history), desc="fit", disable=not progress) as bar:
         while len(history) < num_epochs and not wants_stop:
             key, state, info = _sweep(step, source, now, shuffle)
             history.append(_read_epoch(algorithm, state, info, len(history) + 1, start))
             now = Progress(state, key, tuple(history))
-            _show(bar, history[-1], source.total_weight)
-            wants_stop = _has_converged(history, threshold, patience) or bool(
+            _show(bar, algorithm, history[-1], source.total_weight)
+            wants_stop = has_converged(history, threshold, patience) or bool(
                 callback and callback(history[-1], _copy(algorithm.posterior(state)))
             )
             is_end = wants_stop or len(history) == num_epochs
             if saved and (is_end or len(history) % checkpoint_every == 0):
                 saved.save(now)
-    converged = _has_converged(history, threshold, patience)
+    converged = has_converged(history, threshold, patience)
     return FitResult(algorithm.posterior(now.state), tuple(history), converged, now.state)
 
 
@@ -161,12 +143,21 @@ def _sweep(step: Callable, source: DataSource, now: Progress, shuffle: bool):
     return key, state, info
 
 
-def _identity(algorithm, source, key, shuffle) -> dict[str, Any]:
+def _identity(
+    algorithm: Algorithm, source: DataSource, key: PRNGKeyArray, shuffle: bool
+) -> dict[str, Any]:
     """What must be the same for a fit to go on: that which a checkpoint is compared with."""
+    fingerprint = getattr(source, "fingerprint", None)
+    if fingerprint is None:
+        raise ValueError(
+            f"data must have a fingerprint to be told from other data, got {type(source).__name__} without one; give "
+            "it the attribute fingerprint, a text that changes with the points, or leave checkpoint out."
+        )
+    prior = [np.asarray(leaf) for leaf in jax.tree.leaves(algorithm.prior)]
     return {
-        "algorithm": algorithm.step.__qualname__.split(".")[0],
-        "mixture": repr(algorithm.mixture),
-        "data": getattr(source, "fingerprint", "unknown"),
+        **algorithm.identity.describe(),
+        "prior": digest(*prior),
+        "data": fingerprint,
         "batch_size": source.batch_size,
         "num_batches": source.num_batches,
         "total_weight": source.total_weight,
@@ -175,12 +166,30 @@ def _identity(algorithm, source, key, shuffle) -> dict[str, Any]:
     }
 
 
-def check_at_least_one(name: str, value: int, default: int) -> None:
-    """One sentence for a number of sweeps that is none.
+def _key(algorithm: Algorithm, key: PRNGKeyArray | None) -> PRNGKeyArray:
+    """The key of the fit. A sampler's must be given, since two chains of one key are the same chain."""
+    if key is None and algorithm.identity.objective is Objective.DRAW:
+        raise ValueError(
+            f"key must be a random key, since {algorithm.identity.name} draws from the posterior, got None; pass "
+            "key=jax.random.key(0), and another number for another chain."
+        )
+    return jax.random.key(0) if key is None else key
 
-    Raises:
-        ValueError: `value` is below 1.
-    """
+
+def _tolerance(algorithm: Algorithm, tolerance: float | None) -> float:
+    """The change of the objective that ends a fit, in nats per point; 0 for samplers, which nothing ends early."""
+    if algorithm.identity.objective is not Objective.DRAW:
+        return TOLERANCE if tolerance is None else tolerance
+    if tolerance:
+        raise ValueError(
+            f"tolerance must be left out, since {algorithm.identity.name} draws from the posterior and its log "
+            f"likelihood does not converge, got {tolerance}; num_epochs says how many sweeps it makes."
+        )
+    return 0.0
+
+
+def check_at_least_one(name: str, value: int, default: int) -> None:
+    """Raise `ValueError` if a count is below 1."""
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value}; the default is {default}.")
 
@@ -189,32 +198,27 @@ def _init(algorithm: Algorithm, posterior: Posterior, layout: Layout) -> Any:
     """The state to start from; where arrays span processes, only compiled code may mix them with others."""
     if all(getattr(leaf, "is_fully_addressable", True) for leaf in jax.tree.leaves(posterior)):
         return algorithm.init(posterior, layout)
-    return jax.jit(algorithm.init, static_argnums=1)(posterior, layout)
+    prior = jax.tree.map(np.asarray, algorithm.prior)
+    return jax.jit(algorithm.start, static_argnums=2)(prior, posterior, layout)
 
 
 def _copy(tree: Any) -> Any:
     return jax.tree.map(jnp.copy, tree)
 
 
-def _read_epoch(algorithm, state, info, number, start) -> Epoch:
-    objective = float(info.objective)
+def _read_epoch(algorithm: Algorithm, state: Any, info: Any, number: int, start: float) -> Epoch:
+    diagnostics = {name: np.asarray(value).tolist() for name, value in info._asdict().items()}
+    objective = diagnostics.pop("objective")
     num_active = int(jnp.sum(active_components(algorithm.posterior(state))))
     if not np.isfinite(objective):
         raise FloatingPointError(
-            f"objective became {objective} at sweep {number} with {num_active} active components; "
-            "scale the features to a spread near one or enable x64 (jax_enable_x64)."
+            f"the {algorithm.identity.objective.value} became {objective} at sweep {number} with {num_active} active "
+            "components; scale the features to a spread near one or enable x64 (jax_enable_x64)."
         )
-    seconds = time.perf_counter() - start
-    return Epoch(number, objective, num_active, seconds, *map(int, getattr(info, "changes", ())))
+    return Epoch(number, objective, num_active, time.perf_counter() - start, diagnostics)
 
 
-def _has_converged(history: list[Epoch], tolerance: float, patience: int) -> bool:
-    last = [epoch.objective for epoch in history[-patience - 1 :]]
-    steps = [abs(after - before) for before, after in pairwise(last)]
-    return len(steps) == patience and max(steps) < tolerance
-
-
-def _show(bar: tqdm, epoch: Epoch, total_weight: float) -> None:
-    per_point = epoch.objective / total_weight
-    bar.set_postfix_str(f"ELBO {per_point:.4f} nats a point, {epoch.num_active} active")
+def _show(bar: tqdm, algorithm: Algorithm, epoch: Epoch, total_weight: float) -> None:
+    label, per_point = algorithm.identity.objective.value, epoch.objective / total_weight
+    bar.set_postfix_str(f"{label} {per_point:.4f} nats per point, {epoch.num_active} active")
     bar.update()

@@ -1,8 +1,8 @@
 """What the mixture and the outlier detector share: parameters, fit, the numbers that users read, and the density.
 
-The estimators translate: parameters to `Mixture` and `Prior` (`settings.py`), `fit` to `inference.fit` with CAVI
-(`reuse.py`), and the posterior to arrays of familiar names. Whoever needs more takes `mixture_`, `prior_` and
-`posterior_` to the rest of the library. Next file to read: `reuse.py`.
+The estimators translate: parameters to `Mixture` and `Prior` (`settings.py`), `fit` to `inference.fit` with CAVI, and
+the posterior to arrays of familiar names. Whoever needs more takes `mixture_`, `prior_` and `posterior_` to the rest
+of the library. Next file to read: `settings.py`.
 """
 
 import warnings
@@ -21,14 +21,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jaxdpmm.families import GaussianParams
-from jaxdpmm.inference import fit, initialize
+from jaxdpmm.inference import cavi, fit, initialize
 from jaxdpmm.inference.data.arrays import check_weights
 from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.inference.initialize import MINIMUM_SAMPLE, SAMPLE_PER_COMPONENT
 from jaxdpmm.model import Mixture, Posterior, Prior, active_components
 from jaxdpmm.scoring import in_tiles, predictive
 from jaxdpmm.scoring.density import Predictive
-from jaxdpmm.sklearn.reuse import reusable_cavi
 from jaxdpmm.sklearn.settings import Priors, check_settings, mixture_of, prior_of
 
 
@@ -110,7 +109,7 @@ class BaseDirichletProcess(BaseEstimator):
             starts = self._starts(mixture, prior, x, weight)
         results = [
             fit(
-                reusable_cavi(mixture, prior),
+                cavi(mixture, prior),
                 x,
                 start,
                 num_epochs=int(self.max_iter),

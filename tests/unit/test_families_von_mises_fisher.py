@@ -156,7 +156,7 @@ def test_mixture_of_directions_and_cosine_score(key):
     mixture = Mixture(VonMisesFisher(dim), 6)
     prior = default_prior(mixture, x)
     start = initialize(mixture, prior, x, key=key)
-    algorithm = with_moves(cavi(mixture, prior), prior, ["merge"])
+    algorithm = with_moves(cavi(mixture, prior), ["merge"])
     result = fit(algorithm, x, start, num_epochs=30, patience=3)
     objectives = [epoch.objective for epoch in result.history]
     assert np.all(np.diff(objectives) > -1e-6)

@@ -22,6 +22,7 @@ from jaxdpmm.inference.backends.gibbs import gibbs
 from jaxdpmm.inference.backends.memoized import memoized
 from jaxdpmm.inference.backends.online_em import online_em
 from jaxdpmm.inference.backends.stochastic import stochastic
+from jaxdpmm.inference.history import Epoch
 from jaxdpmm.inference.local_steps.sparse import candidates
 
 X = np.concatenate([np.random.default_rng(0).normal(5 * k, 1, size=(40, 2)) for k in range(3)])
@@ -117,7 +118,7 @@ def start_script(*arguments):
 
 
 def test_kill_9_at_any_moment_loses_nothing(tmp_path):
-    generator = np.random.default_rng()
+    generator = np.random.default_rng(0)
     folder, output = tmp_path / "checkpoint", tmp_path / "resumed.npz"
     kills = 0
     for _ in range(2):
@@ -192,8 +193,8 @@ def test_a_disk_that_really_is_full(tmp_path):
         (lambda content: b"not a checkpoint", "something else"),
         (lambda content: content[:-3] + bytes([content[-3] ^ 1]) + content[-2:], "SHA-256"),
         (
-            lambda content: content.replace(b'format_version\\": 1', b'format_version\\": 9'),
-            "version 1, got 9",
+            lambda content: content.replace(b'format_version\\": 2', b'format_version\\": 9'),
+            "version 2, got 9",
         ),
     ],
 )
@@ -216,7 +217,7 @@ def test_a_damaged_checkpoint_is_named_and_left_alone(damage, message, tmp_path)
         ({"batch_size": 30}, "batch_size = 24 where this fit has 30"),
         ({"key": 1}, "key = "),
         ({"shuffle": True}, "shuffle = False"),
-        ({"name": "candidates"}, "state of this algorithm.*state/memory is None, here int32"),
+        ({"name": "candidates"}, r"local_step = 'Dense\(\)' where this fit has 'Candidates"),
     ],
 )
 def test_the_checkpoint_of_another_fit_is_refused_and_left_alone(other, message, tmp_path):
@@ -228,14 +229,15 @@ def test_the_checkpoint_of_another_fit_is_refused_and_left_alone(other, message,
 
 def test_keys_and_types_in_a_state_come_back(tmp_path):
     state = {"key": jax.random.key(3), "flag": jnp.asarray(True), "labels": jnp.arange(3)}
-    now = checkpoints.Progress(state, jax.random.key(4), ((1, 2.5),))
+    sweep = Epoch(1, 2.5, 3, 0.5, {"accepted": [0.5]})
+    now = checkpoints.Progress(state, jax.random.key(4), (sweep,))
     checkpoints.Checkpoint(tmp_path, {"a": 1}).save(now)
     zero = {"key": jax.random.key(0), "flag": jnp.asarray(False), "labels": jnp.zeros(3, int)}
     start = checkpoints.Progress(zero, jax.random.key(0), ())
     found = checkpoints.Checkpoint(tmp_path, {"a": 1}).load(start)
     assert found.history == now.history
-    for left, right in zip(jax.tree.leaves(now), jax.tree.leaves(found), strict=True):
-        assert left == right if isinstance(left, float) else jnp.all(left == right)
+    for left, right in zip(*map(jax.tree.leaves, (now[:2], found[:2])), strict=True):
+        assert jnp.all(left == right)
 
 
 def test_leftovers_of_killed_writers_are_removed_and_files_are_not_folders(tmp_path):

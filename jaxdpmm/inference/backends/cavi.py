@@ -7,6 +7,7 @@ References:
     Blei and Jordan (2006), Variational inference for Dirichlet process mixtures.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,18 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from jaxdpmm import trees
-from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Info, Layout, LocalStep, Memory
+from jaxdpmm.inference.base import (
+    Algorithm,
+    Identity,
+    Info,
+    Layout,
+    LocalStep,
+    Memory,
+    Objective,
+    StartFn,
+    StepFn,
+    posterior_of,
+)
 from jaxdpmm.inference.local_steps.dense import dense, visit
 from jaxdpmm.model import (
     Batch,
@@ -31,10 +43,20 @@ from jaxdpmm.model import (
 
 
 class CaviState(NamedTuple):
-    """The posterior and its read-out, the statistics of this sweep's batches so far, the E-step's memory."""
+    """Where a sweep stands.
 
+    Attributes:
+        prior: hyper-parameters.
+        posterior: after the last sweep.
+        readout: of that posterior; kept, since the ELBO needs the same factors.
+        stats: statistics of this sweep's batches so far.
+        rounding: what rounding took from their sum, to be added back.
+        memory: the E-step's, of all batches.
+    """
+
+    prior: Prior
     posterior: Posterior
-    readout: Readout  # kept, since the ELBO needs the same factors
+    readout: Readout
     stats: Stats
     rounding: Stats
     memory: Memory
@@ -51,13 +73,19 @@ def cavi(mixture: Mixture, prior: Prior, local_step: LocalStep = dense) -> Algor
     Returns:
         An `Algorithm` whose objective is the ELBO of the whole data, after the last batch of each sweep.
     """
+    identity = Identity("cavi", mixture, Objective.BOUND, local_step)
+    return Algorithm(*_functions(mixture, local_step), posterior_of, prior, identity)
 
-    def start(posterior: Posterior, memory: Memory) -> CaviState:
+
+@lru_cache
+def _functions(mixture: Mixture, local_step: LocalStep) -> tuple[StartFn, StepFn]:
+    def begin_sweep(prior: Prior, posterior: Posterior, memory: Memory) -> CaviState:
         zeros = empty_stats(posterior)
-        return CaviState(posterior, expected_readout(mixture, posterior), zeros, zeros, memory)
+        readout = expected_readout(mixture, posterior)
+        return CaviState(prior, posterior, readout, zeros, zeros, memory)
 
-    def init(posterior: Posterior, layout: Layout = ONE_BATCH) -> CaviState:
-        return start(posterior, local_step.init(mixture, layout))
+    def start(prior: Prior, posterior: Posterior, layout: Layout) -> CaviState:
+        return begin_sweep(prior, posterior, local_step.init(mixture, layout))
 
     def step(key: PRNGKeyArray, state: CaviState, batch: Batch) -> tuple[CaviState, Info]:
         del key
@@ -65,8 +93,9 @@ def cavi(mixture: Mixture, prior: Prior, local_step: LocalStep = dense) -> Algor
         stats, rounding = trees.add_compensated(state.stats, state.rounding, new)
 
         def end_sweep(_):
-            posterior = global_update(mixture, prior, stats, state.posterior)
-            return start(posterior, memory), elbo_after_update(mixture, prior, posterior, stats)
+            posterior = global_update(mixture, state.prior, stats, state.posterior)
+            bound = elbo_after_update(mixture, state.prior, posterior, stats)
+            return begin_sweep(state.prior, posterior, memory), bound
 
         def go_on(_):
             nan = jnp.full_like(stats.entropy, jnp.nan)
@@ -75,4 +104,4 @@ def cavi(mixture: Mixture, prior: Prior, local_step: LocalStep = dense) -> Algor
         state, objective = jax.lax.cond(batch.is_last, end_sweep, go_on, None)
         return state, Info(objective)
 
-    return Algorithm(init, step, lambda state: state.posterior, mixture)
+    return start, step

@@ -14,7 +14,7 @@ References:
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +23,15 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from jaxdpmm import trees
 from jaxdpmm.grouping import group_by_component, pair_statistics
-from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Layout
+from jaxdpmm.inference.base import (
+    Algorithm,
+    Identity,
+    Layout,
+    Objective,
+    StartFn,
+    StepFn,
+    posterior_of,
+)
 from jaxdpmm.inference.local_steps.dense import over_tiles
 from jaxdpmm.model import (
     Batch,
@@ -54,12 +62,18 @@ class Move(NamedTuple):
     """A Metropolis-Hastings step on the labels, with weights and parameters integrated out.
 
     Attributes:
+        name: of the function that made it, and its options; by it checkpoints know the move.
         propose: (key, mixture, prior, alpha, partition, batch) -> (partition, share of accepted proposals).
         needs_points: whether it reads `batch` and changes single labels; then all data must be one batch.
     """
 
+    name: str
     propose: Callable[..., tuple[Partition, Float[Array, ""]]]
     needs_points: bool
+
+    def __repr__(self) -> str:
+        """The name, which is the same in every process."""
+        return self.name
 
 
 class Sweep(NamedTuple):
@@ -86,12 +100,14 @@ class GibbsState(NamedTuple):
     """A draw, and the sweep that makes the next.
 
     Attributes:
+        prior: hyper-parameters.
         posterior: the last draw, p(weights, parameters | labels, alpha).
         sweep: the sweep under way, or the last one.
         labels: component of each point, (num_batches, batch_size); () where they are not kept.
         is_new: whether the next batch begins a sweep; () if all data are one batch, so that every batch does.
     """
 
+    prior: Prior
     posterior: Posterior
     sweep: Sweep
     labels: Any
@@ -116,8 +132,8 @@ def gibbs(
 ) -> Algorithm:
     """Blocked Gibbs sampling; every sweep is one draw.
 
-    With `fit`, pass `tolerance=0.0` so that `num_epochs` sweeps are made. A sample weight w makes w copies of a point
-    that share one label.
+    `fit` needs a key and makes all of `num_epochs` sweeps, since a sampler does not converge by a tolerance. A sample
+    weight w makes w copies of a point that share one label.
 
     Args:
         mixture: static description; its family needs `sample_params`, its sticks `sample_concentration`.
@@ -130,19 +146,27 @@ def gibbs(
         needs all points and the data are cut.
     """
     keep_labels = keep_labels or any(move.needs_points for move in moves)
+    options = (("moves", moves), ("keep_labels", keep_labels))
+    identity = Identity("gibbs", mixture, Objective.DRAW, options=options)
+    return Algorithm(*_functions(mixture, moves, keep_labels), posterior_of, prior, identity)
 
-    def init(posterior: Posterior, layout: Layout = ONE_BATCH) -> GibbsState:
+
+@lru_cache
+def _functions(
+    mixture: Mixture, moves: tuple[Move, ...], keep_labels: bool
+) -> tuple[StartFn, StepFn]:
+    def start(prior: Prior, posterior: Posterior, layout: Layout) -> GibbsState:
         _check_layout(layout, moves, keep_labels)
         is_cut = layout.num_batches > 1
-        start = partial(_start_sweep, mixture, prior, is_cut=is_cut)
-        sweep = trees.zeros_like(jax.eval_shape(start, jax.random.key(0), posterior))
+        begin = partial(_start_sweep, mixture, is_cut=is_cut)
+        sweep = trees.zeros_like(jax.eval_shape(begin, prior, jax.random.key(0), posterior))
         labels = jnp.zeros((layout.num_batches, layout.batch_size), jnp.int32)
         is_new = jnp.asarray(True) if is_cut else ()
-        return GibbsState(posterior, sweep, labels if keep_labels else (), is_new)
+        return GibbsState(prior, posterior, sweep, labels if keep_labels else (), is_new)
 
     def step(key: PRNGKeyArray, state: GibbsState, batch: Batch) -> tuple[GibbsState, GibbsInfo]:
         key_draw, key_labels, key_moves = jax.random.split(key, 3)
-        is_cut = not isinstance(state.is_new, tuple)
+        prior, is_cut = state.prior, not isinstance(state.is_new, tuple)
         sweep = _if(
             state.is_new,
             lambda: _start_sweep(mixture, prior, key_draw, state.posterior, is_cut),
@@ -161,17 +185,17 @@ def gibbs(
             )
             kept = sweep if is_cut else sweep._replace(stats=())
             is_new = jnp.asarray(True) if is_cut else ()
-            state = GibbsState(posterior, kept, partition.labels, is_new)
+            state = GibbsState(prior, posterior, kept, partition.labels, is_new)
             return state, GibbsInfo(sweep.log_likelihood, accepted)
 
         def go_on() -> tuple[GibbsState, GibbsInfo]:
             nan = jnp.full_like(sweep.log_likelihood, jnp.nan)
             info = GibbsInfo(nan, jnp.full(len(moves), jnp.nan, nan.dtype))
-            return GibbsState(state.posterior, sweep, labels, jnp.asarray(False)), info
+            return GibbsState(prior, state.posterior, sweep, labels, jnp.asarray(False)), info
 
         return _if(batch.is_last if is_cut else (), end_sweep, go_on)
 
-    return Algorithm(init, step, lambda state: state.posterior, mixture)
+    return start, step
 
 
 def sample_labels(
@@ -270,7 +294,10 @@ def _visit(
 
 
 def _if(condition: Any, yes: Callable, no: Callable) -> Any:
-    """`jax.lax.cond`; a condition () is always true, and spares a copy of the state."""
+    """`jax.lax.cond`, or a plain call of `yes` where the condition is statically true, encoded as ().
+
+    The plain call spares the copy of the state that `cond` makes.
+    """
     return yes() if isinstance(condition, tuple) else jax.lax.cond(condition, yes, no)
 
 

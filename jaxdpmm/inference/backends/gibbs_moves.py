@@ -17,7 +17,7 @@ References:
     Chang and Fisher (2013), Parallel sampling of DP mixture models using sub-cluster splits.
 """
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -31,6 +31,7 @@ from jaxdpmm.inference.local_steps.dense import over_tiles, sum_over_tiles
 from jaxdpmm.model import Batch, Mixture, Prior, Readout, Stats, log_joint, summarize
 
 
+@lru_cache
 def label_switching(num_proposals: int | None = None) -> Move:
     """Swap the labels of two components: random pairs and neighbours in turn.
 
@@ -58,9 +59,10 @@ def label_switching(num_proposals: int | None = None) -> Move:
         labels = jax.tree.map(lambda leaf: place[leaf], partition.labels)
         return Partition(labels, stats), accepted / jnp.asarray(num, alpha.dtype)
 
-    return Move(propose, needs_points=False)
+    return Move(f"label_switching({num_proposals})", propose, needs_points=False)
 
 
+@lru_cache
 def split_merge(num_proposals: int = 1, num_refinements: int = 5) -> Move:
     """Part a component into two sub-clusters, or join two components.
 
@@ -98,7 +100,8 @@ def split_merge(num_proposals: int = 1, num_refinements: int = 5) -> Move:
         share = num_accepted / jnp.asarray(num_proposals, alpha.dtype)
         return Partition(labels[None], stats), share
 
-    return Move(propose, needs_points=True)
+    name = f"split_merge({num_proposals}, {num_refinements})"
+    return Move(name, propose, needs_points=True)
 
 
 def log_prior_of_counts(

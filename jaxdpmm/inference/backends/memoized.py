@@ -8,7 +8,7 @@ References:
     Hughes and Sudderth (2013), Memoized online variational inference for Dirichlet process mixture models.
 """
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -16,7 +16,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxdpmm import trees
-from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Info, Layout, LocalStep, Memory
+from jaxdpmm.inference.base import (
+    Algorithm,
+    Identity,
+    Info,
+    Layout,
+    LocalStep,
+    Memory,
+    Objective,
+    StartFn,
+    StepFn,
+    posterior_of,
+)
 from jaxdpmm.inference.local_steps.dense import dense, visit
 from jaxdpmm.model import (
     Batch,
@@ -33,13 +44,25 @@ from jaxdpmm.model import (
 
 
 class MemoizedState(NamedTuple):
-    """The posterior and its read-out, statistics of all data, those of each batch, and how many were visited."""
+    """Where a fit stands.
 
+    Attributes:
+        prior: hyper-parameters.
+        posterior: after the last batch.
+        readout: of that posterior; kept, since the ELBO needs the same factors.
+        total: statistics of all data.
+        rounding: what rounding took from them, to be added back.
+        batches: the part of each batch in `total`; leaves lead with the number of batches.
+        num_visited: batches visited since the start.
+        memory: the E-step's, of all batches.
+    """
+
+    prior: Prior
     posterior: Posterior
-    readout: Readout  # kept, since the ELBO needs the same factors
+    readout: Readout
     total: Stats
     rounding: Stats
-    batches: Stats  # leaves lead with the number of batches
+    batches: Stats
     num_visited: Int[Array, ""]
     memory: Memory
 
@@ -59,13 +82,18 @@ def memoized(mixture: Mixture, prior: Prior, local_step: LocalStep = dense) -> A
         An `Algorithm` whose objective is the exact ELBO of the whole data, at every step from the end of
         the first sweep on, where it never falls; nan before.
     """
+    identity = Identity("memoized", mixture, Objective.BOUND, local_step)
+    return Algorithm(*_functions(mixture, local_step), posterior_of, prior, identity)
 
-    def init(posterior: Posterior, layout: Layout = ONE_BATCH) -> MemoizedState:
+
+@lru_cache
+def _functions(mixture: Mixture, local_step: LocalStep) -> tuple[StartFn, StepFn]:
+    def start(prior: Prior, posterior: Posterior, layout: Layout) -> MemoizedState:
         total, shares = _shares(prior, posterior, layout.total_weight, layout.num_batches)
         visited = jnp.zeros((), jnp.int32)
         memory = local_step.init(mixture, layout)
         readout, rounding = expected_readout(mixture, posterior), trees.zeros_like(total)
-        return MemoizedState(posterior, readout, total, rounding, shares, visited, memory)
+        return MemoizedState(prior, posterior, readout, total, rounding, shares, visited, memory)
 
     def step(key: PRNGKeyArray, state: MemoizedState, batch: Batch) -> tuple[MemoizedState, Info]:
         del key
@@ -73,15 +101,23 @@ def memoized(mixture: Mixture, prior: Prior, local_step: LocalStep = dense) -> A
         change = jax.tree.map(lambda n, leaf: n - leaf[batch.slot], new, state.batches)
         total, rounding = trees.add_compensated(state.total, state.rounding, change)
         batches = jax.tree.map(lambda leaf, n: leaf.at[batch.slot].set(n), state.batches, new)
-        posterior = global_update(mixture, prior, total, state.posterior)
-        bound = elbo_after_update(mixture, prior, posterior, total)
+        posterior = global_update(mixture, state.prior, total, state.posterior)
+        bound = elbo_after_update(mixture, state.prior, posterior, total)
         visited = state.num_visited + 1
         objective = jnp.where(visited < num_batches(state.batches), jnp.nan, bound)
-        readout = expected_readout(mixture, posterior)
-        new_state = MemoizedState(posterior, readout, total, rounding, batches, visited, memory)
+        new_state = MemoizedState(
+            state.prior,
+            posterior,
+            expected_readout(mixture, posterior),
+            total,
+            rounding,
+            batches,
+            visited,
+            memory,
+        )
         return new_state, Info(objective)
 
-    return Algorithm(init, step, lambda state: state.posterior, mixture)
+    return start, step
 
 
 @partial(jax.jit, static_argnums=3)

@@ -10,6 +10,7 @@ References:
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import jax
@@ -18,7 +19,20 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxdpmm import trees
 from jaxdpmm.families import Gaussian
-from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Info, Layout, LocalStep, Memory, Schedule
+from jaxdpmm.inference.base import (
+    Algorithm,
+    Identity,
+    Info,
+    Layout,
+    LocalStep,
+    Memory,
+    Objective,
+    Schedule,
+    StartFn,
+    StepFn,
+    posterior_of,
+    step_sizes,
+)
 from jaxdpmm.inference.local_steps.dense import dense, visit
 from jaxdpmm.model import (
     Batch,
@@ -37,8 +51,18 @@ PAPER_STEP_SIZE = 0.2
 
 
 class OnlineState(NamedTuple):
-    """The posterior, the averaged batch statistics, and the sweep's log likelihood so far."""
+    """Where a fit stands.
 
+    Attributes:
+        prior: hyper-parameters.
+        posterior: after the last batch.
+        stats: batch statistics, exponentially averaged.
+        num_steps: batches since the start.
+        log_likelihood: of this sweep's batches so far.
+        memory: the E-step's, of all batches.
+    """
+
+    prior: Prior
     posterior: Posterior
     stats: Stats
     num_steps: Int[Array, ""]
@@ -71,16 +95,27 @@ def online_em(
         TypeError: a ridge for a family that is not Gaussian.
     """
     schedule = _schedule(step_size)
+    options = (("step_size", step_sizes(schedule)), ("ridge", ridge))
+    identity = Identity("online_em", mixture, Objective.LIKELIHOOD, local_step, options)
+    functions = _functions(mixture, schedule, ridge, local_step)
+    return Algorithm(*functions, posterior_of, prior, identity)
+
+
+@lru_cache
+def _functions(
+    mixture: Mixture, schedule: Schedule, ridge: float, local_step: LocalStep
+) -> tuple[StartFn, StepFn]:
     read = point_readout(mixture, ridge)
 
-    def init(posterior: Posterior, layout: Layout = ONE_BATCH) -> OnlineState:
+    def start(prior: Prior, posterior: Posterior, layout: Layout) -> OnlineState:
         stats = stats_of(prior, posterior)
         if layout.batch_size and layout.total_weight is not None:
             batch_weight = layout.total_weight / layout.num_batches
             stats = stats_of(prior, posterior, batch_weight)
-        zero = jnp.zeros_like(stats.entropy)
-        memory = local_step.init(mixture, layout)
-        return OnlineState(posterior, stats, jnp.zeros((), jnp.int32), zero, memory)
+        num_steps, memory = jnp.zeros((), jnp.int32), local_step.init(mixture, layout)
+        return OnlineState(
+            prior, posterior, stats, num_steps, jnp.zeros_like(stats.entropy), memory
+        )
 
     def step(key: PRNGKeyArray, state: OnlineState, batch: Batch) -> tuple[OnlineState, Info]:
         del key
@@ -89,13 +124,14 @@ def online_em(
         )
         gamma = schedule(state.num_steps.astype(evidence.dtype))
         stats = trees.blend(state.stats, new, gamma)
-        posterior = global_update(mixture, prior, stats, state.posterior)
+        posterior = global_update(mixture, state.prior, stats, state.posterior)
         total = state.log_likelihood + evidence
         objective = jnp.where(batch.is_last, total, jnp.nan)
         carried = jnp.where(batch.is_last, 0, total)
-        return OnlineState(posterior, stats, state.num_steps + 1, carried, memory), Info(objective)
+        new_state = OnlineState(state.prior, posterior, stats, state.num_steps + 1, carried, memory)
+        return new_state, Info(objective)
 
-    return Algorithm(init, step, lambda state: state.posterior, mixture)
+    return start, step
 
 
 def point_readout(mixture: Mixture, ridge: float = 0.0) -> Callable[[Posterior], Readout]:
@@ -149,4 +185,9 @@ def _schedule(step_size: float | Schedule) -> Schedule:
         return step_size
     if not 0 < step_size <= 1:
         raise ValueError(f"step_size must be in (0, 1], got {step_size}; the paper has 0.2.")
+    return _constant(step_size)
+
+
+@lru_cache
+def _constant(step_size: float) -> Schedule:
     return lambda step: jnp.full_like(step, step_size)

@@ -7,13 +7,27 @@ References:
     Hoffman, Blei, Wang and Paisley (2013), Stochastic variational inference, algorithm in figure 4.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxdpmm import trees
-from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Info, Layout, LocalStep, Memory, Schedule
+from jaxdpmm.inference.base import (
+    Algorithm,
+    Identity,
+    Info,
+    Layout,
+    LocalStep,
+    Memory,
+    Objective,
+    Schedule,
+    StartFn,
+    StepFn,
+    posterior_of,
+    step_sizes,
+)
 from jaxdpmm.inference.local_steps.dense import dense, visit
 from jaxdpmm.model import (
     Batch,
@@ -29,8 +43,19 @@ from jaxdpmm.model import (
 
 
 class StochasticState(NamedTuple):
-    """The posterior, the running estimate of the whole data's statistics, and the sweep's bounds so far."""
+    """Where a fit stands.
 
+    Attributes:
+        prior: hyper-parameters.
+        posterior: after the last batch.
+        stats: the running estimate of the whole data's statistics.
+        num_steps: batches since the start.
+        bound_sum: estimates of the bound from this sweep's batches, each times the batch's weight.
+        bound_weight: sum of these weights.
+        memory: the E-step's, of all batches.
+    """
+
+    prior: Prior
     posterior: Posterior
     stats: Stats
     num_steps: Int[Array, ""]
@@ -39,6 +64,7 @@ class StochasticState(NamedTuple):
     memory: Memory
 
 
+@lru_cache
 def robbins_monro(delay: float = 1.0, forgetting: float = 0.7) -> Schedule:
     """Step sizes (t + delay)^-forgetting, t = 1, 2, ..., the schedule of Hoffman et al. (2013), eq. 26.
 
@@ -76,12 +102,20 @@ def stochastic(
         ELBO estimated from one batch.
     """
     schedule = robbins_monro() if step_size is None else step_size
+    options = (("step_size", step_sizes(schedule)),)
+    identity = Identity("stochastic", mixture, Objective.ESTIMATE, local_step, options)
+    return Algorithm(*_functions(mixture, schedule, local_step), posterior_of, prior, identity)
 
-    def init(posterior: Posterior, layout: Layout = ONE_BATCH) -> StochasticState:
+
+@lru_cache
+def _functions(
+    mixture: Mixture, schedule: Schedule, local_step: LocalStep
+) -> tuple[StartFn, StepFn]:
+    def start(prior: Prior, posterior: Posterior, layout: Layout) -> StochasticState:
         stats = stats_of(prior, posterior, layout.total_weight)
         zero = jnp.zeros_like(stats.entropy)
-        memory = local_step.init(mixture, layout)
-        return StochasticState(posterior, stats, jnp.zeros((), jnp.int32), zero, zero, memory)
+        num_steps, memory = jnp.zeros((), jnp.int32), local_step.init(mixture, layout)
+        return StochasticState(prior, posterior, stats, num_steps, zero, zero, memory)
 
     def step(
         key: PRNGKeyArray, state: StochasticState, batch: Batch
@@ -93,12 +127,13 @@ def stochastic(
         scaled = trees.scale(new, batch.total / weight)
         rho = schedule(state.num_steps.astype(weight.dtype))
         stats = trees.blend(state.stats, scaled, rho)
-        posterior = global_update(mixture, prior, stats, state.posterior)
-        bound = elbo(mixture, prior, posterior, scaled)
+        posterior = global_update(mixture, state.prior, stats, state.posterior)
+        bound = elbo(mixture, state.prior, posterior, scaled)
         bound_sum, bound_weight = state.bound_sum + weight * bound, state.bound_weight + weight
         objective = jnp.where(batch.is_last, bound_sum / bound_weight, jnp.nan)
         keep = 1 - batch.is_last.astype(weight.dtype)
         new_state = StochasticState(
+            state.prior,
             posterior,
             stats,
             state.num_steps + 1,
@@ -108,4 +143,4 @@ def stochastic(
         )
         return new_state, Info(objective)
 
-    return Algorithm(init, step, lambda state: state.posterior, mixture)
+    return start, step

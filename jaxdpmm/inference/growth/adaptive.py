@@ -16,8 +16,9 @@ from jaxtyping import PRNGKeyArray
 from jaxdpmm.inference.backends.cavi import cavi
 from jaxdpmm.inference.base import Algorithm
 from jaxdpmm.inference.data.pieces import as_source
-from jaxdpmm.inference.fit import Epoch, FitResult, check_at_least_one, fit
+from jaxdpmm.inference.fit import FitResult, check_at_least_one, fit
 from jaxdpmm.inference.growth.moves import MOVES, with_moves
+from jaxdpmm.inference.history import Epoch
 from jaxdpmm.model import Mixture, Posterior, Prior, Stats, compact, global_update, stats_of
 
 SWEEPS_PER_STAGE = 12
@@ -74,7 +75,7 @@ def fit_adaptive(
         if "birth" in moves:
             mixture, posterior = with_room(mixture, prior, posterior)
         result = fit(
-            with_moves(backend(mixture, prior), prior, moves),
+            with_moves(backend(mixture, prior), moves),
             source,
             posterior,
             key=jax.random.fold_in(key, stage),

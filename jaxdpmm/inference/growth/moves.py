@@ -6,17 +6,18 @@ takes over. Nothing is estimated in that decision, so the bound never falls, wha
 the local step. A sweep costs twice as much; `adaptive.py` is the loop that gives births room.
 """
 
-from collections.abc import Sequence
-from functools import partial
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxdpmm.inference.base import ONE_BATCH, Algorithm, Layout, State
+from jaxdpmm.inference.base import Algorithm, Layout, Objective, StartFn, State, StepFn
 from jaxdpmm.inference.growth.proposals import Propose, birth, delete, merge
-from jaxdpmm.model import Batch, Posterior, Prior
+from jaxdpmm.model import Batch, Mixture, Posterior, Prior
 
 MOVES: dict[str, Propose] = {"birth": birth, "merge": merge, "delete": delete}
 
@@ -30,20 +31,27 @@ class Changes(NamedTuple):
 
 
 class MovesInfo(NamedTuple):
-    """Diagnostics: the bound of what stays, and which move led to it."""
+    """Diagnostics: the bound of what stays, and what the move that led to it changed."""
 
     objective: Float[Array, ""]
-    changes: Changes
+    births: Int[Array, ""]
+    merges: Int[Array, ""]
+    deletions: Int[Array, ""]
 
 
 class MovesState(NamedTuple):
-    """The backend's own state, that of its rival, and what the rival changed.
+    """Two states of the backend side by side.
 
     Attributes:
+        prior: hyper-parameters.
+        current: state of the backend under the posterior that stays.
+        rival: state of the backend under the posterior that was proposed.
+        changes: what the proposal changed.
         number: sweeps so far; moves take turns by it.
-        slots: one entry a batch, for the number of batches.
+        slots: one entry per batch, for the number of batches.
     """
 
+    prior: Prior
     current: State
     rival: State
     changes: Changes
@@ -52,21 +60,22 @@ class MovesState(NamedTuple):
 
 
 def with_moves(
-    algorithm: Algorithm, prior: Prior, moves: Sequence[str] = ("birth", "merge", "delete")
+    algorithm: Algorithm, moves: Sequence[str] = ("birth", "merge", "delete")
 ) -> Algorithm:
-    """A backend that also proposes births, merges and deletions, one kind a sweep in turn.
+    """A backend that also proposes births, merges and deletions, one kind per sweep in turn.
 
     Births need empty components; without any left they do nothing (`fit_adaptive` makes room).
 
     Args:
         algorithm: with the exact bound of all data as objective at the end of a sweep: `cavi` or `memoized`.
-        prior: the backend's prior.
         moves: which, of "birth", "merge" and "delete".
 
     Returns:
-        An `Algorithm` whose objective never falls from sweep to sweep, and whose diagnostics name the accepted moves.
+        An `Algorithm` whose objective never falls from sweep to sweep, and whose diagnostics count the components that
+        accepted moves added and removed.
 
     Raises:
+        TypeError: the objective of the backend is not an exact bound.
         ValueError: no moves, or unknown ones.
     """
     unknown = sorted(set(moves) - set(MOVES))
@@ -75,20 +84,43 @@ def with_moves(
             f"moves must be some of {', '.join(MOVES)}, got {', '.join(unknown) or 'none'}; leave with_moves out for "
             "a fit without."
         )
-    mixture = algorithm.mixture
-    proposals = [partial(_propose, mixture, prior, name) for name in moves]
+    inner = algorithm.identity
+    if inner.objective is not Objective.BOUND:
+        raise TypeError(
+            f"algorithm must have the exact ELBO as its objective, got {inner.name}, whose objective is the "
+            f"{inner.objective.value}; use cavi or memoized."
+        )
+    identity = dataclasses.replace(
+        inner,
+        name=f"with_moves({inner.name})",
+        options=(*inner.options, ("moves", tuple(moves))),
+    )
+    functions = _functions(
+        inner.mixture, algorithm.start, algorithm.step, algorithm.posterior, tuple(moves)
+    )
+    return Algorithm(*functions, algorithm.prior, identity)
 
-    def init(posterior: Posterior, layout: Layout = ONE_BATCH) -> MovesState:
-        current, rival = algorithm.init(posterior, layout), algorithm.init(posterior, layout)
+
+@lru_cache
+def _functions(
+    mixture: Mixture,
+    start_one: StartFn,
+    step_one: StepFn,
+    posterior_of: Callable[[State], Posterior],
+    moves: tuple[str, ...],
+) -> tuple[StartFn, StepFn, Callable[[MovesState], Posterior]]:
+    def start(prior: Prior, posterior: Posterior, layout: Layout) -> MovesState:
+        current, rival = (start_one(prior, posterior, layout) for _ in range(2))
         zero = jnp.zeros((), jnp.int32)
         slots = jnp.zeros(layout.num_batches, bool)
-        return MovesState(current, rival, Changes(zero, zero, zero), zero, slots)
+        return MovesState(prior, current, rival, Changes(zero, zero, zero), zero, slots)
 
     def step(key: PRNGKeyArray, state: MovesState, batch: Batch) -> tuple[MovesState, MovesInfo]:
         key_step, key_propose = jax.random.split(key)
-        current, info = algorithm.step(key_step, state.current, batch)
-        rival, rival_info = algorithm.step(key_step, state.rival, batch)
+        current, info = step_one(key_step, state.current, batch)
+        rival, rival_info = step_one(key_step, state.rival, batch)
         nothing = jax.tree.map(jnp.zeros_like, state.changes)
+        proposals = [partial(_propose, mixture, name) for name in moves]
 
         def end_sweep(_):
             is_better = rival_info.objective > info.objective
@@ -97,28 +129,25 @@ def with_moves(
                 (rival, rival_info.objective, state.changes),
                 (current, info.objective, nothing),
             )
-            posterior, changes = jax.lax.switch(
-                state.number % len(proposals),
-                proposals,
-                key_propose,
-                algorithm.posterior(kept),
-                batch,
-            )
+            number = state.number % len(proposals)
+            arguments = key_propose, state.prior, posterior_of(kept), batch
+            posterior, changes = jax.lax.switch(number, proposals, *arguments)
             layout = Layout(state.slots.shape[0], batch.x.shape[0], batch.total)
-            new_rival = algorithm.init(posterior, layout)
-            new = MovesState(kept, new_rival, changes, state.number + 1, state.slots)
-            return new, MovesInfo(bound, done)
+            new_rival = start_one(state.prior, posterior, layout)
+            new = state._replace(
+                current=kept, rival=new_rival, changes=changes, number=state.number + 1
+            )
+            return new, MovesInfo(bound, *done)
 
         def go_on(_):
-            new = MovesState(current, rival, state.changes, state.number, state.slots)
-            return new, MovesInfo(info.objective, nothing)
+            return state._replace(current=current, rival=rival), MovesInfo(info.objective, *nothing)
 
         return jax.lax.cond(batch.is_last, end_sweep, go_on, None)
 
-    return Algorithm(init, step, lambda state: algorithm.posterior(state.current), mixture)
+    return start, step, lambda state: posterior_of(state.current)
 
 
-def _propose(mixture, prior, name: str, key, posterior, batch) -> tuple[Posterior, Changes]:
+def _propose(mixture, name: str, key, prior, posterior, batch) -> tuple[Posterior, Changes]:
     proposal = MOVES[name](key, mixture, prior, posterior, batch)
     size, zero = proposal.size.astype(jnp.int32), jnp.zeros((), jnp.int32)
     return proposal.posterior, Changes(*(size if name == other else zero for other in MOVES))

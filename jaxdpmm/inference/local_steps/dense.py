@@ -5,6 +5,7 @@ memory nor float32 limits N. Next file to read: `../backends/cavi.py`; for K D^2
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -12,31 +13,32 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdpmm import trees
-from jaxdpmm.inference.base import Layout, LocalResult, LocalStep, Memory
+from jaxdpmm.inference.base import LocalResult, LocalStep, Memory
 from jaxdpmm.model import Batch, Mixture, Readout, Stats, log_joint, summarize
 
 TILE_SIZE = 4096  # points; their K log densities stay within the processor's cache
 
 
-def _no_memory(mixture: Mixture, layout: Layout) -> Memory:
-    del mixture, layout
-    return ()
+@dataclass(frozen=True)
+class Dense(LocalStep):
+    """All K responsibilities of every point, r_nk = w_k p(x_n | k) / sum_j w_j p(x_n | j)."""
+
+    def step(self, mixture: Mixture, readout: Readout, batch: Batch, memory: Memory) -> LocalResult:
+        """Statistics under all responsibilities, one tile of points at a time."""
+
+        def of_tile(x: Array, weight: Float[Array, " T"]) -> tuple[Stats, Array]:
+            joint = log_joint(mixture, readout, x)
+            evidence = jax.nn.logsumexp(joint, axis=1)
+            responsibilities = jnp.exp(joint - evidence[:, None])
+            stats = summarize(mixture, responsibilities, x, weight, readout.offset, readout.params)
+            return stats, jnp.sum(weight * evidence)
+
+        stats, log_evidence = sum_over_tiles(of_tile, batch.x, batch.weight)
+        return LocalResult(stats, log_evidence, memory)
 
 
-def _dense_step(mixture: Mixture, readout: Readout, batch: Batch, memory: Memory) -> LocalResult:
-    def of_tile(x: Array, weight: Float[Array, " T"]) -> tuple[Stats, Array]:
-        joint = log_joint(mixture, readout, x)
-        evidence = jax.nn.logsumexp(joint, axis=1)
-        responsibilities = jnp.exp(joint - evidence[:, None])
-        stats = summarize(mixture, responsibilities, x, weight, readout.offset, readout.params)
-        return stats, jnp.sum(weight * evidence)
-
-    stats, log_evidence = sum_over_tiles(of_tile, batch.x, batch.weight)
-    return LocalResult(stats, log_evidence, memory)
-
-
-dense = LocalStep(_no_memory, _dense_step)
-"""All K responsibilities of every point, r_nk = w_k p(x_n | k) / sum_j w_j p(x_n | j)."""
+dense = Dense()
+"""The `Dense` step, which has no options."""
 
 
 def visit(

@@ -6,6 +6,8 @@ components over a second axis as well; a point's normaliser is then the only thi
 Meshes and the batches on them: `../data/mesh.py`, the next file to read.
 """
 
+from dataclasses import dataclass, field
+
 import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh
@@ -28,23 +30,36 @@ def sharded(local_step: LocalStep, mesh: Mesh | AbstractMesh) -> LocalStep:
     Returns:
         A local step that gives the same statistics on every device, those of the whole batch.
     """
+    return Sharded(local_step, mesh)
 
-    def step(mixture: Mixture, readout: Readout, batch: Batch, memory: Memory) -> LocalResult:
+
+@dataclass(frozen=True)
+class Sharded(LocalStep):
+    """The step that `sharded` makes; the same fit may go on over another mesh, hence no mesh in its `repr`."""
+
+    local_step: LocalStep
+    mesh: Mesh | AbstractMesh = field(repr=False)
+
+    def init(self, mixture: Mixture, layout: Layout) -> Memory:
+        """Memory of the step that is sharded."""
+        return self.local_step.init(mixture, layout)
+
+    def step(self, mixture: Mixture, readout: Readout, batch: Batch, memory: Memory) -> LocalResult:
+        """Statistics of the whole batch, summed over the devices."""
+
         def of_shard(readout: Readout, batch: Batch, memory: Memory) -> LocalResult:
-            own = local_step.step(mixture, readout, batch, memory)
+            own = self.local_step.step(mixture, readout, batch, memory)
             stats, evidence = jax.lax.psum((own.stats, own.log_evidence), DATA)
             return LocalResult(stats, evidence, own.memory)
 
         run = jax.shard_map(
             of_shard,
-            mesh=mesh,
+            mesh=self.mesh,
             in_specs=(P(), BATCH_SPEC, P(DATA)),
             out_specs=LocalResult(P(), P(), P(DATA)),  # type: ignore[arg-type]
             check_vma=False,
         )
         return run(readout, batch, memory)
-
-    return LocalStep(local_step.init, step)
 
 
 def sharded_components(mesh: Mesh | AbstractMesh) -> LocalStep:
@@ -59,18 +74,32 @@ def sharded_components(mesh: Mesh | AbstractMesh) -> LocalStep:
     Returns:
         A local step; it raises ValueError if the mesh cannot divide the components.
     """
+    return ShardedComponents(mesh)
 
-    def init(mixture: Mixture, layout: Layout) -> Memory:
-        del layout
-        num_shards = mesh.shape[COMPONENTS]
+
+@dataclass(frozen=True)
+class ShardedComponents(LocalStep):
+    """The step that `sharded_components` makes."""
+
+    mesh: Mesh | AbstractMesh = field(repr=False)
+
+    def init(self, mixture: Mixture, layout: Layout) -> Memory:
+        """No memory, but a check of the mixture.
+
+        Raises:
+            ValueError: the mesh cannot divide the components.
+        """
+        num_shards = self.mesh.shape[COMPONENTS]
         if mixture.num_components % num_shards:
             raise ValueError(
                 f"num_components must be a multiple of the {num_shards} component shards, got "
                 f"{mixture.num_components}; round it up, unused components empty themselves."
             )
-        return ()
+        return super().init(mixture, layout)
 
-    def step(mixture: Mixture, readout: Readout, batch: Batch, memory: Memory) -> LocalResult:
+    def step(self, mixture: Mixture, readout: Readout, batch: Batch, memory: Memory) -> LocalResult:
+        """Statistics of each device's own components, summed over the devices that hold other points."""
+
         def of_shard(readout: Readout, batch: Batch) -> tuple[Stats, Array]:
             def of_tile(x: Array, weight: Float[Array, " T"]) -> tuple[Stats, Array]:
                 return _cut_dense(mixture, readout, x, weight)
@@ -82,14 +111,12 @@ def sharded_components(mesh: Mesh | AbstractMesh) -> LocalStep:
         cut = P(COMPONENTS)
         run = jax.shard_map(
             of_shard,
-            mesh=mesh,
+            mesh=self.mesh,
             in_specs=(Readout(cut, cut, P()), BATCH_SPEC),  # type: ignore[arg-type]
             out_specs=(Stats(cut, cut, P(), P()), P()),  # type: ignore[arg-type]
             check_vma=False,
         )
         return LocalResult(*run(readout, batch), memory)
-
-    return LocalStep(init, step)
 
 
 def _cut_dense(mixture, readout: Readout, x: Array, weight: Array) -> tuple[Stats, Array]:

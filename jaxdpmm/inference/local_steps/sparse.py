@@ -10,6 +10,7 @@ References:
     Forster and Luecke (2018), Can clustering scale sublinearly with its clusters?
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -39,19 +40,24 @@ def sparse(num_kept: int = 4) -> LocalStep:
         ValueError: `num_kept` is below 1.
     """
     _check_at_least_one("num_kept", num_kept)
+    return Sparse(num_kept)
 
-    def init(mixture: Mixture, layout: Layout) -> Memory:
-        del mixture, layout
-        return ()
 
-    def step(mixture: Mixture, readout: Readout, batch: Batch, memory: Memory):
+@dataclass(frozen=True)
+class Sparse(LocalStep):
+    """The step that `sparse` makes."""
+
+    num_kept: int
+
+    def step(self, mixture: Mixture, readout: Readout, batch: Batch, memory: Memory) -> LocalResult:
+        """Statistics under the best components of each point, all K of which are scored."""
+        num_kept = min(self.num_kept, mixture.num_components)
+
         def of_tile(x: Num[Array, "T ..."]) -> Support:
-            return _best(log_joint(mixture, readout, x), min(num_kept, mixture.num_components))
+            return _best(log_joint(mixture, readout, x), num_kept)
 
         support = over_tiles(of_tile, batch.x)
         return LocalResult(*_summarize(mixture, readout, batch, support), memory)
-
-    return LocalStep(init, step)
 
 
 def candidates(num_candidates: int = 8, num_kept: int = 2) -> LocalStep:
@@ -73,22 +79,31 @@ def candidates(num_candidates: int = 8, num_kept: int = 2) -> LocalStep:
             f"num_candidates must be at least num_kept = {num_kept}, got {num_candidates}; "
             f"use {4 * num_kept} for a start."
         )
+    return Candidates(num_candidates, num_kept)
 
-    def init(mixture: Mixture, layout: Layout) -> Memory:
-        kept = min(num_kept, mixture.num_components)
-        nobody = mixture.num_components  # out of range: dropped where it is used as an index
-        return jnp.full((layout.num_batches, layout.batch_size, kept), nobody, jnp.int32)
 
-    def step(mixture: Mixture, readout: Readout, batch: Batch, memory: Memory):
-        chosen = _propose(mixture, readout, batch.x, memory, num_candidates)
+@dataclass(frozen=True)
+class Candidates(LocalStep):
+    """The step that `candidates` makes."""
+
+    num_candidates: int
+    num_kept: int
+
+    def init(self, mixture: Mixture, layout: Layout) -> Memory:
+        """No component yet for any point: K, which is dropped where it is used as an index."""
+        kept = min(self.num_kept, mixture.num_components)
+        shape = (layout.num_batches, layout.batch_size, kept)
+        return jnp.full(shape, mixture.num_components, jnp.int32)
+
+    def step(self, mixture: Mixture, readout: Readout, batch: Batch, memory: Memory) -> LocalResult:
+        """Statistics under the best of the candidates, which the memory then holds."""
+        chosen = _propose(mixture, readout, batch.x, memory, self.num_candidates)
         joint = candidate_log_joint(mixture, readout, batch.x, chosen)
         best = _best(joint, memory.shape[1])
         component = jnp.take_along_axis(chosen, best.component, axis=1)
         support = Support(component, best.log_joint)
         found = _summarize(mixture, readout, batch, support)
         return LocalResult(*found, component.astype(jnp.int32))
-
-    return LocalStep(init, step)
 
 
 def _propose(mixture, readout, x, support, num_candidates) -> Int[Array, "B C"]:
