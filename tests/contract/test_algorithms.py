@@ -1,53 +1,55 @@
-"""Every backend through the same tests: a new one is a new row of `ALGORITHMS`."""
+"""Every backend, wrapper and family through `check_algorithm`, which finds planted mistakes.
+
+A new backend is a new row of `ALGORITHMS`.
+"""
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import FAMILIES
 
-from jaxdpmm import GaussianDiagonal, Mixture, cavi, default_prior, fit, initialize
-from jaxdpmm.inference import ArraySource
-from jaxdpmm.inference.backends.gibbs import gibbs
-from jaxdpmm.inference.backends.memoized import memoized
-from jaxdpmm.inference.backends.online_em import online_em
-from jaxdpmm.inference.backends.stochastic import stochastic
-from jaxdpmm.inference.base import Layout
-from jaxdpmm.inference.local_steps.sparse import candidates, sparse
+from jaxdpmm import Family, GaussianDiagonal, Mixture, Prior, default_prior, fit, initialize
+from jaxdpmm.inference import (
+    ArraySource,
+    Layout,
+    candidates,
+    cavi,
+    dense,
+    device_mesh,
+    gibbs,
+    label_switching,
+    memoized,
+    online_em,
+    sharded,
+    sparse,
+    split_merge,
+    stochastic,
+    with_moves,
+)
+from jaxdpmm.inference.base import Algorithm, Identity, Info, Objective
+from jaxdpmm.testing import AlgorithmError, check_algorithm
 
 K, D, N = 4, 2, 40
 
-
-class Row(NamedTuple):
-    """A backend and what it promises beyond the contract.
-
-    Attributes:
-        make: (mixture, prior) -> algorithm.
-        draws: whether it uses its keys, so that results are equal in distribution only.
-        sums: whether a sweep is a plain sum over its points, however they are cut.
-    """
-
-    make: Callable
-    draws: bool = False
-    sums: bool = False
-
-
 ALGORITHMS = {
-    "cavi": Row(cavi, sums=True),
-    "cavi-sparse": Row(lambda mixture, prior: cavi(mixture, prior, sparse(2)), sums=True),
-    "cavi-candidates": Row(lambda mixture, prior: cavi(mixture, prior, candidates(3, 2))),
-    "memoized": Row(memoized),
-    "stochastic": Row(stochastic),
-    "online-em": Row(online_em),
-    "gibbs": Row(gibbs, draws=True),
+    "cavi": cavi,
+    "cavi-sparse": functools.partial(cavi, local_step=sparse(2)),
+    "cavi-candidates": functools.partial(cavi, local_step=candidates(3, 2)),
+    "cavi-sharded": functools.partial(cavi, local_step=sharded(dense, device_mesh())),
+    "memoized": memoized,
+    "stochastic": stochastic,
+    "online-em": online_em,
+    "gibbs": gibbs,
+    "gibbs-moves": functools.partial(
+        gibbs, moves=(label_switching(), split_merge()), keep_labels=True
+    ),
+    "moves": lambda mixture, prior: with_moves(cavi(mixture, prior)),
+    "moves-memoized": lambda mixture, prior: with_moves(memoized(mixture, prior), ["merge"]),
 }
 each_algorithm = pytest.mark.parametrize("name", ALGORITHMS)
-each_deterministic = pytest.mark.parametrize(
-    "name", [name for name, row in ALGORITHMS.items() if not row.draws]
-)
 
 
 def points(dtype=np.float64) -> np.ndarray:
@@ -57,131 +59,223 @@ def points(dtype=np.float64) -> np.ndarray:
 
 
 @functools.cache
-def problem(name: str, dtype=np.float64):
-    """Algorithm, posterior to start from, and the compiled step, for all tests of a backend."""
-    x = points(dtype)
+def problem(dtype=np.float64):
     mixture = Mixture(GaussianDiagonal(D), K)
-    prior = default_prior(mixture, x)
-    start = initialize(mixture, prior, x, key=jax.random.key(1), num_iterations=1)
-    algorithm = ALGORITHMS[name].make(mixture, prior)
-    return algorithm, start, jax.jit(algorithm.step)
-
-
-def run(name: str, source: ArraySource, num_sweeps: int = 2):
-    """Posterior and last objective after some sweeps."""
-    algorithm, start, step = problem(name)
-    state = algorithm.init(
-        start, Layout(source.num_batches, source.batch_size, source.total_weight)
-    )
-    for number in range(num_sweeps):
-        for batch in source.sweep():
-            state, info = step(jax.random.key(number), state, batch)
-    return algorithm.posterior(state), info.objective
-
-
-def source(x, weight=None, batch_size=None) -> ArraySource:
-    return ArraySource(x, GaussianDiagonal(D), weight, batch_size)
-
-
-def assert_close(ours, theirs, rtol=1e-9):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-9), ours, theirs)
-
-
-def form(tree):
-    leaves = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype, leaf.aval.weak_type), tree)
-    return jax.tree.structure(tree), jax.tree.leaves(leaves, is_leaf=lambda x: isinstance(x, tuple))
+    return mixture, default_prior(mixture, points(dtype))
 
 
 @each_algorithm
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_posterior_has_the_form_of_its_start_and_is_finite(name, dtype):
-    algorithm, start, step = problem(name, dtype)
-    (batch,) = source(points(dtype)).sweep()
-    state = algorithm.init(start, Layout(1, N, float(N)))
-    for _ in range(2):
+def test_every_backend_and_wrapper(name, dtype):
+    tolerance = 1e-9 if dtype == np.float64 else 1e-3
+    check_algorithm(
+        ALGORITHMS[name],
+        *problem(dtype),
+        points(dtype),
+        tolerance=tolerance,
+        weights=not name.startswith("moves"),
+    )
+
+
+SLOW = {"full-1", "diagonal-1", "spherical-5", "bernoulli"}  # the others take the same way
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in FAMILIES]
+)
+@pytest.mark.parametrize("backend", [cavi, memoized, stochastic, online_em, gibbs])
+def test_every_family(name, backend):
+    family, component, x = FAMILIES[name](np.float64)
+    needed = {gibbs: "sample_params", online_em: "point_params"}.get(backend)
+    if needed and getattr(type(family), needed) is getattr(Family, needed):
+        pytest.skip(f"has no {needed}")
+    mixture = Mixture(family, 3)
+    offset = family.reference_point(jnp.asarray(x))
+    prior = Prior(component, mixture.sticks.default_prior(x.dtype), offset)
+    check_algorithm(backend, mixture, prior, x)
+
+
+@pytest.fixture(scope="module")
+def posteriors():
+    """A posterior of every backend."""
+    mixture, prior = problem()
+    start = initialize(mixture, prior, points(), key=jax.random.key(1))
+    return {
+        name: fit(make(mixture, prior), points(), start, key=jax.random.key(0), num_epochs=2)
+        for name, make in ALGORITHMS.items()
+    }
+
+
+@each_algorithm
+def test_starts_from_the_posterior_of_every_other(name, posteriors):
+    """A step from each posterior."""
+    algorithm = ALGORITHMS[name](*problem())
+    step = jax.jit(algorithm.step)
+    (batch,) = ArraySource(points(), GaussianDiagonal(D)).sweep()
+    for other in posteriors.values():
+        start = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), other.posterior)
+        state = algorithm.init(start, Layout(1, N, float(N)))
         state, info = step(jax.random.key(0), state, batch)
-    posterior = algorithm.posterior(state)
-    assert form(posterior) == form(start)
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((posterior, info.objective)))
-    assert info.objective.dtype == dtype
-    assert info.objective.shape == ()
-    np.testing.assert_allclose(jnp.sum(posterior.counts), N, rtol=1e-5)
+        assert np.isfinite(info.objective)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(algorithm.posterior(state)))
 
 
-@each_algorithm
-def test_second_step_is_not_traced_anew(name):
-    algorithm, start, _ = problem(name)
-    traces = []
-
-    @jax.jit
-    def step(*args):
-        traces.append(None)
-        return algorithm.step(*args)
-
-    state = algorithm.init(start, Layout(2, N // 2, float(N)))
-    for batch in [*source(points(), batch_size=N // 2).sweep()] * 2:
-        before = form(state)
-        state, _ = step(jax.random.key(0), state, batch)
-        assert form(state) == before
-    assert len(traces) == 1
-
-
-@each_algorithm
-def test_same_key_same_result(name):
-    assert_close(run(name, source(points())), run(name, source(points())), rtol=0)
-
-
-@each_algorithm
-def test_steps_vectorise_over_keys(name):
-    algorithm, start, step = problem(name)
-    (batch,) = source(points()).sweep()
-    state = algorithm.init(start, Layout(1, N, float(N)))
-    keys = jax.random.split(jax.random.key(3), 3)
-    states, info = jax.jit(jax.vmap(algorithm.step, (0, None, None)))(keys, state, batch)
-    assert info.objective.shape == (3,)
-    for number, key in enumerate(keys):
-        alone, _ = step(key, state, batch)
-        assert_close(jax.tree.map(lambda leaf, n=number: leaf[n], states), alone)
-
-
-@each_algorithm
-def test_state_survives_the_way_to_disk_and_back(name):
-    algorithm, start, step = problem(name)
-    (batch,) = source(points()).sweep()
-    state, _ = step(jax.random.key(0), algorithm.init(start, Layout(1, N, float(N))), batch)
-    leaves, structure = jax.tree.flatten(state)
-    restored = jax.tree.unflatten(structure, [jnp.asarray(np.array(leaf)) for leaf in leaves])
-    after = step(jax.random.key(1), state, batch), step(jax.random.key(1), restored, batch)
-    assert_close(*after, rtol=0)
-
-
-@each_algorithm
-def test_starts_from_the_posterior_of_another(name):
-    names = list(ALGORITHMS)
-    other = names[names.index(name) - 1]
-    given, _ = run(other, source(points()))
-    algorithm, _, _ = problem(name)
-    result = fit(algorithm, points(), given, num_epochs=3, key=jax.random.key(0))
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.posterior))
-    assert result.history[-1].num_active >= 1
-
-
-@each_deterministic
-def test_points_of_weight_zero_change_nothing(name):
-    padded = np.concatenate([points(), np.full((9, D), 1e3)])
-    weight = np.r_[np.ones(N), np.zeros(9)]
-    assert_close(run(name, source(padded, weight)), run(name, source(points())))
-
-
-@each_deterministic
-def test_weight_two_is_the_point_twice(name):
-    x = points()
-    doubled = np.concatenate([x, x[:15]])
-    weight = np.r_[np.full(15, 2.0), np.ones(N - 15)]
-    assert_close(run(name, source(x, weight)), run(name, source(doubled)))
-
-
-@pytest.mark.parametrize("name", [name for name, row in ALGORITHMS.items() if row.sums])
+@pytest.mark.parametrize("name", ["cavi", "cavi-sparse"])
 @pytest.mark.parametrize("batch_size", [7, 20, 39])
 def test_how_the_data_are_cut_changes_nothing(name, batch_size):
-    assert_close(run(name, source(points(), batch_size=batch_size)), run(name, source(points())))
+    mixture, prior = problem()
+    start = initialize(mixture, prior, points(), key=jax.random.key(1))
+    whole, cut = (
+        fit(ALGORITHMS[name](mixture, prior), points(), start, num_epochs=2, batch_size=size)
+        for size in (None, batch_size)
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9),
+        whole.posterior,
+        cut.posterior,
+    )
+
+
+# ------------------------------------------------------------------ planted mistakes
+
+
+def broken(make, **replacements):
+    """A backend with some of its fields replaced by functions of the algorithm."""
+
+    @functools.lru_cache
+    def changed(mixture: Mixture, name: str):
+        return replacements[name](make(mixture, problem()[1]))
+
+    def altered(mixture: Mixture, prior: Prior) -> Algorithm:
+        fields = {name: changed(mixture, name) for name in replacements}
+        return make(mixture, prior)._replace(**fields)
+
+    return altered
+
+
+def forgets_the_key(algorithm):
+    generator = np.random.default_rng(0)
+    number = jax.ShapeDtypeStruct((), np.float64)
+
+    def step(key, state, batch):
+        state, info = algorithm.step(key, state, batch)
+        noise = jax.pure_callback(
+            lambda: np.float64(generator.random()), number, vmap_method="sequential"
+        )
+        counts = state.posterior.counts
+        counts = counts + 1e-3 * noise * (counts - jnp.mean(counts))
+        return state._replace(posterior=state.posterior._replace(counts=counts)), info
+
+    return step
+
+
+def casts(algorithm):
+    def step(key, state, batch):
+        state, info = algorithm.step(key, state, batch)
+        counts = state.posterior.counts.astype(jnp.float32)
+        return state._replace(posterior=state.posterior._replace(counts=counts)), info
+
+    return step
+
+
+def drops_the_objective(algorithm):
+    def step(key, state, batch):
+        state, info = algorithm.step(key, state, batch)
+        return state, Info(jnp.full_like(info.objective, jnp.nan))
+
+    return step
+
+
+def falls(algorithm):
+    def step(key, state, batch):
+        state, info = algorithm.step(key, state, batch)
+        return state, Info(-info.objective)
+
+    return step
+
+
+def ignores_weights(algorithm):
+    def step(key, state, batch):
+        return algorithm.step(key, state, batch._replace(weight=jnp.ones_like(batch.weight)))
+
+    return step
+
+
+def not_jittable(algorithm):
+    def step(key, state, batch):
+        state, info = algorithm.step(key, state, batch)
+        if info.objective > 0:
+            return state, info
+        return state, info
+
+    return step
+
+
+def loses_points(algorithm):
+    def step(key, state, batch):
+        half = batch.weight.at[::2].set(0)
+        return algorithm.step(key, state, batch._replace(weight=half))
+
+    return step
+
+
+def other_form(algorithm):
+    return lambda state: state.posterior._replace(offset=None)
+
+
+def never_equal(mixture, prior):
+    algorithm = cavi(mixture, prior)
+    identity = Identity("cavi", mixture, Objective.BOUND, options=(("when", object()),))
+    return algorithm._replace(identity=identity)
+
+
+def not_hashable(mixture, prior):
+    algorithm = cavi(mixture, prior)
+    identity = Identity("cavi", mixture, Objective.BOUND, options=(("steps", [1]),))
+    return algorithm._replace(identity=identity)
+
+
+def step_made_anew(mixture, prior):
+    algorithm = cavi(mixture, prior)
+    return algorithm._replace(step=lambda *arguments: algorithm.step(*arguments))
+
+
+def closes_over_the_prior(mixture, prior):
+    algorithm = cavi(mixture, prior)
+    return algorithm._replace(step=_step_of(mixture, id(prior.component)))
+
+
+@functools.lru_cache
+def _step_of(mixture, number):
+    del number
+    return lambda *arguments: cavi(*problem()).step(*arguments)
+
+
+def of_another_mixture(mixture, prior):
+    other = Mixture(mixture.family, mixture.num_components + 1)
+    return cavi(mixture, prior)._replace(identity=Identity("cavi", other, Objective.BOUND))
+
+
+MISTAKES = {
+    "cavi: the identity must be hashable": not_hashable,
+    "cavi: two equal algorithms must have equal identities": never_equal,
+    "cavi: identity.mixture must be the mixture": of_another_mixture,
+    "cavi: two equal algorithms must share one step function": step_made_anew,
+    "cavi: step must not depend on the prior": closes_over_the_prior,
+    "cavi: step must return a state of the form.*float32": broken(cavi, step=casts),
+    "cavi: posterior must have the form of its start.*nothing in place of": broken(
+        cavi, posterior=other_form
+    ),
+    "cavi: info.objective must be a finite scalar": broken(cavi, step=drops_the_objective),
+    "cavi: counts must sum to the 40 points": broken(cavi, step=loses_points),
+    "cavi: the same key must give the same bits": broken(cavi, step=forgets_the_key),
+    "cavi: a bound must not fall": broken(cavi, step=falls),
+    "cavi: points of weight zero must change nothing": broken(cavi, step=ignores_weights),
+    "cavi: step must run under jax.jit.*Tracer": broken(cavi, step=not_jittable),
+}
+
+
+@pytest.mark.parametrize("sentence", MISTAKES)
+def test_check_algorithm_finds_mistakes(sentence):
+    with pytest.raises(AlgorithmError, match=f"^{sentence}"):
+        check_algorithm(MISTAKES[sentence], *problem(), points())
