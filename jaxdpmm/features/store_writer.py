@@ -124,6 +124,8 @@ class FeatureWriter:
         Args:
             pieces: name and features of each; see `append`, also for the errors.
         """
+        if not pieces:
+            return
         known = [name for name, _ in pieces if name and name in self]
         with self._alone():
             parts: list[np.ndarray] = []

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
 import jax
@@ -266,6 +267,52 @@ def test_a_killed_run_goes_on(tmp_path, data, config, backbone, counted, monkeyp
     np.testing.assert_allclose(
         detector.model.posterior.counts, again.model.posterior.counts, rtol=1e-3
     )
+
+
+def test_of_two_runs_on_the_same_images_one_does_the_work(
+    tmp_path, data, config, backbone, counted
+):
+    def extract():
+        return training_patches(data.train, config, backbone, cache=tmp_path).features[:]
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = [future.result() for future in [pool.submit(extract) for _ in range(2)]]
+    np.testing.assert_array_equal(first, second)
+    assert len(counted) == len(data.train)
+
+
+def test_another_run_may_add_some_of_the_images_meanwhile(
+    tmp_path, data, config, backbone, monkeypatch
+):
+    stream = caching.stream_patches
+
+    def interrupted(records, *args, **options):
+        for number, image in enumerate(stream(records, *args, **options)):
+            if number == 2 and len(records) == len(data.train):
+                training_patches(data.train[3:5], config, backbone, cache=tmp_path)
+            yield image
+
+    monkeypatch.setattr(caching, "stream_patches", interrupted)
+    found = training_patches(data.train, config, backbone, cache=tmp_path)
+    np.testing.assert_array_equal(
+        found.features[:], training_patches(data.train, config, backbone).features
+    )
+    (store,) = tmp_path.iterdir()
+    assert len(FeatureStore(store)) == len(found.features)
+
+
+def test_a_finished_cache_is_read_where_nothing_may_be_written(
+    tmp_path, data, config, backbone, monkeypatch
+):
+    first = training_patches(data.train, config, backbone, cache=tmp_path)
+
+    def refuse(*args, **options):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(caching, "FeatureWriter", refuse)
+    monkeypatch.setattr(caching, "locked", refuse)
+    again = training_patches(data.train, config, backbone, cache=tmp_path)
+    np.testing.assert_array_equal(first.features[:], again.features[:])
 
 
 def test_training_reads_from_the_store_itself(tmp_path, data, config, backbone):

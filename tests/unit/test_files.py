@@ -80,7 +80,7 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_save_but_not_while_it_
 
 @pytest.mark.parametrize("owner", [None, b"", b"another machine"])
 def test_without_a_lock_to_ask_age_decides(owner, tmp_path):
-    left = tmp_path / f".abc{files.PARTIAL}"
+    left = tmp_path / f"{files.PREFIX}abc{files.PARTIAL}"
     left.mkdir()
     (left / "model").write_bytes(b"half")
     if owner is not None:
@@ -96,6 +96,27 @@ def test_without_a_lock_to_ask_age_decides(owner, tmp_path):
     os.utime(left / "model", (long_ago, long_ago))
     files.remove_partial_files(tmp_path)
     assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "ours"),
+    [
+        (".model.17.partial", "model", True),
+        (".model.17.partial", ".tmpX1", True),
+        (".model.17.partial", "film", False),
+        (".model.partial", "model", False),
+    ],
+)
+def test_folders_of_earlier_versions_are_removed_and_those_of_other_programs_are_not(
+    name, content, ours, tmp_path
+):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / content).touch()
+    long_ago = time.time() - files.MAX_AGE - 60
+    for path in (tmp_path / name / content, tmp_path / name):
+        os.utime(path, (long_ago, long_ago))
+    save(tmp_path / "another model")
+    assert (tmp_path / name).exists() != ours
 
 
 def test_a_folder_is_not_listed_for_every_file_that_is_written_into_it(tmp_path, monkeypatch):
