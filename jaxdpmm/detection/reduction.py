@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxdpmm.inference.data.pieces import draw_sample
+from jaxdpmm.precision import full_precision
 from jaxdpmm.scoring import Scorer, in_tiles
 from jaxdpmm.scoring.scorer import TILE_SIZE
 
@@ -72,6 +73,7 @@ def reduced(scorer: Scorer, arrays: Mapping[str, np.ndarray]) -> Scorer:
     return Scorer(prepare, score)
 
 
+@full_precision()
 def _project(params: tuple[Array, Array], x: Float[Array, "N D"]) -> Float[Array, "N q"]:
     mean, axes = params
     return (x - mean[None].astype(x.dtype)) @ axes.astype(x.dtype)

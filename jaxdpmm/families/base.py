@@ -13,10 +13,12 @@ Kullback-Leibler divergence, and `jax.vmap` gives whole matrices over points and
 may override a derived function for speed or precision; `jaxdpmm.testing.check_family` holds it equal to the
 default. Not here: mixture weights (`sticks/`) and inference (`model.py`, the next file to read).
 
-Subclasses are frozen dataclasses without arrays: hashable, hence static under `jax.jit`.
+Subclasses are frozen dataclasses without arrays: hashable, hence static under `jax.jit`. They name no precision:
+whatever they compute is computed in full float32, on every platform (`../precision.py`).
 """
 
 import abc
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -25,13 +27,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from jaxdpmm import trees
+from jaxdpmm.precision import full_precision
 
 Natural = Any  # a tree shaped like T(x)
 Params = Any  # a tree of the family's choice
 
+RANKS = "proposal_matrix"  # the one function whose products may be rounded, see `../precision.py`
+
 
 class Family(abc.ABC):
     """A conjugate exponential family. Required: `sufficient_statistics` and `log_partition`."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Every public function but RANKS computes in full float32, so that no family has to ask for it."""
+        super().__init_subclass__(**kwargs)
+        _compute_in_full_precision(cls)
 
     @property
     def point_shape(self) -> tuple[int, ...] | None:
@@ -192,6 +202,15 @@ class Family(abc.ABC):
     def log_predictive_matrix(self, params: Params, x: Num[Array, "N ..."]) -> Float[Array, "N K"]:
         """`log_predictive` of every point under every component; leaves of `params` lead with K."""
         return _every_pair(self.log_predictive, params, x)
+
+
+def _compute_in_full_precision(family: type) -> None:
+    for name, function in list(vars(family).items()):
+        if inspect.isfunction(function) and not name.startswith("_") and name != RANKS:
+            setattr(family, name, full_precision()(function))
+
+
+_compute_in_full_precision(Family)
 
 
 def _every_pair(

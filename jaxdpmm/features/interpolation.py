@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxdpmm.precision import full_precision
+
 
 def resize_matrix(
     num_in: int, num_out: int, *, antialias: bool
@@ -49,6 +51,7 @@ def resize_matrix(
     return matrix.astype(np.float32)
 
 
+@full_precision()
 def resize_position_embeddings(
     embeddings: Float[Array, "1 T D"], height: int, width: int, *, antialias: bool
 ) -> Float[Array, "1 P D"]:
@@ -72,7 +75,7 @@ def resize_position_embeddings(
     grid = embeddings[0, 1:].reshape(side, side, -1)
     rows = resize_matrix(side, height, antialias=antialias)
     columns = resize_matrix(side, width, antialias=antialias)
-    grid = jnp.einsum("hi,ijd,wj->hwd", rows, grid, columns, precision="highest")
+    grid = jnp.einsum("hi,ijd,wj->hwd", rows, grid, columns)
     return jnp.concatenate([embeddings[:, :1], grid.reshape(1, height * width, -1)], axis=1)
 
 

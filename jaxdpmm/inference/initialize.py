@@ -30,6 +30,7 @@ from jaxdpmm.model import (
     expected_readout,
     global_update,
 )
+from jaxdpmm.precision import full_precision
 
 SAMPLE_PER_COMPONENT = 50
 MINIMUM_SAMPLE = 10_000
@@ -106,6 +107,7 @@ def clustered_prior(
 
 
 @partial(jax.jit, static_argnums=(2, 3))
+@full_precision()
 def k_means(
     key: PRNGKeyArray, x: Float[Array, "N D"], num_clusters: int, num_iterations: int = 10
 ) -> Int[Array, " N"]:

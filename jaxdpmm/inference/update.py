@@ -39,6 +39,7 @@ from jaxdpmm.model import (
     expected_readout,
     stats_of,
 )
+from jaxdpmm.precision import full_precision
 
 ROUNDING = 1e-4  # of a component's count: what subtraction may be off by in float32
 CONSTANT = 1e-5  # spread, relative to size, below which a statistic is the same everywhere
@@ -226,6 +227,7 @@ def _mean_statistics(prior: Prior, posterior: Posterior) -> Float[Array, "K M"]:
     return jnp.concatenate(leaves, axis=1) / counts[:, None]
 
 
+@full_precision()
 def _aligned_share(left: Posterior, right: Posterior, left_means, right_means) -> float:
     """Share of the points, among components that hold any in both."""
     both = active_components(left) & active_components(right)

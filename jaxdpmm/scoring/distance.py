@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Num
 
 from jaxdpmm.families import Gaussian, GaussianParams
 from jaxdpmm.model import Mixture, Posterior, active_components, centre
+from jaxdpmm.precision import full_precision
 from jaxdpmm.scoring.scorer import Scorer
 
 
@@ -69,6 +70,7 @@ def euclidean(mixture: Mixture) -> Scorer:
         means = component_means(mixture, posterior)
         return Means(means, jnp.sum(means**2, axis=1) + _barrier(posterior))
 
+    @full_precision()
     def score(params: Means, x: Float[Array, "N D"]) -> Float[Array, " N"]:
         nearest = jnp.min(params.constant[None] - 2 * (x @ params.vectors.T), axis=1)
         return jnp.sqrt(jnp.maximum(jnp.sum(x * x, axis=1) + nearest, 0))

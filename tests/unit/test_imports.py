@@ -16,14 +16,15 @@ ALLOWED = {
     "trees": set(),
     "files": set(),
     "locks": set(),
-    "families": {"trees"},
+    "precision": set(),
+    "families": {"trees", "precision"},
     "sticks": {"trees"},
     "model": {"trees", "families", "sticks"},
     "grouping": {"trees", "families", "sticks", "model"},
     "images": {"wheels", "files"},
-    "features": {"wheels", "files", "locks", "images"},
-    "scoring": {"trees", "families", "sticks", "model", "grouping"},
-    "inference": {"trees", "families", "sticks", "model", "grouping", "files"},
+    "features": {"wheels", "files", "locks", "images", "precision"},
+    "scoring": {"trees", "precision", "families", "sticks", "model", "grouping"},
+    "inference": {"trees", "precision", "families", "sticks", "model", "grouping", "files"},
 }
 """What each part may import of the package, itself aside; parts not named here stand above all of these."""
 

@@ -13,12 +13,14 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.inference.initialize import k_means
+from jaxdpmm.precision import full_precision
 from jaxdpmm.scoring.scorer import TILE_SIZE
 
 NUM_PROJECTED = 128  # dimensions that distances are measured in, as in PatchCore
 SAMPLE_PER_MEAN = 50
 
 
+@full_precision()
 def greedy_coreset(
     features: Float[np.ndarray, "N D"],
     size: int,
@@ -116,6 +118,7 @@ def _improved(features: Any, means: Float[Array, "K D"]) -> Float[Array, "K D"]:
 
 
 @jax.jit
+@full_precision()
 def _nearest_sums(x: Float[Array, "N D"], means: Float[Array, "K D"]) -> tuple[Array, Array]:
     distances = jnp.sum(means * means, axis=1)[None] - 2 * x @ means.T
     return _sums(x, jnp.argmin(distances, axis=1), means.shape[0])

@@ -10,12 +10,14 @@ References:
     Roth et al. (2022), Towards Total Recall in Industrial Anomaly Detection. CVPR.
 """
 
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxdpmm.precision import full_precision
 from jaxdpmm.scoring.scorer import Scorer
 
 CHUNK_SIZE = 4096  # rows of the bank in one product
@@ -75,7 +77,7 @@ def memory_bank(
         return cut_in_chunks(metric, features, chunk_size)
 
     def score(bank: Bank, x: Float[Array, "N D"]) -> Float[Array, " N"]:
-        return mean_distances(metric, bank, x, closest_rows(bank, x, num_neighbours))
+        return mean_distances(metric, bank, x, closest_rows(metric, bank, x, num_neighbours))
 
     return Scorer(prepare, score)
 
@@ -95,13 +97,19 @@ def cut_in_chunks(
     )
 
 
-def closest_rows(bank: Bank, x: Float[Array, "N D"], num: int) -> Float[Array, "N num"]:
-    """The largest closenesses of each point over the whole bank, best first."""
+def closest_rows(
+    metric: str, bank: Bank, x: Float[Array, "N D"], num: int
+) -> Float[Array, "N num"]:
+    """The largest closenesses of each point over the whole bank, best first.
+
+    Euclidean ones are subtracted from squared norms, hence full float32; cosines are taken as the platform has them.
+    """
 
     def of_one(point: Float[Array, " D"]) -> Float[Array, " num"]:
         return _closest(bank, point - bank.offset, num)
 
-    return jax.lax.map(of_one, x, batch_size=QUERY_TILE)
+    with nullcontext() if metric == "cosine" else full_precision():
+        return jax.lax.map(of_one, x, batch_size=QUERY_TILE)
 
 
 def mean_distances(

@@ -54,7 +54,8 @@ def sharded_memory_bank(
         return mean_distances(metric, bank, x, closest(bank, x))
 
     def closest_here(bank: Bank, x: Float[Array, "N D"]) -> Float[Array, "N num"]:
-        found = jax.lax.all_gather(closest_rows(bank, x, num_neighbours), DATA, axis=1, tiled=True)
+        own = closest_rows(metric, bank, x, num_neighbours)
+        found = jax.lax.all_gather(own, DATA, axis=1, tiled=True)
         return jax.lax.top_k(found, num_neighbours)[0]
 
     closest = jax.shard_map(

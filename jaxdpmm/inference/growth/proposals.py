@@ -34,6 +34,7 @@ from jaxdpmm.model import (
     log_joint,
     stats_of,
 )
+from jaxdpmm.precision import full_precision
 
 POINTS_PER_COMPONENT = 256  # of a batch, to find sub-clusters in
 LEAST_POINTS = 4096
@@ -131,6 +132,7 @@ def _gain_of_joining(left: Array, right: Array) -> Array:
     return xlogy(both, both) - xlogy(left, left) - xlogy(right, right)
 
 
+@full_precision()
 def _second_best(
     mixture: Mixture, posterior: Posterior, stats: Stats
 ) -> tuple[Int[Array, " K"], Float[Array, " K"]]:
