@@ -35,6 +35,7 @@ from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
 from jaxdpmm.detection.reduction import AXES, reduced
+from jaxdpmm.families.kernels import one_version
 from jaxdpmm.model import Mixture
 from jaxdpmm.outputs import ONNX_GRAPH, ONNX_SCORER, check_replaceable
 from jaxdpmm.outputs import SCORER as SCORER_FILE
@@ -137,7 +138,12 @@ def export_onnx(model: Model, path: str | os.PathLike, *, score: str | None = No
             "ONNX export needs jax2onnx, which is not installed; install it with: pip install 'jaxdpmm[onnx]'."
         ) from error
     _, function, dim = _scorer_of(model, score, ONNX_SCORERS)
-    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), warnings.catch_warnings():
+    with (
+        jax.enable_x64(False),
+        jax.numpy_dtype_promotion("standard"),
+        one_version("cpu"),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter(
             "ignore"
         )  # of the converter's own making, about types that it asks for

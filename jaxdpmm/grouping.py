@@ -14,7 +14,9 @@ import jax.numpy as jnp
 from jax.export import is_symbolic_dim
 from jaxtyping import Array, Float, Int, Num
 
+from jaxdpmm.families.kernels import blocks_at_once, by_platform, side_by_side
 from jaxdpmm.model import Mixture, centre
+from jaxdpmm.precision import full_precision
 
 SMALLEST, LARGEST = 32, 512  # pairs a block
 
@@ -93,14 +95,27 @@ def chosen_entries(
     component, point = pairs_of(chosen)
     groups = group_by_component(component, leaves[0].shape[0])
     padded = jnp.append(point, 0)
-    blocks = jnp.zeros(groups.pairs.shape, leaves[0].dtype)
 
-    def fill(number, blocks):
-        one = jax.tree.map(lambda leaf: leaf[groups.component[number]][None], params)
-        members = x[padded[groups.pairs[number]]]
-        return blocks.at[number].set(matrix(one, members)[:, 0])
+    def of_block(block: tuple[Array, Array]) -> Float[Array, " S"]:
+        members, k = block
+        one = jax.tree.map(lambda leaf: leaf[k][None], params)
+        return matrix(one, x[padded[members]])[:, 0]
 
-    blocks = jax.lax.fori_loop(0, groups.num_used, fill, blocks)
+    def one_by_one(groups: Groups) -> Float[Array, "M S"]:
+        def fill(number, blocks):
+            block = groups.pairs[number], groups.component[number]
+            return blocks.at[number].set(of_block(block))
+
+        blocks = jnp.zeros(groups.pairs.shape, leaves[0].dtype)
+        return jax.lax.fori_loop(0, groups.num_used, fill, blocks)
+
+    def at_once(groups: Groups) -> Float[Array, "M S"]:
+        size = _size_of_block(groups, x, params)
+        return side_by_side(of_block, (groups.pairs, groups.component), size)
+
+    blocks = by_platform(
+        groups, cpu=one_by_one, default=_unless_symbolic(groups, at_once, one_by_one)
+    )
     entries = jnp.zeros(point.shape, blocks.dtype)
     entries = entries.at[groups.pairs.ravel()].set(blocks.ravel(), mode="drop")
     return entries.reshape(chosen.shape)
@@ -128,23 +143,69 @@ def pair_statistics(
     """
     padded_point, padded_weight = jnp.append(point, 0), jnp.append(weight, 0)
 
-    def of_block(number):
-        members = groups.pairs[number]
+    def of_block(block: tuple[Array, Array]) -> tuple[Any, Float[Array, ""]]:
+        members, k = block
         chosen = centre(x[padded_point[members]], offset)
         weights = padded_weight[members]
-        one = jax.tree.map(lambda leaf: leaf[groups.component[number]][None], params)
+        one = jax.tree.map(lambda leaf: leaf[k][None], params)
         return mixture.family.local_statistics(one, chosen, weights[:, None])
 
-    shape, scalar = jax.eval_shape(of_block, 0)
+    shape, scalar = jax.eval_shape(of_block, (groups.pairs[0], groups.component[0]))
     total = jax.tree.map(
         lambda leaf: jnp.zeros((mixture.num_components, *leaf.shape[1:]), leaf.dtype), shape
     )
-
-    def add(number, carry):
-        total, entropy = carry
-        (block, more), k = of_block(number), groups.component[number]
-        total = jax.tree.map(lambda sums, new: sums.at[k].add(new[0]), total, block)
-        return total, entropy + more
-
     zero = jnp.zeros((), scalar.dtype)
-    return jax.lax.fori_loop(0, groups.num_used, add, (total, zero))
+
+    def one_by_one(groups: Groups) -> tuple[Any, Float[Array, ""]]:
+        def add(number, carry):
+            total, entropy = carry
+            k = groups.component[number]
+            block, more = of_block((groups.pairs[number], k))
+            total = jax.tree.map(lambda sums, new: sums.at[k].add(new[0]), total, block)
+            return total, entropy + more
+
+        return jax.lax.fori_loop(0, groups.num_used, add, (total, zero))
+
+    def at_once(groups: Groups) -> tuple[Any, Float[Array, ""]]:
+        size = _size_of_block(groups, x, (params, jax.tree.map(lambda leaf: leaf[:1], total)))
+        return _sum_of_blocks(of_block, groups, (total, zero), size)
+
+    return by_platform(groups, cpu=one_by_one, default=at_once)
+
+
+def _size_of_block(groups: Groups, x: Array, trees: Any) -> int:
+    """Numbers that a block needs: its points, and what `trees` hold of one component."""
+    of_component = sum(leaf[0].size for leaf in jax.tree.leaves(trees))
+    return groups.pairs.shape[1] * x[0].size + of_component
+
+
+def _unless_symbolic(groups: Groups, function: Callable, otherwise: Callable) -> Callable:
+    """A number of blocks that is a symbol (`jax.export`) cannot be cut into batches of them."""
+    return otherwise if is_symbolic_dim(groups.pairs.shape[0]) else function
+
+
+@full_precision()
+def _sum_of_blocks(of_block: Callable, groups: Groups, start: tuple[Any, Array], size: int):
+    """Sums over blocks, as many side by side as fit, which are added by a product with ones and zeros.
+
+    Such a product gives the same in every run, other than additions in place, which a GPU does in any order.
+    """
+    num_components = jax.tree.leaves(start)[0].shape[0]
+    num_pairs = groups.pairs.size  # out of range, so that blocks of them add nothing
+    num_blocks = groups.pairs.shape[0]
+    together = min(num_blocks, blocks_at_once(start[1].dtype, size))
+    missing = -num_blocks % together
+    pairs = jnp.pad(groups.pairs, ((0, missing), (0, 0)), constant_values=num_pairs)
+    component = jnp.pad(groups.component, (0, missing))
+
+    def add(carry: tuple[Any, Array], blocks: tuple[Array, Array]):
+        total, entropy = carry
+        found, more = jax.vmap(of_block)(blocks)
+        own = jax.nn.one_hot(blocks[1], num_components, dtype=entropy.dtype)
+        total = jax.tree.map(
+            lambda sums, new: sums + jnp.tensordot(own.T, new[:, 0], 1), total, found
+        )
+        return (total, entropy + jnp.sum(more)), None
+
+    batches = pairs.reshape(-1, together, pairs.shape[1]), component.reshape(-1, together)
+    return jax.lax.scan(add, start, batches)[0]

@@ -20,6 +20,7 @@ from jaxdpmm.families.gaussian import (
     floored_variances,
     student_t_constant,
 )
+from jaxdpmm.families.kernels import over_components, size_of
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,9 @@ class GaussianDiagonal(Gaussian):
     def log_predictive_matrix(
         self, params: StudentT, x: Float[Array, "N D"]
     ) -> Float[Array, "N K"]:
-        """`log_predictive` of all points, one component at a time: no N x K x D array."""
-        return jax.lax.map(
-            lambda p: jax.vmap(lambda point: self.log_predictive(p, point))(x), params
-        ).T
+        """`log_predictive` of all points, without an N x K x D array."""
+        of_points = jax.vmap(self.log_predictive, (None, 0))
+        return over_components(lambda one: of_points(one, x), params, size_of(x)).T
 
     def squared_distance(
         self, params: GaussianParams | StudentT, x: Float[Array, " D"]

@@ -29,6 +29,7 @@ from jaxdpmm.families.gaussian import (
     log_student_t,
     student_t_constant,
 )
+from jaxdpmm.families.kernels import over_components, scatter, size_of
 
 LOG_TWO = float(np.log(2))
 BLOCK = 128  # columns a block; below, matrix products lose more than the zeros save
@@ -159,7 +160,7 @@ class GaussianFull(Gaussian):
     def squared_distance_matrix(
         self, params: GaussianParams | StudentT, x: Float[Array, "N D"]
     ) -> Float[Array, "N K"]:
-        """One component at a time: N D^2 (1 + BLOCK / D) operations each, N x D floats held."""
+        """Component by component: N D^2 (1 + BLOCK / D) operations each, N x D floats held."""
 
         def to_component(args):
             mean, factor = args
@@ -170,7 +171,8 @@ class GaussianFull(Gaussian):
             ]
             return sum(blocks[1:], blocks[0])
 
-        return jax.lax.map(to_component, (params.mean, params.precision_factor)).T
+        factors = (params.mean, params.precision_factor)
+        return over_components(to_component, factors, size_of(x)).T
 
     def proposal_matrix(
         self, params: GaussianParams, x: Float[Array, "N D"]
@@ -188,45 +190,18 @@ class GaussianFull(Gaussian):
     def weighted_statistics(
         self, x: Float[Array, "N D"], responsibilities: Float[Array, "N K"]
     ) -> NormalWishart:
-        """R' x, and x' diag(r_k) x one component at a time, over the points that count in it.
+        """R' x, and x' diag(r_k) x of each component, over the points that count in it.
 
-        Responsibilities are almost one-hot in many dimensions. Those that together are less than what rounding takes
-        from the sum are left out, so that N K D^2 operations become N D^2.
+        Responsibilities are almost one-hot in many dimensions. A processor leaves out those that together are less
+        than what rounding takes from the sum, so that N K D^2 operations become N D^2.
         """
-        if self.dim < BLOCK or x.shape[0] <= ROWS:
-
-            def scatter(weights):
-                return (x * weights[:, None]).T @ x
-
-        else:
-
-            def scatter(weights):
-                return _scatter_of_rows(x, weights)
-
         count = jnp.sum(responsibilities, axis=0)
-        second = jax.lax.map(scatter, responsibilities.T)
+        rows = ROWS if self.dim >= BLOCK else x.shape[0]
+        second = scatter(x, responsibilities, rows)
         return NormalWishart(responsibilities.T @ x, second, count, count)
 
     def _params(self, mean: Array, factor: Array) -> GaussianParams:
         return GaussianParams(mean, factor, _sum_log_diagonal(factor) - 0.5 * self.dim * LOG_TWO_PI)
-
-
-def _scatter_of_rows(x: Float[Array, "N D"], weights: Float[Array, " N"]) -> Float[Array, "D D"]:
-    """Scatter x' diag(w) x over the rows of weight, ROWS of them at a time."""
-    num_points = x.shape[0]
-    negligible = jnp.finfo(weights.dtype).eps / num_points * jnp.max(jnp.abs(weights))
-    used = jnp.abs(weights) > negligible
-    size = num_points + -num_points % ROWS
-    rows = jnp.nonzero(used, size=size, fill_value=num_points)[0]
-
-    def add(number, total):
-        chosen = jax.lax.dynamic_slice(rows, (number * ROWS,), (ROWS,))
-        points = x.at[chosen].get(mode="fill", fill_value=0)
-        weight = weights.at[chosen].get(mode="fill", fill_value=0)
-        return total + (points * weight[:, None]).T @ points
-
-    start = jnp.zeros((x.shape[1], x.shape[1]), weights.dtype)
-    return jax.lax.fori_loop(0, -(-jnp.sum(used) // ROWS), add, start)
 
 
 def _blocks(dim: int) -> list[tuple[int, int]]:

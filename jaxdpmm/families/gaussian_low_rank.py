@@ -15,10 +15,9 @@ References:
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import digamma, gammaln
@@ -33,6 +32,7 @@ from jaxdpmm.families.gaussian import (
     log_student_t,
     student_t_constant,
 )
+from jaxdpmm.families.kernels import over_components, size_of
 
 
 class Regression(NamedTuple):
@@ -182,8 +182,12 @@ class GaussianLowRank(Gaussian):
     def squared_distance_matrix(
         self, params: LowRankParams, x: Float[Array, "N D"]
     ) -> Float[Array, "N K"]:
-        """One component at a time: N D rank operations each."""
-        return jax.lax.map(lambda one: self._squares_and_factors(one, x)[0], params).T
+        """Component by component: N D rank operations each."""
+
+        def of_component(one: LowRankParams) -> Float[Array, " N"]:
+            return self._squares_and_factors(one, x)[0]
+
+        return over_components(of_component, params, size_of(x)).T
 
     def proposal_matrix(self, params: LowRankParams, x: Float[Array, "N D"]) -> Float[Array, "N K"]:
         """All components as spheres of one size, N K D in place of N K D rank."""
@@ -198,7 +202,8 @@ class GaussianLowRank(Gaussian):
         basis = jnp.asarray(_basis(self.dim, self.rank), x.dtype)
         norm = jnp.linalg.norm(x, axis=1, keepdims=True) + jnp.finfo(x.dtype).tiny
         factors, identity = x @ basis / norm, jnp.eye(self.rank, dtype=x.dtype)
-        return jax.lax.map(lambda r: _sums(x, r, factors, identity), responsibilities.T)
+        of_component = partial(_sums, x, factors=factors, covariance=identity)
+        return over_components(of_component, responsibilities.T, size_of(x))
 
     def local_statistics(
         self,
@@ -219,7 +224,7 @@ class GaussianLowRank(Gaussian):
             squares = jnp.trace(sums.gram) - sums.dof
             return sums, sums.dof * (log_det + 0.5 * self.rank) - 0.5 * squares
 
-        sums, entropy = jax.lax.map(of_component, (params, responsibilities.T))
+        sums, entropy = over_components(of_component, (params, responsibilities.T), size_of(x))
         return sums, jnp.sum(entropy)
 
     def _squares_and_factors(

@@ -19,6 +19,7 @@ from jaxdpmm.families.gaussian import (
     log_student_t,
     student_t_constant,
 )
+from jaxdpmm.families.kernels import over_components, size_of
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,13 @@ class GaussianSpherical(Gaussian):
     def log_predictive_matrix(
         self, params: StudentT, x: Float[Array, "N D"]
     ) -> Float[Array, "N K"]:
-        """`log_predictive` of all points, one component at a time.
+        """`log_predictive` of all points, without an N x K x D array.
 
         The product in `squared_distance_matrix` is faster, but of unit-norm features with spread 0.003 within a
         cluster it loses 0.006 nats a point in float32: good enough to fit with, too little for a density.
         """
-        return jax.lax.map(
-            lambda p: jax.vmap(lambda point: self.log_predictive(p, point))(x), params
-        ).T
+        of_points = jax.vmap(self.log_predictive, (None, 0))
+        return over_components(lambda one: of_points(one, x), params, size_of(x)).T
 
     def squared_distance(
         self, params: GaussianParams | StudentT, x: Float[Array, " D"]

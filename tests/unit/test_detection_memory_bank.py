@@ -7,6 +7,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from jaxdpmm.detection.banks import exact, memory_bank
+from jaxdpmm.families import kernels
 from jaxdpmm.scoring.scorer import score
 
 
@@ -75,3 +76,21 @@ def test_bad_arguments():
         ValueError, match=r"at least num_neighbours=5 rows, got 4; add normal images"
     ):
         memory_bank(num_neighbours=5).prepare(jnp.ones((4, 3)))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("num_neighbours", [1, 3])
+@pytest.mark.parametrize("together", [1, 3, 100])
+def test_many_chunks_at_once_give_the_same(metric, num_neighbours, together, monkeypatch):
+    """What other platforms than CPUs do: several chunks in one product, the last ones not twice."""
+    generator = np.random.default_rng(4)
+    rows, x = (
+        jnp.asarray(generator.normal(size=(70, 5))),
+        jnp.asarray(generator.normal(size=(9, 5))),
+    )
+    bank = memory_bank(metric, num_neighbours, chunk_size=10)
+    expected = bank.score(bank.prepare(rows), x)
+    monkeypatch.setattr(kernels, "LARGEST", 8 * 9 * 10 * together)
+    with kernels.one_version("default"):
+        found = bank.score(bank.prepare(rows), x)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)

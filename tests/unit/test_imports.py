@@ -20,7 +20,7 @@ ALLOWED = {
     "families": {"trees", "precision"},
     "sticks": {"trees"},
     "model": {"trees", "families", "sticks"},
-    "grouping": {"trees", "families", "sticks", "model"},
+    "grouping": {"trees", "precision", "families", "sticks", "model"},
     "images": {"wheels", "files"},
     "features": {"wheels", "files", "locks", "images", "precision"},
     "scoring": {"trees", "precision", "families", "sticks", "model", "grouping"},

@@ -1,13 +1,29 @@
-"""Every scoring kernel lowers for CUDA and TPU, on a machine with neither, and never calls back to the host."""
+"""Every kernel lowers for CUDA and TPU, on a machine with neither, and never calls back to the host."""
+
+from functools import partial
 
 import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from patches import FAMILIES as ALL_FAMILIES
+from patches import mixture_of, ones_of, shapes_of
 
 from jaxdpmm import GaussianDiagonal, GaussianFull, GaussianSpherical, Mixture, default_prior
 from jaxdpmm.detection.banks import memory_bank
+from jaxdpmm.inference import cavi
+from jaxdpmm.inference.backends import (
+    gibbs,
+    label_switching,
+    memoized,
+    online_em,
+    split_merge,
+    stochastic,
+)
+from jaxdpmm.inference.base import Layout
+from jaxdpmm.inference.initialize import k_means
+from jaxdpmm.inference.local_steps import candidates, dense, sparse
 from jaxdpmm.model import global_update, summarize
 from jaxdpmm.scoring import SCORERS
 
@@ -47,3 +63,57 @@ def test_scores_of_mixtures(mixture, name):
 @pytest.mark.parametrize("num_neighbours", [1, 3])
 def test_memory_banks(metric, num_neighbours):
     check_lowers(memory_bank(metric, num_neighbours, chunk_size=16), jnp.asarray(X))
+
+
+LOCAL_STEPS = {"dense": dense, "sparse": sparse(2), "candidates": candidates(3, 2)}
+BACKENDS = {
+    "memoized": memoized,
+    "stochastic": stochastic,
+    "online_em": online_em,
+    "gibbs": lambda mixture, prior: gibbs(
+        mixture, prior, moves=(label_switching(2), split_merge())
+    ),
+} | {
+    name: lambda mixture, prior, step=step: cavi(mixture, prior, step)
+    for name, step in LOCAL_STEPS.items()
+}
+each_family = pytest.mark.parametrize("family", ALL_FAMILIES)
+
+
+def check_program(function, *args):
+    """It lowers for all platforms at once, without host callbacks."""
+    exported = jax.export.export(jax.jit(function), platforms=PLATFORMS)(*args)
+    assert set(exported.platforms) == set(PLATFORMS)
+    assert "callback" not in exported.mlir_module()
+
+
+@each_family
+def test_every_score_of_every_family(family):
+    mixture, _, posterior, batch = shapes_of(mixture_of(family, 5), (5,))
+    gaussian = family not in ("von Mises-Fisher", "product")
+    names = [name for name in SCORERS if gaussian or name != "mahalanobis"]
+
+    def scores(posterior, x):
+        scorers = [SCORERS[name](mixture) for name in names]
+        return [scorer.score(scorer.prepare(posterior), x) for scorer in scorers]
+
+    check_program(scores, posterior, batch.x)
+
+
+@each_family
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_every_step_of_every_backend_and_family(family, backend):
+    if (family, backend) == ("low rank", "gibbs"):
+        pytest.skip("has no draws")
+    mixture, prior, posterior, batch = shapes_of(mixture_of(family, 5), (5,))
+    algorithm = BACKENDS[backend](mixture, prior)
+    state = ones_of(partial(algorithm.init, layout=Layout(1, 40, 40.0)), posterior)
+
+    def step(bits, state, batch):
+        return algorithm.step(jax.random.wrap_key_data(bits), state, batch)
+
+    check_program(step, jnp.zeros(2, jnp.uint32), state, batch)
+
+
+def test_k_means():
+    check_program(lambda x: k_means(jax.random.key(0), x, 3), X)

@@ -211,7 +211,7 @@ def check_densities(family: str, dim: int, spread: float):
     is_off = np.arange(exact.shape[1]) >= exact.shape[1] // 2
     for one, other in zip(exact, rounded, strict=True):
         areas = roc_auc_score(is_off, one), roc_auc_score(is_off, other)
-        assert 0.6 < areas[0] < 1  # else no error could change it
+        assert 0.55 < areas[0] < 1  # else no error could change it
         assert abs(areas[0] - areas[1]) <= 1e-4
 
 

@@ -10,13 +10,16 @@ References:
     Roth et al. (2022), Towards Total Recall in Industrial Anomaly Detection. CVPR.
 """
 
+from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxdpmm.families.kernels import blocks_at_once, by_platform
 from jaxdpmm.precision import full_precision
 from jaxdpmm.scoring.scorer import Scorer
 
@@ -105,11 +108,14 @@ def closest_rows(
     Euclidean ones are subtracted from squared norms, hence full float32; cosines are taken as the platform has them.
     """
 
-    def of_one(point: Float[Array, " D"]) -> Float[Array, " num"]:
-        return _closest(bank, point - bank.offset, num)
+    def over_queries(closest: Callable, bank: Bank, x: Float[Array, "N D"]) -> Array:
+        return jax.lax.map(lambda q: closest(bank, q - bank.offset, num), x, batch_size=QUERY_TILE)
 
+    at_once = partial(_closest_at_once, num_queries=min(x.shape[0], QUERY_TILE))
     with nullcontext() if metric == "cosine" else full_precision():
-        return jax.lax.map(of_one, x, batch_size=QUERY_TILE)
+        return by_platform(
+            bank, x, cpu=partial(over_queries, _closest), default=partial(over_queries, at_once)
+        )
 
 
 def mean_distances(
@@ -125,7 +131,7 @@ def mean_distances(
 
 
 def _closest(bank: Bank, point: Float[Array, " D"], num: int) -> Float[Array, " num"]:
-    """The largest closenesses of one point over the whole bank, best first."""
+    """The largest closenesses of one point over the whole bank, best first; a chunk at a time."""
 
     def visit(best, chunk):
         rows, biases = chunk
@@ -134,6 +140,29 @@ def _closest(bank: Bank, point: Float[Array, " D"], num: int) -> Float[Array, " 
 
     nothing = jnp.full(num, -jnp.inf, point.dtype)
     return jax.lax.scan(visit, nothing, (bank.rows, bank.biases))[0]
+
+
+def _closest_at_once(
+    bank: Bank, point: Float[Array, " D"], num: int, num_queries: int
+) -> Float[Array, " num"]:
+    """As `_closest`, with as many chunks in one product as `num_queries` products of them fit into memory."""
+    num_chunks, size, _ = bank.rows.shape
+    together = min(num_chunks, blocks_at_once(point.dtype, num_queries * size))
+
+    def visit(best, number):
+        # The last chunks begin early, so that all products are of one size; what was seen is left out
+        start = jnp.minimum(number * together, num_chunks - together)
+        rows, biases = (
+            jax.lax.dynamic_slice_in_dim(part, start, together) for part in (bank.rows, bank.biases)
+        )
+        is_new = start + jnp.arange(together) >= number * together
+        biases = jnp.where(is_new[:, None], biases, jnp.inf).ravel()
+        found = rows.reshape(-1, rows.shape[2]) @ point - biases
+        found = _largest(found, min(num, biases.shape[0]))
+        return _largest(jnp.concatenate([best, found]), num), None
+
+    nothing = jnp.full(num, -jnp.inf, point.dtype)
+    return jax.lax.scan(visit, nothing, jnp.arange(-(-num_chunks // together)))[0]
 
 
 def _largest(values: Float[Array, " V"], num: int) -> Float[Array, " num"]:

@@ -17,6 +17,9 @@ from jaxdpmm.inference.base import LocalResult, LocalStep, Memory
 from jaxdpmm.model import Batch, Mixture, Readout, Stats, log_joint, summarize
 
 TILE_SIZE = 4096  # points; their K log densities stay within the processor's cache
+LARGE_TILE_SIZE = (
+    65_536  # points; elsewhere, where starting a tile costs more; 256 MB of float32 for K = 1,000
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def visit(
 
 
 def sum_over_tiles(
-    of_tile: Callable, x: Array, weight: Float[Array, " B"], tile_size: int = TILE_SIZE
+    of_tile: Callable, x: Array, weight: Float[Array, " B"], tile_size: int | None = None
 ) -> trees.Tree:
     """Compensated sum of `of_tile(x_tile, weight_tile)` over the points.
 
@@ -60,12 +63,12 @@ def sum_over_tiles(
         of_tile: function of some points and their weights to a tree; points of weight 0 must add nothing.
         x: points, (B, ...).
         weight: (B,).
-        tile_size: points a tile.
+        tile_size: points per tile; by default what suits the platform.
 
     Returns:
         The tree that `of_tile` returns, summed.
     """
-    num_points = x.shape[0]
+    num_points, tile_size = x.shape[0], tile_size or _default_tile_size()
     if num_points <= tile_size:
         return of_tile(x, weight)
     zeros = trees.zeros_like(jax.eval_shape(of_tile, x[:tile_size], weight[:tile_size]))
@@ -80,15 +83,15 @@ def sum_over_tiles(
     return jax.lax.fori_loop(0, num_tiles, add_tile, (zeros, zeros))[0]
 
 
-def over_tiles(of_tile: Callable, *arrays: Array, tile_size: int = TILE_SIZE) -> trees.Tree:
+def over_tiles(of_tile: Callable, *arrays: Array, tile_size: int | None = None) -> trees.Tree:
     """`of_tile(*tiles)` over the points, its results joined along them.
 
     Args:
         of_tile: function of some rows of each array to a tree whose leaves lead with those rows.
         arrays: each (B, ...).
-        tile_size: points a tile.
+        tile_size: as in `sum_over_tiles`.
     """
-    num_points = arrays[0].shape[0]
+    num_points, tile_size = arrays[0].shape[0], tile_size or _default_tile_size()
     if num_points <= tile_size:
         return of_tile(*arrays)
     num_tiles = -(-num_points // tile_size)
@@ -102,6 +105,11 @@ def over_tiles(of_tile: Callable, *arrays: Array, tile_size: int = TILE_SIZE) ->
         return jnp.concatenate([whole, leaf[-1, len(whole) - num_points :]])
 
     return jax.tree.map(join, results)
+
+
+def _default_tile_size() -> int:
+    # Results do not depend on it, so the platform of this process may decide where the program's is not known yet
+    return TILE_SIZE if jax.default_backend() == "cpu" else LARGE_TILE_SIZE
 
 
 def _tile(number: Any, num_points: int, tile_size: int, *arrays: Array) -> tuple[Any, list[Array]]:
