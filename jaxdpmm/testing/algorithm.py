@@ -134,8 +134,8 @@ def _check_form(trial: _Trial) -> None:
         raise AlgorithmError(
             f"{trial.name}: posterior must have the form of its start, got {_difference(trial.start, posterior)}."
         )
-    objective = getattr(info, "objective", None)
-    if jnp.shape(objective) != () or not np.isfinite(objective):
+    objective = np.asarray(getattr(info, "objective", np.nan))
+    if objective.shape != () or not np.isfinite(objective):
         raise AlgorithmError(
             f"{trial.name}: info.objective must be a finite scalar at the end of a sweep, got {objective}."
         )
@@ -221,8 +221,8 @@ def _check_bound(trial: _Trial) -> None:
 def _draws(trial: _Trial) -> bool:
     """Whether two keys lead to two states."""
     (batch,) = _batches(trial)
-    states = [_call(trial, jax.random.key(seed), _init(trial), batch)[0] for seed in range(2)]
-    return not _equal(*states)
+    one, other = (_call(trial, jax.random.key(seed), _init(trial), batch)[0] for seed in range(2))
+    return not _equal(one, other)
 
 
 def _check_weights(trial: _Trial, tolerance: float) -> None:
@@ -240,8 +240,8 @@ def _check_weights(trial: _Trial, tolerance: float) -> None:
         ),
     }
     for sentence, sources in cases.items():
-        found = [_after_sweeps(trial, source) for source in sources]
-        if not _close(*found, tolerance):
+        one, other = (_after_sweeps(trial, source) for source in sources)
+        if not _close(one, other, tolerance):
             raise AlgorithmError(
                 f"{trial.name}: {sentence}, got another posterior; multiply responsibilities by batch.weight."
             )
