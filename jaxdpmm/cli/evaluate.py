@@ -74,6 +74,7 @@ def _compare_on(data_set, detector, methods, strict, cache) -> tuple[dict[str, A
     """`compare` on a data set, with how many images took part; and the images as the mixture scores them."""
     from jaxdpmm.detection import stream_patches
     from jaxdpmm.detection.calibration import learned_and_held_out
+    from jaxdpmm.detection.comparison import compare
     from jaxdpmm.detection.training import training_patches
 
     config, weights = detector.config, detector.backbone
@@ -96,53 +97,6 @@ def _compare_on(data_set, detector, methods, strict, cache) -> tuple[dict[str, A
     num_skipped = num_records - num_train - result["num_held_out"] - num_test
     counts = {"num_train": num_train, "num_test": num_test, "num_skipped": num_skipped}
     return counts | result, scored["mixture"]
-
-
-def compare(
-    detector, features, test, normal=(), methods=("bank",)
-) -> tuple[dict[str, Any], dict[str, list]]:
-    """Figures of the mixture and of other methods fitted to `features`, and the scored images of all.
-
-    Args:
-        detector: the fitted detector.
-        features: normal patches, (N, D), for the other methods.
-        test: `ImagePatches` of labelled images.
-        normal: `ImagePatches` of held-out normal images, for thresholds.
-        methods: names in `jaxdpmm.detection.methods.METHODS`.
-    """
-    import numpy as np
-
-    from jaxdpmm.detection import score_images
-    from jaxdpmm.detection.evaluate import evaluate as evaluate_images
-    from jaxdpmm.detection.methods import METHODS, of_model
-
-    rows = np.asarray(features)
-    fitted = {"mixture": of_model(detector.model, detector.config)}
-    for name in methods:
-        fitted[name] = fitted.get(name) or METHODS[name](rows, detector.config)
-    scores = {name: method.score_patches for name, method in fitted.items()}
-    held_out, scored = (
-        _by_name(score_images(patches, scores, detector.config), scores)
-        for patches in (normal, test)
-    )
-    result: dict[str, Any] = {
-        name: {
-            **evaluate_images(scored[name], detector.config.sigma, normal=held_out[name]),
-            "model_bytes": method.num_bytes,
-            "num_rows": method.num_rows,
-        }
-        for name, method in fitted.items()
-    }
-    result["mixture"]["num_components"] = detector.model.mixture.num_components
-    return result | {"num_held_out": len(held_out["mixture"])}, scored
-
-
-def _by_name(images, names) -> dict[str, list]:
-    found: dict[str, list] = {name: [] for name in names}
-    for image in images:
-        for name in names:
-            found[name].append(image[name])
-    return found
 
 
 def comparison_text(result: dict[str, Any]) -> str:

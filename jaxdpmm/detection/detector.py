@@ -29,6 +29,8 @@ from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.persist import Model, load_model, save_model
 
+COLOURS = 1  # makes a key of its own of the seed, for the sample that colours are set by
+
 
 class Detector:
     """A fitted detector.
@@ -279,7 +281,8 @@ class Detector:
         return low, high
 
     def _set_colours(self, features: Any) -> None:
-        sample = draw_sample(jax.random.key(self.config.seed), features, SAMPLE_SIZE)
+        key = jax.random.fold_in(jax.random.key(self.config.seed), COLOURS)
+        sample = draw_sample(key, features, SAMPLE_SIZE)
         low, high = colour_limits([self.score_patches(sample[None])])
         settings = {
             **self.model.settings,

@@ -44,10 +44,11 @@ def fit_mixture(
     Raises:
         ValueError: features that are not finite, or fewer than components.
     """
-    key_sample, key_start, key_fit = jax.random.split(jax.random.key(config.seed), 3)
+    keys = jax.random.split(jax.random.key(config.seed), 4)
+    key_sample, key_start, key_fit, key_axes = keys
     arrays = {}
     if config.num_principal is not None:
-        arrays = principal_axes(features, config.num_principal, key_sample)
+        arrays = principal_axes(features, config.num_principal, key_axes)
         features = reduce_features(arrays, features)
     family = COVARIANCES[config.covariance](features.shape[1])
     mixture = Mixture(family, config.num_components, WEIGHTS[config.weights]())

@@ -1,7 +1,7 @@
 """Every way to score patches that is compared, by name: mixtures, means, memory banks, all in the form of `scored.py`.
 
-A method learns from patch features and a configuration and gives a function from patches to scores. Read
-`../cli/evaluate.py` and `benchmarks/quality.py` for who compares them.
+A method learns from patch features and a configuration and gives a function from patches to scores. Next file to read:
+`comparison.py`, which compares them.
 """
 
 import dataclasses
@@ -91,8 +91,10 @@ METHODS: dict[str, Method] = {
     "coreset": _coreset,
     "faiss": _faiss,
 }
+ANEW = "mixture-anew"  # a mixture that is fitted beside the one of a model file
 NAMES = {
     "mixture": "mixture, {:,} components",
+    ANEW: "mixture anew, {:,} components",
     "finite": "finite mixture, {:,} components",
     "k-means": "k-means, {:,} means",
     "bank": "memory bank, {:,} patches",

@@ -103,6 +103,17 @@ def test_evaluate_prints_mixture_and_bank_side_by_side(folder, capsys):
     assert result["mixture"]["model_bytes"] < result["bank"]["model_bytes"]
 
 
+def test_evaluate_fits_a_mixture_anew_beside_the_model(folder, capsys):
+    """`--method mixture` learns from the training images; the model of the file stays beside it."""
+    arguments = [str(folder / "model.safetensors"), str(folder / "surfaces"), "--method", "mixture"]
+    assert cli.run(["evaluate", *arguments, "--json", str(folder / "anew.json")]) == 0
+    assert "mixture anew, " in capsys.readouterr().out
+    result = json.loads((folder / "anew.json").read_text())
+    assert "bank" not in result
+    assert result["mixture-anew"]["image_auroc"] == 1.0
+    assert result["mixture-anew"]["scoring_ms"] != result["mixture"]["scoring_ms"]
+
+
 def test_calibrate_then_score_calls_images_anomalous(folder, capsys):
     """Normal images that the model has not seen set the threshold; defective ones lie beyond it."""
     normal, model = folder / "normal", str(folder / "calibrated.safetensors")

@@ -1,0 +1,71 @@
+"""Methods side by side on the same features: what `jaxdpmm evaluate` and `jaxdpmm demo` print.
+
+Next file to read: `evaluate.py`, for what the figures mean.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxdpmm.detection.detector import Detector
+from jaxdpmm.detection.evaluate import evaluate
+from jaxdpmm.detection.methods import ANEW, METHODS, of_model
+from jaxdpmm.detection.patches import ImagePatches
+from jaxdpmm.detection.scored import ScoredImage, score_images
+
+
+def compare(
+    detector: Detector,
+    features: Any,
+    test: Iterable[ImagePatches],
+    normal: Iterable[ImagePatches] = (),
+    methods: Sequence[str] = ("bank",),
+) -> tuple[dict[str, Any], dict[str, list[ScoredImage]]]:
+    """Figures of the detector's mixture and of other methods, which learn from `features`.
+
+    Args:
+        detector: the fitted detector.
+        features: normal patches, (N, D), for the other methods.
+        test: labelled images.
+        normal: held-out normal images, for thresholds.
+        methods: names in `METHODS`; "mixture" is fitted anew and stands beside the detector's own.
+
+    Returns:
+        Figures by method and the number of held-out images; and the scored test images by method.
+    """
+    rows = np.asarray(features)
+    fitted = {"mixture": of_model(detector.model, detector.config)}
+    for name in methods:
+        own = ANEW if name == "mixture" else name
+        fitted[own] = METHODS[name](rows, detector.config)
+    scores = {name: method.score_patches for name, method in fitted.items()}
+    held_out, scored = (
+        _by_name(score_images(patches, scores, detector.config), scores)
+        for patches in (normal, test)
+    )
+    result: dict[str, Any] = {
+        name: {
+            **evaluate(
+                scored[name],
+                detector.config.sigma,
+                normal=held_out[name],
+                seed=detector.config.seed,
+            ),
+            "model_bytes": method.num_bytes,
+            "num_rows": method.num_rows,
+        }
+        for name, method in fitted.items()
+    }
+    result["mixture"]["num_components"] = detector.model.mixture.num_components
+    return result | {"num_held_out": len(held_out["mixture"])}, scored
+
+
+def _by_name(
+    images: Iterable[dict[str, ScoredImage]], names: Iterable[str]
+) -> dict[str, list[ScoredImage]]:
+    found: dict[str, list[ScoredImage]] = {name: [] for name in names}
+    for image in images:
+        for name, of_name in found.items():
+            of_name.append(image[name])
+    return found
