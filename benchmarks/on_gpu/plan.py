@@ -57,6 +57,7 @@ class Sizes:
         gibbs: (covariance, N, D, K).
         backbones: (name, width, blocks, heads, images at once).
         agreement: (N, D, K).
+        kernels: how many of those of `roofline.py`.
     """
 
     product_side: int = 8192
@@ -92,6 +93,7 @@ class Sizes:
         ("ViT-L/14", 1024, 24, 16, (1, 8, 64)),
     )
     agreement: tuple[int, int, int] = (4096, 384, 16)
+    kernels: int = 100
 
 
 QUICK = Sizes(
@@ -118,5 +120,6 @@ QUICK = Sizes(
     gibbs=(("full", 1000, 128, 10), ("diagonal", 10_000, 384, 50)),
     backbones=(("ViT-S/14", 384, 12, 6, (1,)),),
     agreement=(1024, 64, 8),
+    kernels=2,
 )
 """What two processor cores do in five minutes."""
