@@ -17,8 +17,8 @@ measures what is missing or failed; `--again` measures all anew. `--quick` has s
 
     python benchmarks/gpu.py --quick --json benchmarks/results/gpu_rehearsal.json
 
-Afterwards: `python benchmarks/tables.py gpu FILE` and `python benchmarks/tables.py gpu-gains FILE`. Figures are
-medians of warm runs, data on the device, waited for; `on_gpu/cases.py` says which two times are taken.
+Afterwards `python benchmarks/tables.py TABLE FILE` makes the tables `gpu-gains`, `gpu-agreement` and `gpu` (all times).
+Figures are medians of warm runs, data on the device, waited for; `on_gpu/cases.py` says which two times are taken.
 """
 
 import argparse

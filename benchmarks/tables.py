@@ -18,6 +18,16 @@ from typing import Any
 
 Records = Sequence[dict[str, Any]]
 
+AGREEMENT = {
+    "predictive_max_nats": "predictive",
+    "plug_in_max_nats": "plug-in",
+    "expected_max_nats": "expected",
+    "nearest_predictive_max_nats": "nearest predictive",
+    "cosine_max": "cosine",
+    "euclidean_max": "Euclidean",
+    "mahalanobis_max": "Mahalanobis",
+}
+
 
 def read_records(paths: Iterable[pathlib.Path]) -> list[dict[str, Any]]:
     """The records of all files, one after the other."""
@@ -159,6 +169,22 @@ def gpu_gains_table(records: Records) -> str:
     return markdown(header, rows)
 
 
+def gpu_agreement_table(records: Records) -> str:
+    """Largest differences of float32 on the device from float64 on a CPU, of every family.
+
+    In nats, of a point's log density, and per point of the bound; distances are between 0 and 2.
+    """
+    header = ("on", "family", "size", "ELBO", "largest fall of it", *AGREEMENT.values())
+    rows = []
+    for record in records:
+        if record["what"].startswith("agreement, ") and "error" not in record:
+            names = ("elbo_nats_per_point", "elbo_largest_fall_nats_per_point", *AGREEMENT)
+            figures = (f"{record[name]:.1e}" if name in record else "-" for name in names)
+            family = record["what"].removeprefix("agreement, ")
+            rows.append((called(record["device"]), family, record["size"], *figures))
+    return markdown(header, rows)
+
+
 def fastest(runs: Records) -> dict[str, Any]:
     """The run of the shortest call in a queue."""
     return min(runs, key=lambda run: run["queued_seconds"])
@@ -222,6 +248,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     "inference": inference_table,
     "gpu": gpu_table,
     "gpu-gains": gpu_gains_table,
+    "gpu-agreement": gpu_agreement_table,
 }
 
 

@@ -127,6 +127,19 @@ def test_gpu_gains_compare_the_fastest_of_each_size_and_mark_what_is_launching(t
     ]
 
 
+def test_gpu_agreement_has_a_row_per_family_and_dashes_for_scores_it_has_not(tables):
+    names = ("elbo_nats_per_point", "elbo_largest_fall_nats_per_point", "predictive_max_nats")
+    found = {name: 10.0**-number for number, name in enumerate(names, start=3)}
+    records = [
+        {"device": "H100", "what": "agreement, full", "size": "9 x 2, K = 1", **found},
+        {"device": "H100", "what": "agreement, diagonal", "error": "RuntimeError: no"},
+        gpu("bank", 0.1, rows=3),
+    ]
+    assert tables.gpu_agreement_table(records).split("\n")[2:] == [
+        "| H100 | full | 9 x 2, K = 1 | 1.0e-03 | 1.0e-04 | 1.0e-05 | - | - | - | - | - | - |"
+    ]
+
+
 def test_records_of_several_files_are_one_list(tables, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).write_text(f'{{"records": [{{"name": "{name}"}}]}}')
