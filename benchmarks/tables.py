@@ -174,14 +174,15 @@ def gpu_agreement_table(records: Records) -> str:
 
     In nats, of a point's log density, and per point of the bound; distances are between 0 and 2.
     """
-    header = ("on", "family", "size", "ELBO", "largest fall of it", *AGREEMENT.values())
+    header = ("on", "family", "size", "products", "ELBO", "largest fall of it", *AGREEMENT.values())
     rows = []
     for record in records:
         if record["what"].startswith("agreement, ") and "error" not in record:
             names = ("elbo_nats_per_point", "elbo_largest_fall_nats_per_point", *AGREEMENT)
             figures = (f"{record[name]:.1e}" if name in record else "-" for name in names)
             family = record["what"].removeprefix("agreement, ")
-            rows.append((called(record["device"]), family, record["size"], *figures))
+            labels = (called(record["device"]), family, record["size"], record["precision"])
+            rows.append((*labels, *figures))
     return markdown(header, rows)
 
 

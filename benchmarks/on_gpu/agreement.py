@@ -25,6 +25,7 @@ from jaxdpmm.model import Batch, Mixture, Prior, global_update
 from jaxdpmm.scoring import SCORERS
 from on_gpu.cases import Fact, sentence
 from on_gpu.plan import Sizes
+from on_gpu.precision import asked_for
 
 NUM_SWEEPS = 3
 SPREAD = 0.003  # of unit-norm patch features within a cluster
@@ -45,14 +46,23 @@ def cases(sizes: Sizes) -> Iterator[Fact]:
     Families are compiled side by side, which is most of the work.
     """
     size = "{:,} x {}, K = {}".format(*sizes.agreement)
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(FAMILIES)) as pool:
+    pool = ThreadPoolExecutor(len(FAMILIES))
+    with tempfile.TemporaryDirectory() as folder:
         target = pathlib.Path(folder) / "float64.npz"
         reference = subprocess.Popen(**_command(target, sizes.agreement))
-        found = {family: pool.submit(values, family, *sizes.agreement) for family in FAMILIES}
-        for family, coming in found.items():
-            labels = {"what": f"agreement, {family}", "by": "jaxdpmm", "precision": "library"}
-            find = functools.partial(compare, family, coming, target, reference)
-            yield Fact(labels | {"size": size}, find)
+        try:
+            found = {
+                (family, precision): pool.submit(values, family, *sizes.agreement, precision)
+                for precision in sizes.precisions
+                for family in FAMILIES
+            }
+            for (family, precision), coming in found.items():
+                labels = {"what": f"agreement, {family}", "by": "jaxdpmm", "precision": precision}
+                find = functools.partial(compare, family, coming, target, reference)
+                yield Fact(labels | {"size": size}, find)
+        finally:  # where the budget was not enough
+            reference.kill()
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def compare(
@@ -82,13 +92,16 @@ def compare(
     return dict(sorted(report.items()))
 
 
-def values(family: str, num_points: int, dim: int, num_components: int) -> dict[str, np.ndarray]:
+def values(
+    family: str, num_points: int, dim: int, num_components: int, precision: str = "library"
+) -> dict[str, np.ndarray]:
     """The ELBO per point after each sweep, and every score that the family has, in JAX's default type."""
     mixture = Mixture(FAMILIES[family](dim), num_components)
     x, labels = points(num_points, dim, num_components)
     x = jnp.asarray(x, float)
     prior = jaxdpmm.default_prior(mixture, x)
-    found = jax.jit(_fit_and_score, static_argnums=0)(mixture, prior, x, labels)
+    with asked_for(precision):
+        found = jax.jit(_fit_and_score, static_argnums=0)(mixture, prior, x, labels)
     return {name: np.asarray(value, np.float64) for name, value in found.items()}
 
 

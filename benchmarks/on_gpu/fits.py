@@ -21,7 +21,7 @@ from jaxdpmm.model import Batch, Mixture, Posterior, Prior, global_update
 from on_gpu.cases import Case, Fact, Work
 from on_gpu.data import clusters
 from on_gpu.plan import Sizes
-from on_gpu.precision import as_compiled
+from on_gpu.precision import as_compiled, asked_for, kind_of
 
 RANK = 32
 NUM_CANDIDATES, NUM_KEPT = 8, 2
@@ -49,12 +49,16 @@ def cases(sizes: Sizes) -> Iterator[Case | Fact]:
     """Sweeps in the order of the plan, then the k-means start."""
     for sweep in sizes.sweeps:
         yield sweep_case(*sweep)
+    for precision in sizes.precisions[1:]:
+        yield sweep_case(*sizes.sweeps[0], precision)
     yield k_means_case(*sizes.k_means)
     for labels in PUBLISHED:
         yield Fact(labels, dict)
 
 
-def sweep_case(covariance: str, num_points: int, dim: int, num_components: int) -> Case:
+def sweep_case(
+    covariance: str, num_points: int, dim: int, num_components: int, precision: str = "library"
+) -> Case:
     """One sweep after another, each from the last; E-step, statistics, update and ELBO."""
 
     def build() -> Callable[[], Any]:
@@ -67,15 +71,17 @@ def sweep_case(covariance: str, num_points: int, dim: int, num_components: int) 
             local_step = candidates(NUM_CANDIDATES, NUM_KEPT)
         algorithm = jaxdpmm.cavi(mixture, prior, local_step)
         state = algorithm.init(start, Layout(1, num_points, float(num_points)))
-        return repeated(algorithm.step, state, whole_batch(x))
+        with asked_for(precision):
+            return repeated(algorithm.step, state, whole_batch(x))
 
     labels = {
         "what": f"one sweep, {covariance}",
         "by": "jaxdpmm",
         "size": f"{num_points:,} x {dim}, K = {num_components:,}",
-        "precision": "library",
+        "precision": precision,
     }
-    return Case(labels, build, sweep_work(covariance, num_points, dim, num_components))
+    work = sweep_work(covariance, num_points, dim, num_components)
+    return Case(labels, build, work._replace(kind=kind_of(precision)))
 
 
 def posterior_of_labels(

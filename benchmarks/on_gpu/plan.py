@@ -57,6 +57,7 @@ class Sizes:
         gibbs: (covariance, N, D, K).
         backbones: (name, width, blocks, heads, images at once).
         agreement: (N, D, K).
+        precisions: of the products that agreement and a diagonal sweep are looked at with.
         kernels: how many of those of `roofline.py`.
     """
 
@@ -93,6 +94,7 @@ class Sizes:
         ("ViT-L/14", 1024, 24, 16, (1, 8, 64)),
     )
     agreement: tuple[int, int, int] = (4096, 384, 16)
+    precisions: tuple[str, ...] = ("library", "tf32", "tf32x3")
     kernels: int = 100
 
 
@@ -120,6 +122,7 @@ QUICK = Sizes(
     gibbs=(("full", 1000, 128, 10), ("diagonal", 10_000, 384, 50)),
     backbones=(("ViT-S/14", 384, 12, 6, (1,)),),
     agreement=(1024, 64, 8),
+    precisions=("library",),
     kernels=2,
 )
 """What two processor cores do in five minutes."""

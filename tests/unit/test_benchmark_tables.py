@@ -131,12 +131,18 @@ def test_gpu_agreement_has_a_row_per_family_and_dashes_for_scores_it_has_not(tab
     names = ("elbo_nats_per_point", "elbo_largest_fall_nats_per_point", "predictive_max_nats")
     found = {name: 10.0**-number for number, name in enumerate(names, start=3)}
     records = [
-        {"device": "H100", "what": "agreement, full", "size": "9 x 2, K = 1", **found},
+        {
+            "device": "H100",
+            "what": "agreement, full",
+            "size": "9 x 2, K = 1",
+            **found,
+            "precision": "tf32",
+        },
         {"device": "H100", "what": "agreement, diagonal", "error": "RuntimeError: no"},
         gpu("bank", 0.1, rows=3),
     ]
     assert tables.gpu_agreement_table(records).split("\n")[2:] == [
-        "| H100 | full | 9 x 2, K = 1 | 1.0e-03 | 1.0e-04 | 1.0e-05 | - | - | - | - | - | - |"
+        "| H100 | full | 9 x 2, K = 1 | tf32 | 1.0e-03 | 1.0e-04 | 1.0e-05 | - | - | - | - | - | - |"
     ]
 
 
