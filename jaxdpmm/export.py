@@ -10,42 +10,45 @@ is not:
     scorer = export.deserialize(bytearray(zipfile.ZipFile("scorer.jaxdpmm").read("scorer.bin")))
     scores = scorer.call(features)
 
-JAX reads such files for at least six months after their version. `load_scorer` does the same with checks, and
-a tile at a time. Not here: the backbone, whose features these are, and maps (`detection/maps.py`).
+JAX reads such files for at least six months after their version. `load_scorer` (`exported.py`, read next) does the same
+with checks, and a tile at a time. Not here: the backbone, whose features these are, and maps (`detection/maps.py`).
 """
 
-import importlib.util
 import io
 import json
 import os
 import warnings
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import Any
+from hashlib import sha256
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import export
 from jaxtyping import Array, Float
-from numpy.typing import ArrayLike
 
-from jaxdpmm.detection.reduction import AXES, reduced
+from jaxdpmm.detection.reduction import reduced
+from jaxdpmm.detection.stored import num_inputs, score_of
+from jaxdpmm.exported import (
+    ABOUT,
+    FORMAT_VERSION,
+    KNOWN_PLATFORMS,
+    SCORER,
+    check_flatbuffers,
+    load_scorer,
+)
 from jaxdpmm.families.kernels import one_version
 from jaxdpmm.model import Mixture
 from jaxdpmm.outputs import ONNX_GRAPH, ONNX_SCORER, check_replaceable
 from jaxdpmm.outputs import SCORER as SCORER_FILE
 from jaxdpmm.persist import Model, write_whole
-from jaxdpmm.scoring import SCORERS, Scorer, in_tiles, nearest_predictive
+from jaxdpmm.scoring import SCORERS, Scorer, nearest_predictive
+
+__all__ = ["export_onnx", "export_scorer", "load_scorer"]
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-KNOWN_PLATFORMS = (*PLATFORMS, "rocm")
-FORMAT_VERSION = 1
-ABOUT, SCORER = "about.json", "scorer.bin"
 ONNX_SCORERS: dict[str, Callable[[Mixture], Scorer]] = {
     **SCORERS,
     "nearest_predictive": partial(nearest_predictive, grouped=False),
@@ -76,7 +79,7 @@ def export_scorer(
         ImportError: flatbuffers, which JAX writes such files with, is not installed.
     """
     check_replaceable(path, SCORER_FILE)
-    _check_flatbuffers()
+    check_flatbuffers()
     if not platforms or set(platforms) - set(KNOWN_PLATFORMS):
         raise ValueError(
             f"platforms must be some of {', '.join(KNOWN_PLATFORMS)}, got {', '.join(platforms) or 'none'}; "
@@ -87,35 +90,9 @@ def export_scorer(
     points = jax.ShapeDtypeStruct((num_points, dim), jnp.float32)
     with _without_source_locations():
         exported = export.export(jax.jit(function), platforms=tuple(platforms))(points)
-    about = _about(model, name, dim, platforms)
-    write_whole(path, _zipped({ABOUT: about, SCORER: bytes(exported.serialize())}))
-
-
-def load_scorer(path: str | os.PathLike) -> Callable[[ArrayLike], Float[np.ndarray, " N"]]:
-    """A function from features (N, D) to scores (N,), from a file that `export_scorer` wrote.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is cut short, altered, something else, or for other platforms than this process runs on. The
-            function raises it for features of another shape.
-        ImportError: flatbuffers, which JAX reads such files with, is not installed.
-    """
-    _check_flatbuffers()
-    about, content = _read(Path(path))
-    _check_platform(path, about["platforms"])
-    compiled = jax.jit(export.deserialize(bytearray(content)).call)
-    dim = about["shape"][1]
-
-    def score(features: ArrayLike) -> Float[np.ndarray, " N"]:
-        x = np.asarray(features, np.float32)
-        if x.ndim != 2 or x.shape[1] != dim:
-            raise ValueError(
-                f"features must have shape (N, {dim}) to match {path}, got {x.shape}; use the features that the model "
-                "was fitted to."
-            )
-        return in_tiles(lambda _, tile: compiled(tile), (), x)
-
-    return score
+    content = bytes(exported.serialize())
+    about = _about(model, name, dim, platforms, content)
+    write_whole(path, _zipped({ABOUT: about, SCORER: content}))
 
 
 def export_onnx(model: Model, path: str | os.PathLike, *, score: str | None = None) -> None:
@@ -157,13 +134,6 @@ def export_onnx(model: Model, path: str | os.PathLike, *, score: str | None = No
     write_whole(path, converted.SerializeToString())
 
 
-def _check_flatbuffers() -> None:
-    if importlib.util.find_spec("flatbuffers") is None:
-        raise ImportError(
-            "exported scorers need flatbuffers, which is not installed; install it with: pip install 'jaxdpmm[export]'."
-        )
-
-
 def _scorer_of(
     model: Model,
     score: str | None,
@@ -176,7 +146,7 @@ def _scorer_of(
             f"model must be of points that are vectors, got the family {model.mixture.family} with points of shape "
             f"{shape}; flatten the points."
         )
-    name = score or model.settings.get("detector", {}).get("score", "predictive")
+    name = score or score_of(model)
     if name not in scorers:
         raise ValueError(
             f"score must be one of {', '.join(scorers)}, got {name!r}; choose one of them."
@@ -185,12 +155,11 @@ def _scorer_of(
     params = jax.tree.map(
         lambda leaf: leaf.astype(jnp.float32), jax.jit(scorer.prepare)(model.posterior)
     )
-    dim = model.arrays[AXES].shape[0] if AXES in model.arrays else shape[0]
 
     def function(features: Float[Array, "N D"]) -> Float[Array, " N"]:
         return scorer.score(params, features)
 
-    return name, function, dim
+    return name, function, num_inputs(model)
 
 
 @contextmanager
@@ -205,7 +174,7 @@ def _without_source_locations() -> Iterator[None]:
         jax.config.update(name, before)
 
 
-def _about(model: Model, score: str, dim: int, platforms: Sequence[str]) -> bytes:
+def _about(model: Model, score: str, dim: int, platforms: Sequence[str], content: bytes) -> bytes:
     from jaxdpmm import __version__
 
     about = {
@@ -218,6 +187,7 @@ def _about(model: Model, score: str, dim: int, platforms: Sequence[str]) -> byte
         "shape": ["N", dim],
         "dtype": "float32",
         "platforms": list(platforms),
+        "sha256": sha256(content).hexdigest(),
     }
     return (json.dumps(about, indent=2) + "\n").encode()
 
@@ -228,41 +198,3 @@ def _zipped(files: dict[str, bytes]) -> bytes:
         for name, content in files.items():
             archive.writestr(zipfile.ZipInfo(name, _OLDEST), content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
-
-
-def _read(path: Path) -> tuple[dict[str, Any], bytes]:
-    """What is in a file that is whole and ours."""
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing there"
-        raise FileNotFoundError(
-            f"path must be a file that `jaxdpmm export` wrote, got {path} ({found}); check the path."
-        )
-    is_zip = path.read_bytes()[:2] == b"PK"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            about, content = json.loads(archive.read(ABOUT)), archive.read(SCORER)
-            version = about["format_version"]
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        what = "one that is cut short or altered" if is_zip else "something else"
-        raise ValueError(
-            f"{path} must be as `jaxdpmm export` wrote it, got {what} ({error}); copy it again or export again."
-        ) from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} must be a file that `jaxdpmm export` wrote, got another zip archive; check the path."
-        ) from error
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"{path} must have format version {FORMAT_VERSION}, got {version}; export again with this version."
-        )
-    return about, content
-
-
-def _check_platform(path: Any, platforms: Sequence[str]) -> None:
-    backend = jax.default_backend()
-    names = {"gpu": {"cuda", "rocm"}}.get(backend, {backend})
-    if not names & set(platforms):
-        raise ValueError(
-            f"{path} must hold code for the platform of this process, {backend}, got {', '.join(platforms)} alone; "
-            f"export again with --platform {sorted(names)[0]}, or choose another with JAX_PLATFORMS."
-        )

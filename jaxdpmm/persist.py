@@ -2,37 +2,83 @@
 
 A file holds a fitted mixture with its prior and, in `settings`, whatever its maker needs to use it again (the
 detector keeps its backbone and preprocessing there). Trees are stored leaf by leaf under the names of their fields, and
-rebuilt from the family and the sticks, whose functions tell the structure: loading runs no code of the file. The format
-has a version of its own; a file is checked against its SHA-256 before anything is made of it, and a new one
-takes the place of an old one only when it is complete.
+rebuilt from the family and the sticks, whose functions tell the structure: loading runs no code of the file, and
+class names are looked up in two short tables. The format has a version of its own; a file is checked against its
+SHA-256 (`tree_store.py`), its fields against `_Description` and its arrays against the mixture (`model_trees.py`), and
+a new one takes the place of an old one only when it is complete.
 Next file to read: `detection/detector.py`.
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import msgspec
 import numpy as np
-import safetensors
 import safetensors.numpy
 
 from jaxdpmm import families
 from jaxdpmm import sticks as stick_priors
+from jaxdpmm.descriptions import as_type, shown
 from jaxdpmm.files import replace_file
 from jaxdpmm.model import Mixture, Posterior, Prior
+from jaxdpmm.model_trees import check_rebuildable, problem_of, template_of
 from jaxdpmm.outputs import MODEL, check_replaceable
+from jaxdpmm.tree_store import TreeFormat, metadata_of, named_leaves, read_tree
 
 FORMAT_VERSION = 1
+MODEL_FILE = TreeFormat(
+    key="jaxdpmm",
+    version=FORMAT_VERSION,
+    noun="a model file written by jaxdpmm",
+    remedy="give a file that `jaxdpmm fit --output` or save_model wrote, or fit again",
+    field="model",
+)
 
-# All of the header is one JSON text under one key, since safetensors writes several keys in random order.
-_KEY = "jaxdpmm"
 _ARRAYS = "arrays/"
+_FAMILIES: dict[str, type] = {
+    cls.__name__: cls
+    for cls in (
+        families.GaussianDiagonal,
+        families.GaussianFull,
+        families.GaussianLowRank,
+        families.GaussianSpherical,
+        families.ProductFamily,
+        families.VonMisesFisher,
+    )
+}
+_STICKS: dict[str, type] = {
+    cls.__name__: cls
+    for cls in (
+        stick_priors.DirichletProcess,
+        stick_priors.PitmanYor,
+        stick_priors.SymmetricDirichlet,
+    )
+}
+
+
+class _Part(msgspec.Struct, forbid_unknown_fields=True, rename={"name": "class"}):
+    """A family or the sticks: a class and the fields of the frozen dataclass."""
+
+    name: str
+    built_in: bool
+    fields: dict[str, Any]
+
+
+class _Description(msgspec.Struct, forbid_unknown_fields=True):
+    """What the header of a model file says."""
+
+    library_version: str
+    jax_version: str
+    family: _Part
+    sticks: _Part
+    num_components: Annotated[int, msgspec.Meta(ge=1, lt=2**31)]
+    settings: dict[str, Any]
 
 
 class Model(NamedTuple):
@@ -65,20 +111,19 @@ def save_model(path: str | os.PathLike, model: Model) -> None:
     Raises:
         FileNotFoundError: the folder does not exist.
         TypeError: `settings` hold something that is not JSON.
-        ValueError: the family does not tell enough to rebuild its trees.
+        ValueError: `settings` hold a number that is not finite, the family does not tell enough to rebuild its trees,
+            or an array is none that the mixture can have.
         FileExistsError: what lies there is no model file.
     """
     check_replaceable(path, MODEL)
-    _check_rebuildable(model)
-    tensors = _named_leaves(model.prior, model.posterior)
+    check_rebuildable(model.mixture, model.prior, model.posterior)
+    trees = {"prior": model.prior, "posterior": model.posterior}
+    tensors = {name: np.array(leaf, order="C") for name, leaf in named_leaves(trees).items()}
+    if problem := problem_of(model.mixture, tensors):
+        raise ValueError(f"posterior must be what fit returned, got {problem}; fit again.")
     tensors |= {_ARRAYS + name: np.array(array, order="C") for name, array in model.arrays.items()}
-    description = _description(model)
-    header = {
-        "format_version": FORMAT_VERSION,
-        "sha256": _digest(description, tensors),
-        "model": description,
-    }
-    write_whole(path, safetensors.numpy.save(tensors, {_KEY: json.dumps(header)}))
+    metadata = metadata_of(MODEL_FILE, _description(model), tensors)
+    write_whole(path, safetensors.numpy.save(tensors, metadata))
 
 
 def load_model(
@@ -99,16 +144,23 @@ def load_model(
         ValueError: the file is cut short, altered, of another format version or no model at all, or `family`
             or `sticks` is needed or is not what was saved.
     """
-    description, tensors = _read(Path(path))
-    mixture = Mixture(
-        _rebuilt("family", description["family"], family, path),
-        description["num_components"],
-        _rebuilt("sticks", description["sticks"], sticks, path),
-    )
-    arrays = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_ARRAYS)}
-    prior, posterior = _from_named_leaves(mixture, tensors, path)
-    arrays = {name.removeprefix(_ARRAYS): array for name, array in arrays.items()}
-    return Model(mixture, prior, posterior, description["settings"], arrays)
+    described, tensors = read_tree(Path(path), MODEL_FILE)
+    with MODEL_FILE.reading(path):
+        description = as_type(described, _Description)
+    found_family = _rebuilt("family", description.family, family, _FAMILIES, path)
+    found_sticks = _rebuilt("sticks", description.sticks, sticks, _STICKS, path)
+    mixture = Mixture(found_family, description.num_components, found_sticks)
+    arrays = {
+        name.removeprefix(_ARRAYS): tensors.pop(name)
+        for name in list(tensors)
+        if name.startswith(_ARRAYS)
+    }
+    if problem := problem_of(mixture, tensors):
+        raise MODEL_FILE.wrong(path, f"one with {problem}")
+    template = template_of(mixture, "posterior/offset" in tensors)
+    leaves = [jnp.asarray(tensors[name]) for name in named_leaves(template)]
+    rebuilt = jax.tree.unflatten(jax.tree.structure(template), leaves)
+    return Model(mixture, rebuilt["prior"], rebuilt["posterior"], description.settings, arrays)
 
 
 def write_whole(path: str | os.PathLike, content: bytes) -> None:
@@ -142,158 +194,46 @@ def _description(model: Model) -> dict[str, Any]:
 def _describe(part: Any) -> dict[str, Any]:
     """Class and fields of a frozen dataclass; a field that JSON does not know by its `repr`."""
     fields = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+    name = type(part).__qualname__
     return {
-        "class": type(part).__qualname__,
-        "built_in": type(part) is _built_in_class(type(part).__qualname__),
-        "fields": json.loads(json.dumps(fields, default=repr)),
+        "class": name,
+        "built_in": type(part) is (_FAMILIES | _STICKS).get(name),
+        "fields": json.loads(json.dumps(fields, default=_json_of)),
     }
 
 
-def _built_in_class(name: str) -> type | None:
-    return getattr(families, name, None) or getattr(stick_priors, name, None)
+def _json_of(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else repr(value)
 
 
-def _rebuilt(argument: str, stored: Mapping[str, Any], given: Any, path: Any) -> Any:
+def _rebuilt(argument: str, stored: _Part, given: Any, known: Mapping[str, type], path: Any) -> Any:
     """The family or the sticks of a file: what the caller gave, or the library's own class."""
     if given is not None:
-        if (found := _describe(given)) != stored:
+        found = as_type(_describe(given), _Part)
+        if (found.name, found.fields) != (stored.name, stored.fields):
             raise ValueError(
                 f"{argument} must be what {path} was saved with, {_call_of(stored)}, got {_call_of(found)}; "
                 "pass that one."
             )
         return given
-    if not stored["built_in"]:
+    own = f"pass it: load_model(path, {argument}={_call_of(stored)})"
+    if not stored.built_in:
         raise ValueError(
-            f"{path} must be loaded with its own {argument}, got none for the class {stored['class']!r}, which "
-            f"is not part of this library; pass it: load_model(path, {argument}={_call_of(stored)})."
-        )
-    cls: Any = _built_in_class(stored["class"])
-    return cls(**stored["fields"])
-
-
-def _call_of(stored: Mapping[str, Any]) -> str:
-    fields = ", ".join(f"{name}={value!r}" for name, value in stored["fields"].items())
-    return f"{stored['class']}({fields})"
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Description and tensors of a file that is whole and ours."""
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing there"
-        raise FileNotFoundError(
-            f"path must be a model file written by jaxdpmm, got {path} ({found}); check the path."
+            f"{path} must be loaded with its own {argument}, got none for the class {shown(stored.name)}, which "
+            f"is not part of this library; {own}."
         )
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            header = _header(file.metadata() or {}, path)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
-        raise _not_whole(path) from error
-    if _digest(header["model"], tensors) != header["sha256"]:
+        return as_type(stored.fields, known[stored.name])
+    except (KeyError, ValueError) as error:
+        reason = "no such class" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise ValueError(
-            f"{path} must be as jaxdpmm wrote it, got a file that was altered (its SHA-256 does not match); "
-            "restore a copy or fit again."
-        )
-    return header["model"], tensors
-
-
-def _header(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
-    try:
-        header = json.loads(metadata[_KEY])
-        version = header["format_version"]
-    except (KeyError, TypeError, ValueError):
-        raise _foreign(path) from None
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"{path} must have format version {FORMAT_VERSION}, got {version}; load it with the version of "
-            "jaxdpmm that wrote it, or fit again."
-        )
-    return header
-
-
-def _not_whole(path: Path) -> ValueError:
-    """A safetensors file starts with the length of its header and a brace."""
-    with path.open("rb") as file:
-        if file.read(9)[8:] != b"{":
-            return _foreign(path)
-    return ValueError(
-        f"{path} must be a complete model file, got one that is cut short or damaged "
-        f"({path.stat().st_size} bytes); copy it again or fit again."
-    )
-
-
-def _foreign(path: Path) -> ValueError:
-    return ValueError(
-        f"path must be a model file written by jaxdpmm, got {path}, which is something else; give the file "
-        "that `jaxdpmm fit --output` or save_model wrote."
-    )
-
-
-def _digest(description: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of the description and of every tensor with its name, type and shape."""
-    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"\n{name} {tensor.dtype} {tensor.shape}\n".encode())
-        digest.update(tensor.tobytes())
-    return digest.hexdigest()
-
-
-def _named_leaves(prior: Prior, posterior: Posterior) -> dict[str, np.ndarray]:
-    leaves = jax.tree_util.tree_flatten_with_path({"prior": prior, "posterior": posterior})[0]
-    return {_name(path): np.array(leaf, order="C") for path, leaf in leaves}
-
-
-def _name(path: tuple) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def _from_named_leaves(
-    mixture: Mixture, tensors: Mapping[str, np.ndarray], path: Any
-) -> tuple[Prior, Posterior]:
-    has_offset = "posterior/offset" in tensors
-    paths, structure = jax.tree_util.tree_flatten_with_path(_template(mixture, has_offset))
-    names = [_name(path) for path, _ in paths]
-    if sorted(names) != sorted(tensors):
-        differing = sorted(set(names) ^ set(tensors))
-        raise ValueError(
-            f"{path} must hold the arrays of {mixture.family}, got others ({', '.join(differing)} on one side only); "
-            "load it with the definition of the family that it was saved with."
-        )
-    rebuilt = jax.tree.unflatten(structure, [jnp.asarray(tensors[name]) for name in names])
-    return rebuilt["prior"], rebuilt["posterior"]
-
-
-def _template(mixture: Mixture, has_offset: bool) -> dict[str, Any]:
-    """Prior and posterior with shapes in place of arrays; of these only the structure is used."""
-    family, sticks = mixture.family, mixture.sticks
-    point: Any = jax.ShapeDtypeStruct(family.point_shape or (), jnp.float32)
-    counts: Any = jax.ShapeDtypeStruct((mixture.num_components,), jnp.float32)
-    component = jax.eval_shape(family.sufficient_statistics, point)
-    concentration = jax.eval_shape(lambda: sticks.default_prior(jnp.float32))
-    fractions = jax.eval_shape(
-        lambda counts, prior: sticks.posterior(counts, prior, None), counts, concentration
-    )
-    offset = point if has_offset else None
-    return {
-        "prior": Prior(component, concentration, offset),
-        "posterior": Posterior(fractions, component, counts, offset),
-    }
-
-
-def _check_rebuildable(model: Model) -> None:
-    """That loading will find the same structure; a family of the user's own may not tell its points' shape."""
-    wanted: Any = jax.tree.structure({"prior": model.prior, "posterior": model.posterior})
-    name = type(model.mixture.family).__name__
-    try:
-        found = jax.tree.structure(_template(model.mixture, model.posterior.offset is not None))
-    except Exception as error:  # whatever a family raises at a point of the wrong shape
-        raise ValueError(
-            f"{name} must have the property point_shape to be saved, got none that its sufficient_statistics "
-            f"accept ({error}); define it."
+            f"{path} must name a {argument} of this library, got {_call_of(stored)} ({reason}); {own}, or "
+            f"{MODEL_FILE.remedy}."
         ) from error
-    if found != wanted:
-        raise ValueError(
-            f"posterior must have the structure that {name} gives its trees, {found}, got {wanted}; save what "
-            "fit returned, with its own mixture."
-        )
+
+
+def _call_of(stored: _Part) -> str:
+    """The expression that makes a part, on one line."""
+    fields = ", ".join(f"{name}={value!r}" for name, value in stored.fields.items())
+    text = f"{stored.name}({fields})"
+    return text if text.isprintable() and len(text) < 1000 else shown(text)

@@ -85,15 +85,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def load_detector(model: Path, backbone: str | None):
     """The detector of a model file, with its weights from where the file or the user says."""
     from jaxdpmm.detection import Detector
+    from jaxdpmm.detection.stored import load_detector_model
     from jaxdpmm.features import load_backbone
-    from jaxdpmm.persist import load_model
 
     if backbone is None:
         return Detector.load(model)
-    settings = load_model(model).settings.get("detector", {})
-    return Detector.load(
-        model, backbone=load_backbone(backbone, dtype=settings.get("dtype", "float32"))
-    )
+    config, _ = load_detector_model(model)
+    return Detector.load(model, backbone=load_backbone(backbone, dtype=config.dtype))
 
 
 def calibration_text(detector, rate: float = 0.05) -> str:

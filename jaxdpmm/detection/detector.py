@@ -22,12 +22,13 @@ from jaxdpmm.detection.fitting import SAMPLE_SIZE, fit_mixture, model_scorer
 from jaxdpmm.detection.overlay import colour_limits
 from jaxdpmm.detection.patches import BATCH_SIZE, TrainingPatches, stream_patches
 from jaxdpmm.detection.scored import ScoredImage, compile_scorer, score_images
+from jaxdpmm.detection.stored import load_detector_model, num_inputs
 from jaxdpmm.detection.training import training_patches
-from jaxdpmm.features import Backbone, load_backbone
+from jaxdpmm.features import Backbone, PatchExtractor, load_backbone
 from jaxdpmm.features.digest import backbone_digest
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.inference.data.pieces import draw_sample
-from jaxdpmm.persist import Model, load_model, save_model
+from jaxdpmm.persist import MODEL_FILE, Model, save_model
 
 COLOURS = 1  # makes a key of its own of the seed, for the sample that colours are set by
 
@@ -131,18 +132,19 @@ class Detector:
             FileNotFoundError: no such file or backbone.
             ValueError: a damaged file, one without a detector, or other weights than it was fitted with.
         """
-        model = load_model(path)
-        if "detector" not in model.settings:
-            raise ValueError(
-                f"path must be a detector's model file, got {path}, which holds a mixture alone; give a "
-                "file that `jaxdpmm fit` or Detector.save wrote, or read this one with load_model."
-            )
-        config = DetectorConfig.from_dict(model.settings["detector"])
+        config, model = load_detector_model(path)
         backbone = backbone or load_backbone(config.backbone, dtype=config.dtype)
         if backbone_digest(backbone) != model.settings["backbone_sha256"]:
             raise ValueError(
                 f"backbone {backbone.name!r} must have the weights that {path} was fitted with, got others; "
                 "find those weights or fit again."
+            )
+        config = config.resolved(backbone)
+        num_features = PatchExtractor(config.layers).num_features(backbone.config)
+        if num_features != num_inputs(model):
+            raise MODEL_FILE.wrong(
+                path,
+                f"one for {num_inputs(model)} features, where {backbone.name!r} gives {num_features}",
             )
         return cls(config, model, backbone)
 

@@ -24,6 +24,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from jaxdpmm import trees
@@ -110,6 +111,14 @@ class Family(abc.ABC):
             f"{type(self).__name__} has no point estimate: expected the method point_params(natural), "
             "got none; write it, or use the predictive density, which needs none."
         )
+
+    def is_proper(self, natural: Natural) -> bool:
+        """Whether natural parameters read from a file can be those of distributions; leaves lead with K, NumPy.
+
+        Asked once when a model is saved or loaded, so that a file with values that no fit gives is refused. What is
+        True for a rounding error away from proper must stay True. Default: all values are finite.
+        """
+        return all(bool(np.isfinite(leaf).all()) for leaf in jax.tree.leaves(natural))
 
     # ------------------------------------------------- derived: one component, one point
 

@@ -18,6 +18,7 @@ from jaxdpmm.families.base import Family, Natural, Params
 
 LOG_TWO_PI = float(np.log(2 * np.pi))
 DEFAULT_MEAN_COUNT = 0.01
+ROUNDING = 1e-3  # of a sum of squares in float32, far more than what a fit leaves
 
 
 class GaussianParams(NamedTuple):
@@ -56,6 +57,12 @@ class Gaussian(Family):
     """A Gaussian component in `dim` dimensions; subclasses fix the structure of its covariance."""
 
     dim: int
+
+    def __post_init__(self):
+        if isinstance(self.dim, bool) or not isinstance(self.dim, int | np.integer) or self.dim < 1:
+            raise ValueError(
+                f"dim must be a whole number of at least 1, got {self.dim!r}; give the number of features."
+            )
 
     @property
     def point_shape(self) -> tuple[int, ...]:
@@ -122,6 +129,12 @@ class Gaussian(Family):
         """The mean of the data: squares of centred features lose the least in float32."""
         return jnp.mean(x, axis=0)
 
+    def is_proper(self, natural: Natural) -> bool:
+        """Counts, degrees of freedom and variances are positive, as far as rounding can tell."""
+        if not super().is_proper(natural) or not (natural.dof > 0).all():
+            return False
+        return bool((natural.mean_count > 0).all()) and bool((_slack(natural) > 0).all())
+
     def log_base_measure(self, x: Float[Array, " D"]) -> Float[Array, ""]:
         """-D/2 log 2 pi."""
         return jnp.asarray(-0.5 * self.dim * LOG_TWO_PI, x.dtype)
@@ -133,6 +146,17 @@ class Gaussian(Family):
     def log_likelihood_matrix(self, params: Params, x: Float[Array, "N D"]) -> Float[Array, "N K"]:
         """`log_likelihood` of every point under every component."""
         return params.log_constant[None] - 0.5 * self.squared_distance_matrix(params, x)
+
+
+def _slack(natural: NormalWishart) -> np.ndarray:
+    """Diagonal of Psi over that of `second`, plus what rounding may have taken: of K components, (K, D) or (K, 1)."""
+    squares = np.asarray(natural.first**2 / natural.mean_count[:, None])
+    second = np.asarray(natural.second)
+    if second.ndim == 1:  # spherical
+        squares, second = squares.sum(axis=1, keepdims=True), second[:, None]
+    if second.ndim == 3:  # full
+        second = np.diagonal(second, axis1=1, axis2=2)
+    return ROUNDING * np.abs(second) + second - squares
 
 
 def floored_variances(

@@ -22,6 +22,7 @@ from jaxdpmm.families.factorize import (
 )
 from jaxdpmm.families.gaussian import (
     LOG_TWO_PI,
+    ROUNDING,
     Gaussian,
     GaussianParams,
     NormalWishart,
@@ -53,6 +54,20 @@ class GaussianFull(Gaussian):
         normal = 0.5 * self.dim * (LOG_TWO_PI - jnp.log(natural.mean_count))
         wishart = half_dof * (self.dim * LOG_TWO - log_det)
         return normal + wishart + multigammaln(half_dof, self.dim)
+
+    def is_proper(self, natural: NormalWishart) -> bool:
+        """As of every Gaussian, and Psi is positive definite, as far as rounding can tell."""
+        if not super().is_proper(natural) or not (natural.dof > self.dim - 1).all():
+            return False
+        first = natural.first / np.sqrt(natural.mean_count)[:, None]
+        scale = natural.second - first[:, :, None] * first[:, None, :]
+        places = np.arange(self.dim)
+        scale[:, places, places] += ROUNDING * natural.second[:, places, places]
+        try:
+            np.linalg.cholesky(scale)
+        except np.linalg.LinAlgError:
+            return False
+        return True
 
     def prior(
         self,

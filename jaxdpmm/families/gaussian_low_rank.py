@@ -24,9 +24,11 @@ from jax.scipy.special import digamma, gammaln
 from jaxtyping import Array, Float
 
 from jaxdpmm import trees
+from jaxdpmm.families.base import Family
 from jaxdpmm.families.factorize import cholesky_and_inverse
 from jaxdpmm.families.gaussian import (
     LOG_TWO_PI,
+    ROUNDING,
     Gaussian,
     floored_variances,
     log_student_t,
@@ -83,6 +85,7 @@ class GaussianLowRank(Gaussian):
     rank: int = 32
 
     def __post_init__(self):
+        super().__post_init__()
         if not 1 <= self.rank < self.dim:
             raise ValueError(
                 f"rank must be at least 1 and below dim = {self.dim}, got {self.rank}; use GaussianDiagonal for "
@@ -136,6 +139,21 @@ class GaussianLowRank(Gaussian):
     def default_dof(self) -> float:
         """2 points."""
         return 2.0
+
+    def is_proper(self, natural: Regression) -> bool:
+        """Sums of squares and degrees of freedom are positive, and no correlation is above one."""
+        if not Family.is_proper(self, natural) or not (natural.dof > 0).all():
+            return False
+        sums = np.concatenate([natural.second, np.diagonal(natural.gram, axis1=1, axis2=2)], axis=1)
+        if not (sums > 0).all():
+            return False
+        lowest = np.linalg.eigvalsh(natural.gram)[:, 0]
+        if not (lowest > 0).all():
+            return False
+        explained = np.einsum(
+            "kdq,kqd->kd", natural.first, np.linalg.solve(natural.gram, natural.first.mT)
+        )
+        return bool(((1 + ROUNDING) * natural.second > explained).all())
 
     def widen(self, natural: Regression, variance: float | Float[Array, " D"]) -> Regression:
         """`variance` times the degrees of freedom, added to the second statistic: more noise."""

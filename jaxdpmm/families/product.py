@@ -127,6 +127,10 @@ class ProductFamily(Family):
             }
         )
 
+    def is_proper(self, natural: dict[str, Any]) -> bool:
+        """Every block's are."""
+        return all(self._each("is_proper", natural).values())
+
     def default_prior(self, x: Num[Array, "N D"], num_components: int) -> dict[str, Any]:
         """The blocks' own.
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxdpmm.families.base import Family
@@ -79,13 +80,11 @@ class VonMisesFisher(Family):
             raise ValueError(
                 f"dim must be at least 2 for directions, got {self.dim}; use a Gaussian in one dimension."
             )
-        if not (
-            0 < self.min_concentration < self.max_concentration and self.num_concentrations >= 2
-        ):
+        low, high, number = self.min_concentration, self.max_concentration, self.num_concentrations
+        if not (0 < low < high < math.inf and 2 <= number <= 2**16):
             raise ValueError(
-                "the grid of kappa must have 0 < min_concentration < max_concentration and at least 2 points, got "
-                f"{self.min_concentration}, {self.max_concentration} and {self.num_concentrations}; the defaults "
-                "are 0.1, 1e5 and 512."
+                f"the grid of kappa must have 0 < min_concentration < max_concentration and 2 to 65,536 "
+                f"points, got {low}, {high} and {number}; the defaults are 0.1, 1e5 and 512."
             )
 
     @property
@@ -101,6 +100,11 @@ class VonMisesFisher(Family):
         """Log of the mean over the grid of C(kappa)^count C(0) / C(kappa |direction|)."""
         constant = self._log_uniform_density - math.log(self.num_concentrations)
         return jax.nn.logsumexp(self._log_terms(natural)) + constant
+
+    def is_proper(self, natural: Direction) -> bool:
+        """The count is positive, and no sum of unit vectors is longer than their number."""
+        length, count = np.linalg.norm(natural.direction, axis=1), natural.mean_count
+        return super().is_proper(natural) and bool(((count > 0) & (length <= 1.01 * count)).all())
 
     def prior(self, mean: Float[Array, " D"], mean_count: float) -> Direction:
         """Natural parameter worth `mean_count` points whose average is `mean`.

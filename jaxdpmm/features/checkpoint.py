@@ -4,14 +4,18 @@ Knows nothing of the network; whether the tensors fit it is decided in `weights.
 to read next.
 """
 
-import json
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+
+from jaxdpmm import tree_store
+from jaxdpmm.descriptions import as_type, read_json, shown
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+
+_SHARD = re.compile(r"[\w-][\w.-]*\.safetensors", re.ASCII)  # a name within the folder
 
 
 def read_config(folder: pathlib.Path) -> dict[str, Any]:
@@ -19,7 +23,7 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: The folder or the file does not exist.
-        ValueError: The file is not JSON.
+        ValueError: The file is not a JSON object.
     """
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -48,18 +52,17 @@ def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
 
     Raises:
         FileNotFoundError: There is neither, or a shard is missing.
+        ValueError: The index of the shards is damaged, or names files outside of the folder.
     """
-    if (folder / SINGLE).exists():
+    if (folder / SINGLE).is_file():
         return [folder / SINGLE]
-    if not (folder / INDEX).exists():
+    if not (folder / INDEX).is_file():
         raise FileNotFoundError(
             f"{str(folder)!r} must hold {SINGLE} or {INDEX}, got neither; weights in another "
             "format can be written again with transformers' save_pretrained."
         )
-    files = [
-        folder / name for name in sorted(set(_read_json(folder / INDEX)["weight_map"].values()))
-    ]
-    if missing := [file.name for file in files if not file.exists()]:
+    files = [folder / name for name in _shard_names(folder / INDEX)]
+    if missing := [file.name for file in files if not file.is_file()]:
         raise FileNotFoundError(
             f"{str(folder)!r} must hold all {len(files)} shards that {INDEX} names, got none "
             f"called {', '.join(missing)}; download the checkpoint again."
@@ -67,31 +70,39 @@ def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
     return files
 
 
+def _shard_names(index: pathlib.Path) -> list[str]:
+    try:
+        names = sorted(set(as_type(_read_json(index).get("weight_map"), dict[str, str]).values()))
+    except ValueError as error:
+        raise _wrong(index, "the index of a checkpoint with its weight_map", error) from error
+    for name in names:
+        if not _SHARD.fullmatch(name):
+            raise _wrong(index, "an index that names .safetensors files of its folder", shown(name))
+    return names
+
+
 def _read_json(file: pathlib.Path) -> dict[str, Any]:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file)
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{str(file.parent)!r} must hold a {file.name}, got none; download the checkpoint "
             f"again, with {file.name} beside the weights."
         ) from None
     except ValueError as error:
-        raise ValueError(
-            f"{str(file)!r} must be JSON, got text that is not ({error}); download the file again."
-        ) from None
+        raise _wrong(file, "JSON", f"text that is not ({error})") from error
     if not isinstance(values, dict):
-        raise ValueError(
-            f"{str(file)!r} must be a JSON object, got a {type(values).__name__}; download the file again."
-        )
+        raise _wrong(file, "a JSON object", f"a {type(values).__name__}")
     return values
 
 
 def _read_safetensors(file: pathlib.Path) -> dict[str, np.ndarray]:
     try:
-        with safe_open(file, framework="numpy") as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(
-            f"{str(file)!r} must be a complete safetensors file, got one that is cut short or "
-            f"altered ({error}); download the file again."
-        ) from None
+        return tree_store.read_tensors(file)[1]
+    except ValueError as error:
+        found = f"one that is cut short or altered ({error})"
+        raise _wrong(file, "a complete safetensors file", found) from error
+
+
+def _wrong(file: pathlib.Path, expected: str, found: Any) -> ValueError:
+    return ValueError(f"{str(file)!r} must be {expected}, got {found}; download the file again.")

@@ -9,10 +9,22 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from jaxdpmm.descriptions import shown
+
 COMPUTE_DTYPES = ("float32", "bfloat16")
 
 _PLAIN, _REGISTERS = "dinov2", "dinov2_with_registers"
 _REQUIRED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "image_size", "patch_size")
+_SIZES = {
+    "hidden_size": (1, 2**14),
+    "num_hidden_layers": (1, 100),
+    "num_attention_heads": (1, 2**10),
+    "image_size": (1, 2**13),
+    "patch_size": (1, 2**8),
+    "num_register_tokens": (0, 2**10),
+}
+"""Least and largest size; the published giant has 1536, 40, 24, 518, 14 and 4. A network is traced before its weights
+are looked at, which takes time and memory that grow with these."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +67,7 @@ class Dinov2Config:
                 f"dtype must be one of {', '.join(COMPUTE_DTYPES)}, got {self.compute_dtype!r}; "
                 "choose float32 on CPU and bfloat16 for speed on an accelerator."
             )
-        for name in _REQUIRED:
-            _check_positive(name, getattr(self, name))
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                "hidden_size must be a multiple of "
-                f"num_attention_heads={self.num_attention_heads}, got {self.hidden_size}; correct "
-                "the configuration."
-            )
+        _check_values(vars(self))
 
     @classmethod
     def from_dict(
@@ -82,12 +87,11 @@ class Dinov2Config:
         fields = {field.name for field in dataclasses.fields(cls)} - {"compute_dtype"}
         chosen = {name: values[name] for name in sorted(fields & set(values))}
         chosen |= {name: _square(name, values[name]) for name in ("image_size", "patch_size")}
-        for name in _REQUIRED:
-            _check_positive(name, chosen[name])
         if values["model_type"] == _PLAIN:
             chosen["num_register_tokens"] = 0
         else:
             chosen.setdefault("num_register_tokens", 4)  # what transformers assumes
+        _check_values(_DEFAULTS | chosen)
         return cls(**chosen, compute_dtype=compute_dtype)
 
     @property
@@ -107,10 +111,13 @@ class Dinov2Config:
         return (int(size * 2 / 3) + 7) // 8 * 8 if self.use_swiglu_ffn else size
 
 
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Dinov2Config)}
+
+
 def _check_supported(values: Mapping[str, Any]) -> None:
     if values.get("model_type") not in (_PLAIN, _REGISTERS):
         raise ValueError(
-            f"model_type must be {_PLAIN!r} or {_REGISTERS!r}, got {values.get('model_type')!r}; "
+            f"model_type must be {_PLAIN!r} or {_REGISTERS!r}, got {shown(values.get('model_type'))}; "
             "give the config.json of a DINOv2 checkpoint."
         )
     if missing := [name for name in _REQUIRED if name not in values]:
@@ -121,24 +128,59 @@ def _check_supported(values: Mapping[str, Any]) -> None:
     for name, only in (("hidden_act", "gelu"), ("num_channels", 3)):
         if values.get(name, only) != only:
             raise ValueError(
-                f"{name} must be {only!r}, got {values[name]!r}; use one of the published DINOv2 "
+                f"{name} must be {only!r}, got {shown(values[name])}; use one of the published DINOv2 "
                 "checkpoints."
             )
 
 
-def _check_positive(name: str, value: Any) -> None:
-    if not isinstance(value, int) or value < 1:
+def _check_values(values: Mapping[str, Any]) -> None:
+    """Refuse sizes and switches that no DINOv2 has, before anything is traced with them."""
+    for name, (least, largest) in _SIZES.items():
+        _check_size(name, values[name], least, largest)
+    _check_number("mlp_ratio", values["mlp_ratio"], 1 / 4, 64)
+    _check_number("layer_norm_eps", values["layer_norm_eps"], 0, 1e-2)
+    for name in ("qkv_bias", "use_swiglu_ffn"):
+        if not isinstance(values[name], bool):
+            raise ValueError(
+                f"{name} must be true or false, got {shown(values[name])}; correct the configuration."
+            )
+    if values["patch_size"] > values["image_size"]:
         raise ValueError(
-            f"{name} must be a positive integer, got {value!r}; correct the configuration."
+            f"patch_size must be at most image_size={values['image_size']}, got {values['patch_size']}; correct the "
+            "configuration."
+        )
+    if values["hidden_size"] % values["num_attention_heads"]:
+        raise ValueError(
+            "hidden_size must be a multiple of "
+            f"num_attention_heads={values['num_attention_heads']}, got {values['hidden_size']}; correct "
+            "the configuration."
+        )
+
+
+def _check_size(name: str, value: Any, least: int, largest: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= largest:
+        raise ValueError(
+            f"{name} must be an integer from {least} to {largest}, got {shown(value)}; correct the configuration."
+        )
+
+
+def _check_number(name: str, value: Any, least: float, largest: float) -> None:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not least <= value <= largest
+    ):
+        raise ValueError(
+            f"{name} must be a number from {least:g} to {largest:g}, got {shown(value)}; correct the configuration."
         )
 
 
 def _square(name: str, value: Any) -> Any:
     """A side from 14, [14, 14] or (14, 14)."""
     if isinstance(value, list | tuple):
-        if len(set(value)) != 1:
+        if not value or any(side != value[0] for side in value):
             raise ValueError(
-                f"{name} must be square, got {value!r}; use a checkpoint trained on square images."
+                f"{name} must be square, got {shown(value)}; use a checkpoint trained on square images."
             )
         return value[0]
     return value

@@ -4,8 +4,10 @@ The table of what must be there comes from the network itself: the shapes of its
 under the name that PyTorch gives it. Read next: `weights.py`, which brings the tensors.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -13,12 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jaxdpmm.descriptions import shown
 from jaxdpmm.features.config import Dinov2Config
 from jaxdpmm.features.dinov2 import Dinov2
 
 # Axes of a dense and of a convolution kernel, by rank; every other tensor is laid out alike.
 _KERNEL_TO_FLAX = {2: (1, 0), 4: (2, 3, 1, 0)}
 _KERNEL_TO_TORCH = {2: (1, 0), 4: (3, 2, 0, 1)}
+
+MOST_LISTED = 50  # tensors in one message
 
 _PREFIXES = ("dinov2.", "dinov2_with_registers.")  # of checkpoints with a classifier
 
@@ -45,14 +50,16 @@ def convert_tensors(
         name: What to call them in an error.
 
     Raises:
-        ValueError: Some are unknown, missing or misshapen; the message lists all of them.
+        ValueError: Some are unknown, missing, misshapen, not of a floating type or not finite; the message lists them,
+            up to `MOST_LISTED`.
     """
     tensors = _under_hub_names(tensors)
     expected = expected_tensors(config)
     if problems := _problems({key: shape for key, (_, shape) in expected.items()}, tensors):
+        listed = "; ".join(problems[:MOST_LISTED]) + "; ..." * (len(problems) > MOST_LISTED)
         raise ValueError(
             f"the tensors of {name!r} must be exactly those of its {config.model_type} "
-            f"configuration, got {len(problems)} that differ: {'; '.join(problems)}. Use the "
+            f"configuration, got {len(problems)} that differ: {listed}. Use the "
             "config.json that belongs to the weights."
         )
     paths = {key: path for key, (path, _) in expected.items()}
@@ -61,6 +68,7 @@ def convert_tensors(
     )
 
 
+@lru_cache(maxsize=16)
 def expected_tensors(
     config: Dinov2Config,
 ) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
@@ -69,12 +77,16 @@ def expected_tensors(
     Returns:
         Its name on the hub -> (its path in the Flax parameters, its shape in torch layout).
     """
+    one_layer = dataclasses.replace(config, num_hidden_layers=1)  # all others are like it
     image = jax.ShapeDtypeStruct((1, config.patch_size, config.patch_size, 3), jnp.float32)
-    params = jax.eval_shape(Dinov2(config).init, jax.random.key(0), image)["params"]
+    params = jax.eval_shape(Dinov2(one_layer).init, jax.random.key(0), image)["params"]
     table = {}
-    for path, leaf in flatten_dict(params).items():
-        axes = _KERNEL_TO_TORCH[leaf.ndim] if path[-1] == "kernel" else range(leaf.ndim)
-        table[_hub_name(path)] = (path, tuple(leaf.shape[axis] for axis in axes))
+    for first, leaf in flatten_dict(params).items():
+        axes = _KERNEL_TO_TORCH[leaf.ndim] if first[-1] == "kernel" else range(leaf.ndim)
+        shape = tuple(leaf.shape[axis] for axis in axes)
+        for layer in range(config.num_hidden_layers if first[0] == "layer_0" else 1):
+            path = (f"layer_{layer}", *first[1:]) if first[0] == "layer_0" else first
+            table[_hub_name(path)] = (path, shape)
     return table
 
 
@@ -87,7 +99,7 @@ def _hub_name(path: tuple[str, ...]) -> str:
 
 
 def _under_hub_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    renamed = {}
+    renamed: dict[str, np.ndarray] = {}
     has_classifier = any(key.startswith(_PREFIXES) for key in tensors)
     for key, value in tensors.items():
         name = re.sub(rf"^({'|'.join(map(re.escape, _PREFIXES))})", "", key)
@@ -100,6 +112,9 @@ def _under_hub_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]
         up = gate.replace(".gate_proj.", ".up_proj.")
         if up in renamed:  # published files hold the two as one matrix
             both = [renamed.pop(gate), renamed.pop(up)]
+            if both[0].shape[1:] != both[1].shape[1:] or not all(part.ndim for part in both):
+                renamed |= {gate: both[0], up: both[1]}  # which are then unknown
+                continue
             renamed[gate.replace(".gate_proj.", ".weights_in.")] = np.concatenate(both)
     return renamed
 
@@ -109,14 +124,38 @@ def _problems(
 ) -> list[str]:
     missing = [f"missing {key} {shape}" for key, shape in expected.items() if key not in found]
     unknown = [
-        f"unknown {key} {value.shape}" for key, value in found.items() if key not in expected
+        f"unknown {_printable(key)} {value.shape}"
+        for key, value in found.items()
+        if key not in expected
     ]
     misshapen = [
         f"misshapen {key}, expected {shape} and found {found[key].shape}"
         for key, shape in expected.items()
         if key in found and found[key].shape != shape
     ]
-    return missing + unknown + misshapen
+    wrong = [
+        f"wrong {key}, expected finite numbers of a floating type and found {_kind(found[key])}"
+        for key in expected
+        if key in found and not _is_finite(found[key])
+    ]
+    return missing + unknown + misshapen + wrong
+
+
+def _is_finite(tensor: np.ndarray) -> bool:
+    """Whether a tensor holds floating-point numbers alone, all finite."""
+    if not jnp.issubdtype(tensor.dtype, jnp.floating):
+        return False
+    wide = tensor if tensor.dtype.kind == "f" else tensor.astype(np.float32)
+    return bool(np.isfinite(np.sum(wide, dtype=np.float64)))
+
+
+def _kind(tensor: np.ndarray) -> str:
+    is_floating = jnp.issubdtype(tensor.dtype, jnp.floating)
+    return f"{tensor.dtype}, not all finite" if is_floating else str(tensor.dtype)
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() and len(name) < 200 else shown(name)
 
 
 def _to_flax(path: tuple[str, ...], tensor: np.ndarray, compute_dtype: str) -> jax.Array:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdpmm.features.checkpoint import read_config, read_tensors
+from jaxdpmm.features.checkpoint import CONFIG, read_config, read_tensors
 from jaxdpmm.features.config import Dinov2Config
 from jaxdpmm.features.conversion import convert_tensors
 from jaxdpmm.features.hub import download_checkpoint
@@ -60,22 +60,31 @@ def load_backbone(source: Any, *, dtype: str = "float32", revision: str | None =
             are named).
     """
     if hasattr(source, "state_dict") and hasattr(source, "config"):
-        name, values = type(source).__name__, source.config.to_dict()
+        name = type(source).__name__
+        config = Dinov2Config.from_dict(source.config.to_dict(), compute_dtype=dtype)
         tensors = {key: _from_torch(value) for key, value in source.state_dict().items()}
     elif isinstance(source, str | os.PathLike):
         name, folder = os.fspath(source), _folder(source, revision)
-        values, tensors = read_config(folder), read_tensors(folder)
+        config = _config_of(folder, dtype)
+        tensors = read_tensors(folder)
     else:
         raise TypeError(
             "source must be a hub id, a folder or a transformers model, got "
             f"{type(source).__name__}; try 'facebook/dinov2-small'."
         )
-    config = Dinov2Config.from_dict(values, compute_dtype=dtype)
     return Backbone(name, config, convert_tensors(config, tensors, name))
 
 
 def _from_torch(tensor: Any) -> np.ndarray:
     return tensor.detach().cpu().float().numpy()  # float: numpy has no bfloat16
+
+
+def _config_of(folder: pathlib.Path, dtype: str) -> Dinov2Config:
+    values = read_config(folder)
+    try:
+        return Dinov2Config.from_dict(values, compute_dtype=dtype)
+    except ValueError as error:
+        raise ValueError(f"{str(folder / CONFIG)!r}: {error}") from error
 
 
 def _folder(source: str | os.PathLike, revision: str | None) -> pathlib.Path:

@@ -6,8 +6,8 @@ first of them, and all read it; states too large for one host would need orbax. 
 algorithm, key and data are compared before anything is taken from it. Next file to read: `fit.py`.
 """
 
-import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,17 +15,31 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import msgspec
 import numpy as np
-import safetensors
 import safetensors.numpy
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxdpmm.descriptions import as_type
 from jaxdpmm.files import remove_partial_files, replace_file
 from jaxdpmm.inference.history import Epoch
+from jaxdpmm.tree_store import TreeFormat, metadata_of, named_leaves, read_tree
 
 FILE_NAME = "checkpoint.safetensors"
 FORMAT_VERSION = 2
-_KEY = "jaxdpmm-checkpoint"
+CHECKPOINT_FILE = TreeFormat(
+    key="jaxdpmm-checkpoint",
+    version=FORMAT_VERSION,
+    noun="a checkpoint as jaxdpmm wrote it",
+    remedy="restore a copy, or move it away to begin anew",
+)
+
+
+class _Description(msgspec.Struct, forbid_unknown_fields=True):
+    """What the header of a checkpoint says."""
+
+    fit: dict[str, Any]
+    history: tuple[Epoch, ...]
 
 
 class Progress(NamedTuple):
@@ -75,9 +89,8 @@ class Checkpoint:
         tensors = _named({"state": progress.state, "key": progress.key})
         if jax.process_index() != 0:
             return
-        facts = {"fit": self._fit, "history": progress.history}
-        header = {"format_version": FORMAT_VERSION, "sha256": _digest(facts, tensors), **facts}
-        metadata = {_KEY: json.dumps(header)}
+        facts = {"fit": self._fit, "history": _finite_or_none(progress.history)}
+        metadata = metadata_of(CHECKPOINT_FILE, facts, tensors)
         replace_file(self._path, lambda path: safetensors.numpy.save_file(tensors, path, metadata))
 
     def load(self, start: Progress) -> Progress:
@@ -91,40 +104,16 @@ class Checkpoint:
         """
         if not self._path.exists():
             return start
-        header, tensors = self._read()
-        self._check_fit(header["fit"])
+        described, tensors = read_tree(self._path, CHECKPOINT_FILE)
+        with CHECKPOINT_FILE.reading(self._path):
+            description = as_type(described, _Description)
+            _check_numbering(description.history)
+        self._check_fit(description.fit)
         template = {"state": start.state, "key": start.key}
         self._check_shapes(_named(template), tensors)
-        paths, structure = jax.tree_util.tree_flatten_with_path(template)
-        leaves = [_like(leaf, tensors[_name(path)]) for path, leaf in paths]
-        tree = jax.tree.unflatten(structure, leaves)
-        history = tuple(Epoch(*sweep) for sweep in header["history"])
-        return Progress(tree["state"], tree["key"], history)
-
-    def _read(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        try:
-            with safetensors.safe_open(self._path, framework="numpy") as file:
-                header = json.loads((file.metadata() or {})[_KEY])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (safetensors.SafetensorError, KeyError, ValueError) as error:
-            raise self._damaged("cut short, altered or something else") from error
-        if header["format_version"] != FORMAT_VERSION:
-            raise ValueError(
-                f"{self._path} must have format version {FORMAT_VERSION}, got {header['format_version']}; go on with "
-                "the version of jaxdpmm that wrote it, or give another folder."
-            )
-        if (
-            _digest({name: header[name] for name in ("fit", "history")}, tensors)
-            != header["sha256"]
-        ):
-            raise self._damaged("altered (its SHA-256 does not match)")
-        return header, tensors
-
-    def _damaged(self, what: str) -> ValueError:
-        return ValueError(
-            f"{self._path} must be as jaxdpmm wrote it, got a file that is {what}; restore a copy, or move it away to "
-            "begin anew."
-        )
+        leaves = [_like(leaf, tensors[name]) for name, leaf in named_leaves(template).items()]
+        tree = jax.tree.unflatten(jax.tree.structure(template), leaves)
+        return Progress(tree["state"], tree["key"], description.history)
 
     def _check_fit(self, found: Mapping[str, Any]) -> None:
         differing = [name for name in self._fit if found.get(name) != self._fit[name]]
@@ -151,14 +140,23 @@ class Checkpoint:
             )
 
 
+def _finite_or_none(value: Any) -> Any:
+    """Diagnostics as JSON, which has no nan and no infinity: None in their place."""
+    if isinstance(value, dict):
+        return {name: _finite_or_none(child) for name, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite_or_none(child) for child in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _check_numbering(history: tuple[Epoch, ...]) -> None:
+    if [epoch.number for epoch in history] != list(range(1, len(history) + 1)):
+        raise ValueError("sweeps that are not numbered from 1 on")
+
+
 def _named(tree: Any) -> dict[str, np.ndarray]:
     """The leaves on the host under the names of their places; random keys as their data."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {_name(path): np.array(_on_host(leaf), order="C") for path, leaf in leaves}
-
-
-def _name(path: tuple) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
+    return {name: np.array(_on_host(leaf), order="C") for name, leaf in named_leaves(tree).items()}
 
 
 def _on_host(leaf: Any) -> Any:
@@ -179,11 +177,3 @@ def _like(leaf: Any, stored: np.ndarray) -> Any:
 
 def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _digest(facts: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
-    sha = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
-    for name in sorted(tensors):
-        sha.update(f"\n{name} {tensors[name].dtype} {tensors[name].shape}\n".encode())
-        sha.update(np.ascontiguousarray(tensors[name]).data)
-    return sha.hexdigest()

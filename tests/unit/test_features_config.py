@@ -48,8 +48,8 @@ def test_hidden_width_of_the_mlp(hidden, ratio, swiglu, expected):
         ({"hidden_act": "relu"}, "hidden_act must be 'gelu', got 'relu'; use one of the published"),
         ({"num_channels": 1}, "num_channels must be 3, got 1"),
         ({"image_size": [518, 224]}, r"image_size must be square, got \[518, 224\]"),
-        ({"hidden_size": 0}, "hidden_size must be a positive integer, got 0; correct"),
-        ({"patch_size": "14"}, "patch_size must be a positive integer, got '14'"),
+        ({"hidden_size": 0}, "hidden_size must be an integer from 1 to 16384, got 0; correct"),
+        ({"patch_size": "14"}, "patch_size must be an integer from 1 to 256, got '14'"),
         (
             {"num_attention_heads": 5},
             "hidden_size must be a multiple of num_attention_heads=5, got 64",

@@ -17,14 +17,23 @@ ALLOWED = {
     "files": set(),
     "locks": set(),
     "precision": set(),
+    "descriptions": set(),
+    "tree_store": {"descriptions"},
+    "model_trees": {"model", "sticks", "descriptions", "tree_store"},
     "families": {"trees", "precision"},
     "sticks": {"trees"},
     "model": {"trees", "families", "sticks"},
     "grouping": {"trees", "precision", "families", "sticks", "model"},
     "images": {"wheels", "files"},
-    "features": {"wheels", "files", "locks", "images", "precision"},
+    "features": {
+        *("wheels", "files", "locks", "descriptions", "tree_store"),
+        *("images", "precision"),
+    },
     "scoring": {"trees", "precision", "families", "sticks", "model", "grouping"},
-    "inference": {"trees", "precision", "families", "sticks", "model", "grouping", "files"},
+    "inference": {
+        *("trees", "precision", "families", "sticks", "model", "grouping"),
+        *("files", "descriptions", "tree_store"),
+    },
 }
 """What each part may import of the package, itself aside; parts not named here stand above all of these."""
 

@@ -240,6 +240,14 @@ def test_keys_and_types_in_a_state_come_back(tmp_path):
         assert jnp.all(left == right)
 
 
+def test_diagnostics_that_are_not_finite_come_back_as_none(tmp_path):
+    sweep = Epoch(1, 2.5, 3, 0.5, {"share": float("nan"), "of": [1.0, float("inf")]})
+    now = checkpoints.Progress({"flag": jnp.asarray(True)}, jax.random.key(4), (sweep,))
+    checkpoints.Checkpoint(tmp_path, {}).save(now)
+    (found,) = checkpoints.Checkpoint(tmp_path, {}).load(now._replace(history=())).history
+    assert found == sweep._replace(info={"share": None, "of": [1.0, None]})
+
+
 def test_leftovers_of_killed_writers_are_removed_and_files_are_not_folders(tmp_path):
     leftover = tmp_path / f".checkpoint.safetensors.1{files.PARTIAL}"  # of an earlier version
     leftover.mkdir()
