@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-PATIENCE = 1.5  # seconds for the main thread to end by itself
+PATIENCE = 1.0  # seconds for the main thread to end by itself
 ECHO = 0.3  # seconds in which a repeated signal is the same one, passed on by a shell or another program
 READER_GONE = 141  # exit status when nobody reads the output any more: 128 + SIGPIPE
 
