@@ -6,8 +6,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
 import pytest
 from custom_families import BernoulliBeta
+from numpyro.infer.util import log_density
 from patches import (
     FAMILIES,
     Shapes,
@@ -27,9 +29,11 @@ from jaxdpmm.detection.banks import memory_bank
 from jaxdpmm.features.interpolation import resize_position_embeddings
 from jaxdpmm.inference.backends import gibbs, memoized, online_em, split_merge, stochastic
 from jaxdpmm.inference.base import Layout
+from jaxdpmm.inference.empirical_bayes import log_evidence
 from jaxdpmm.inference.growth.proposals import birth, delete, merge
 from jaxdpmm.inference.initialize import k_means
 from jaxdpmm.inference.local_steps import candidates, dense, sparse
+from jaxdpmm.inference.numpyro import numpyro_model
 from jaxdpmm.model import elbo, empty_stats
 from jaxdpmm.precision import full_precision
 from jaxdpmm.scoring import SCORERS
@@ -117,6 +121,35 @@ def test_every_product_of_bound_and_moves_is_full(family):
     for move in (birth, merge, delete):
         of = partial(move, jax.random.key(0), mixture)
         assert default_products(of, prior, posterior, batch) == []
+
+
+@each_family
+def test_every_product_of_gradients_of_the_evidence_is_full(family):
+    """Those that are traced after the functions themselves, outside of them."""
+    mixture, prior, posterior, _ = small(family)
+    of = jax.grad(jax.jit(partial(log_evidence, mixture, posterior.components)))
+    assert default_products(of, prior.component) == []
+
+
+@pytest.mark.parametrize("family", ["full", "diagonal", "spherical"])
+def test_every_product_of_a_numpyro_model_is_full(family):
+    mixture, prior, _, batch = small(family)
+    model = numpyro_model(mixture, prior)
+
+    def log_joint_density(key, x):
+        trace = numpyro.handlers.trace(numpyro.handlers.seed(model, key)).get_trace(x)
+        values = {name: site["value"] for name, site in trace.items() if site["type"] == "sample"}
+        return jax.grad(lambda values: log_density(model, (x,), {}, values)[0])(
+            {name: value for name, value in values.items() if name != "likelihood"}
+        )
+
+    # NumPyro's own distributions mix types and ranks
+    with (
+        jax.enable_x64(False),
+        jax.numpy_dtype_promotion("standard"),
+        jax.numpy_rank_promotion("allow"),
+    ):
+        assert default_products(log_joint_density, jax.random.key(0), batch.x) == []
 
 
 @each_family

@@ -38,6 +38,7 @@ from jaxdpmm.model import (
     log_joint,
     summarize,
 )
+from jaxdpmm.precision import full_precision
 from jaxdpmm.sticks import DirichletProcess, Gamma, Sticks
 from jaxdpmm.sticks.base import break_sticks
 
@@ -221,6 +222,7 @@ def _prior_readout(mixture: Mixture, prior: Prior) -> Readout:
     return Readout(log_weights, params, prior.offset)
 
 
+@full_precision()
 def _sites(mixture: Mixture, natural: Any, concentration: Gamma, sticks: Callable) -> tuple:
     """All sites, of model and guide alike: log weights and parameters."""
     alpha = concentration.shape / concentration.rate
