@@ -7,7 +7,7 @@ On a machine with a GPU, in the root of a copy of the repository, this one comma
 It needs JAX, Flax and NumPyro, measures torch, transformers and gmmx where they are, and never reaches for a network.
 The script itself puts the repository on the path, and `benchmarks/packages` last, so that packages of the machine win.
 What the machine may lack is carried in that folder, which git ignores: before, where there is a package index, with
-gmmx, jaxtyping, wadler-lindig and pillow for NAMES,
+gmmx, jaxtyping, lazy-loader, wadler-lindig and pillow for NAMES,
 
     pip install --no-deps --only-binary=:all: --python-version 3.12 -t benchmarks/packages NAMES
 
