@@ -9,6 +9,7 @@ from .families import GaussianDiagonal as GaussianDiagonal
 from .families import GaussianFull as GaussianFull
 from .families import GaussianLowRank as GaussianLowRank
 from .families import GaussianSpherical as GaussianSpherical
+from .families import GaussianTied as GaussianTied
 from .families import Likelihood as Likelihood
 from .families import ProductFamily as ProductFamily
 from .families import VonMisesFisher as VonMisesFisher

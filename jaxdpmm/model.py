@@ -209,8 +209,12 @@ def global_update(
     sticks = mixture.sticks.posterior(
         stats.counts, prior.concentration, None if previous is None else previous.sticks
     )
-    components = trees.add(stats.components, prior.component)
-    return Posterior(sticks, components, stats.counts, prior.offset)
+    return Posterior(sticks, components_of(mixture, prior, stats), stats.counts, prior.offset)
+
+
+def components_of(mixture: Mixture, prior: Prior, stats: Stats) -> Any:
+    """Natural parameters prior + statistics of all components, as far as the family allows; leaves lead with K."""
+    return mixture.family.restrict(trees.add(stats.components, prior.component))
 
 
 def elbo(mixture: Mixture, prior: Prior, posterior: Posterior, stats: Stats) -> Float[Array, ""]:
@@ -225,13 +229,23 @@ def elbo(mixture: Mixture, prior: Prior, posterior: Posterior, stats: Stats) -> 
     """
     surplus = trees.subtract(trees.add(stats.components, prior.component), posterior.components)
     expected = jax.vmap(mixture.family.expected_natural)(posterior.components)
-    return trees.dot(expected, surplus) + elbo_after_update(mixture, prior, posterior, stats)
+    return trees.dot(expected, surplus) + _elbo_without_surplus(mixture, prior, posterior, stats)
 
 
 def elbo_after_update(
     mixture: Mixture, prior: Prior, posterior: Posterior, stats: Stats
 ) -> Float[Array, ""]:
-    """`elbo` where the components are exactly `prior + stats`, so that no expectation is needed."""
+    """`elbo` of the posterior that `global_update` makes of the statistics.
+
+    Its components are exactly prior + statistics, so that no expectation is needed; but for families that restrict q.
+    """
+    bound = elbo if mixture.family.is_restricted else _elbo_without_surplus
+    return bound(mixture, prior, posterior, stats)
+
+
+def _elbo_without_surplus(
+    mixture: Mixture, prior: Prior, posterior: Posterior, stats: Stats
+) -> Float[Array, ""]:
     partition = jax.vmap(mixture.family.log_partition)(posterior.components)
     evidence = jnp.sum(partition - mixture.family.log_partition(prior.component))
     weights = jnp.sum(expected_log_weights(posterior.sticks) * stats.counts)

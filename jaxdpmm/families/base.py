@@ -20,7 +20,7 @@ whatever they compute is computed in full float32, on every platform (`../precis
 import abc
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -111,6 +111,18 @@ class Family(abc.ABC):
             f"{type(self).__name__} has no point estimate: expected the method point_params(natural), "
             "got none; write it, or use the predictive density, which needs none."
         )
+
+    is_restricted: ClassVar[bool] = False
+    """Whether components share something, so that `restrict` changes them."""
+
+    def restrict(self, components: Natural) -> Natural:
+        """The allowed q of all components that is nearest to the given ones; leaves lead with K.
+
+        For families whose components share a parameter, such as one covariance. Nearest means that the sum over k of
+        KL(q_k || given_k) is least, so that coordinate ascent never lowers the bound. Most families allow everything,
+        and return what they are given.
+        """
+        return components
 
     def is_proper(self, natural: Natural) -> bool:
         """Whether natural parameters read from a file can be those of distributions; leaves lead with K, NumPy.

@@ -3,7 +3,7 @@
 Each component is factorised once (`factorize.py`: Cholesky factor and its inverse); points only meet
 matrix products. Both products leave out what is zero: half of the triangular factor, and the points that a
 component has no part in.
-Next file to read: `gaussian_spherical.py`.
+Next file to read: `gaussian_tied.py`.
 """
 
 from dataclasses import dataclass

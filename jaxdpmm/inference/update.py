@@ -35,6 +35,7 @@ from jaxdpmm.model import (
     Readout,
     Stats,
     active_components,
+    components_of,
     empty_stats,
     expected_readout,
     stats_of,
@@ -166,7 +167,7 @@ def from_stats(mixture: Mixture, prior: Prior, stats: Stats) -> Posterior:
     """
     counts = jnp.maximum(stats.counts, 0)
     sticks = mixture.sticks.settled(counts, prior.concentration)
-    components = trees.add(stats.components, prior.component)
+    components = components_of(mixture, prior, stats)
     return Posterior(sticks, components, counts, prior.offset)
 
 

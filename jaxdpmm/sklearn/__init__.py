@@ -10,7 +10,7 @@ From `BayesianGaussianMixture` to here:
 
     BayesianGaussianMixture               here
     n_components, tol, max_iter, n_init   the same; `tol` in nats a point, `n_components` is 20 by default
-    covariance_type                       "full", "diag", "spherical"; there is no "tied"
+    covariance_type                       the same: "full", "tied", "diag" or "spherical"
     reg_covar                             gone: the prior keeps covariances proper
     init_params                           gone: always k-means++ and Lloyd steps
     weight_concentration_prior_type       the same

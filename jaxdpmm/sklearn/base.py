@@ -20,7 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from jaxdpmm.families import GaussianParams
+from jaxdpmm.families import GaussianParams, GaussianTied
 from jaxdpmm.inference import cavi, fit, initialize
 from jaxdpmm.inference.data.arrays import check_weights
 from jaxdpmm.inference.data.pieces import draw_sample
@@ -169,19 +169,21 @@ class BaseDirichletProcess(BaseEstimator):
         fitted = (prior, posterior, *_read_out(mixture, posterior))
         self.mixture_ = mixture
         self.prior_, self.posterior_, self._predictive, params = jax.tree.map(np.asarray, fitted)
-        factor = params.precision_factor
+        factor, dof = params.precision_factor, self.posterior_.components.dof
+        if isinstance(mixture.family, GaussianTied):
+            factor, dof = factor[0], dof[0]
         self.weights_ = np.exp(self._predictive.log_weights)
         self.means_ = params.mean + self.posterior_.offset
         self.precisions_cholesky_ = factor
-        if factor.ndim == 3:
+        if params.precision_factor.ndim == 3:
             inverse = np.linalg.inv(factor)
-            self.precisions_ = factor @ np.swapaxes(factor, 1, 2)
-            self.covariances_ = np.swapaxes(inverse, 1, 2) @ inverse
+            self.precisions_ = factor @ factor.mT
+            self.covariances_ = inverse.mT @ inverse
         else:
             self.precisions_ = factor**2
             self.covariances_ = 1 / self.precisions_
         self.mean_precision_ = self.posterior_.components.mean_count
-        self.degrees_of_freedom_ = self.posterior_.components.dof
+        self.degrees_of_freedom_ = dof
         shape, rate = map(float, self.posterior_.sticks.concentration)
         self.concentration_ = shape / rate
         self.n_active_components_ = int(np.sum(active_components(posterior)))

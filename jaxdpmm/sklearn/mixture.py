@@ -30,7 +30,7 @@ class DirichletProcessMixture(DensityMixin, BaseDirichletProcess):
 
     Parameters:
         n_components: truncation, the most components there can be; those that are not needed stay empty.
-        covariance_type: "full", "diag" or "spherical".
+        covariance_type: "full", "tied" (one for all components), "diag" or "spherical".
         tol: the fit ends when a sweep changes the bound by less than this, in nats a point.
         max_iter: most sweeps over the points.
         n_init: fits from so many starts, the one of the highest bound is kept.
@@ -39,7 +39,8 @@ class DirichletProcessMixture(DensityMixin, BaseDirichletProcess):
             inferred under a Gamma(1, 1) prior, or the mass is 1 / n_components.
         mean_precision_prior: how many points the prior mean counts for; None for 0.01.
         mean_prior: (D,); None for the mean of the points.
-        degrees_of_freedom_prior: how many points the prior covariance counts for; None for D + 2 ("full") or 2.
+        degrees_of_freedom_prior: how many points the prior covariance counts for; None for D + 2 ("full" and
+            "tied") or 2.
         covariance_prior: scale of the prior, (D, D), (D,) or a number: `degrees_of_freedom_prior` times a typical
             covariance. None for one from the points.
         random_state: of the starts and of `sample`; a number, a `RandomState` or None.
@@ -49,11 +50,11 @@ class DirichletProcessMixture(DensityMixin, BaseDirichletProcess):
     Attributes:
         weights_: E[w_k], (K,).
         means_: (K, D).
-        covariances_: inverses of E[precision], (K, D, D), (K, D) or (K,).
+        covariances_: inverses of E[precision], (K, D, D), (D, D), (K, D) or (K,).
         precisions_: E[precision], of the same shape.
         precisions_cholesky_: upper triangular U with U U' = precision, or the square roots.
         mean_precision_: (K,).
-        degrees_of_freedom_: (K,).
+        degrees_of_freedom_: (K,), or a number ("tied").
         concentration_: E[alpha].
         n_active_components_: components that hold at least half a point.
         converged_: whether the last `fit` reached `tol`.

@@ -12,13 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxdpmm.families import Gaussian, GaussianDiagonal, GaussianFull, GaussianSpherical
+from jaxdpmm.families import (
+    Gaussian,
+    GaussianDiagonal,
+    GaussianFull,
+    GaussianSpherical,
+    GaussianTied,
+)
 from jaxdpmm.families.gaussian import DEFAULT_MEAN_COUNT
 from jaxdpmm.model import Mixture, Prior
 from jaxdpmm.sticks import DirichletProcess, Gamma, StickBreaking, SymmetricDirichlet
 
 COVARIANCES: dict[str, type[Gaussian]] = {
     "full": GaussianFull,
+    "tied": GaussianTied,
     "diag": GaussianDiagonal,
     "spherical": GaussianSpherical,
 }
@@ -53,7 +60,7 @@ def check_settings(estimator: Any) -> None:
         )
     if estimator.covariance_type not in COVARIANCES:
         raise ValueError(
-            f"covariance_type must be 'full', 'diag' or 'spherical', got {estimator.covariance_type!r}; "
+            f"covariance_type must be 'full', 'tied', 'diag' or 'spherical', got {estimator.covariance_type!r}; "
             "choose one of them."
         )
     if estimator.weight_concentration_prior_type not in STICKS:
@@ -142,8 +149,8 @@ def _data_covariance(
 
 
 def _given_covariance(family: Gaussian, given: Any, dtype: Any) -> Array:
-    shapes = {GaussianFull: (family.dim, family.dim), GaussianDiagonal: (family.dim,)}
-    covariance = _checked("covariance_prior", given, shapes.get(type(family), ()), dtype)
+    shape = jax.eval_shape(family.covariance, jax.ShapeDtypeStruct((1, family.dim), dtype)).shape
+    covariance = _checked("covariance_prior", given, shape, dtype)
     is_matrix = covariance.ndim == 2
     smallest = np.linalg.eigvalsh(covariance)[0] if is_matrix else np.min(covariance)
     if smallest <= 0 or (is_matrix and not np.allclose(covariance, covariance.T)):

@@ -1,4 +1,4 @@
-"""CAVI with full covariance against scikit-learn's variational mixture, sweep by sweep in float64.
+"""CAVI with full and with tied covariance against scikit-learn's variational mixture, sweep by sweep in float64.
 
 scikit-learn leaves the last stick free, which moves its last expected log weight; so each sweep starts from the
 responsibilities that scikit-learn itself has, and all that follows from them is compared.
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.mixture import BayesianGaussianMixture
 
-from jaxdpmm import DirichletProcess, Gamma, GaussianFull, Mixture, Prior
+from jaxdpmm import DirichletProcess, Gamma, GaussianFull, GaussianTied, Mixture, Prior
 from jaxdpmm.model import expected_readout, global_update, log_joint, summarize
 
 K, D, ALPHA, MEAN_COUNT, DOF = 5, 3, 0.7, 0.1, 5.0
@@ -22,9 +22,11 @@ def x():
     return centres[random.integers(0, 4, 400)] + 0.5 * random.normal(size=(400, D))
 
 
-def test_every_sweep_agrees(x):
+@pytest.mark.parametrize(("kind", "family"), [("full", GaussianFull), ("tied", GaussianTied)])
+def test_every_sweep_agrees(x, kind, family):
     theirs = BayesianGaussianMixture(
         n_components=K,
+        covariance_type=kind,
         reg_covar=0.0,
         max_iter=1,
         init_params="random",
@@ -38,7 +40,7 @@ def test_every_sweep_agrees(x):
     )
     with pytest.warns(UserWarning, match="did not converge"):
         theirs.fit(x)
-    mixture = Mixture(GaussianFull(D), K, DirichletProcess(infer_concentration=False))
+    mixture = Mixture(family(D), K, DirichletProcess(infer_concentration=False))
     offset = jnp.asarray(x.mean(0))
     # scikit-learn's prior scale is the inverse Wishart's own, ours divides it by the degrees of freedom
     component = mixture.family.prior(jnp.zeros(D), jnp.asarray(np.cov(x.T)) / DOF, MEAN_COUNT, DOF)

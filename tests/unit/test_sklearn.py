@@ -20,6 +20,7 @@ from jaxdpmm.sklearn.outliers import lower_end
 SMALL = DirichletProcessMixture(4, random_state=0)
 TYPES = (
     "full",
+    "tied",
     pytest.param("diag", marks=pytest.mark.slow),
     pytest.param("spherical", marks=pytest.mark.slow),
 )
@@ -66,7 +67,9 @@ def test_fast_checks_of_scikit_learn(kind):
 @pytest.mark.parametrize("covariance_type", TYPES)
 def test_components_are_those_of_scikit_learn_under_its_priors(covariance_type):
     x = blobs()
-    scale = {"full": np.cov(x.T), "diag": x.var(0), "spherical": 2.0}[covariance_type]
+    scale = {"full": np.cov(x.T), "tied": np.cov(x.T), "diag": x.var(0), "spherical": 2.0}[
+        covariance_type
+    ]
     priors = {
         "weight_concentration_prior": 0.7,
         "mean_precision_prior": 0.3,
@@ -87,7 +90,9 @@ def test_components_are_those_of_scikit_learn_under_its_priors(covariance_type):
         "degrees_of_freedom_",
     )
     for name in names:
-        values, expected = getattr(ours, name)[order], getattr(theirs, name)[their_order]
+        values, expected = getattr(ours, name), getattr(theirs, name)
+        if covariance_type != "tied" or name in ("means_", "mean_precision_"):
+            values, expected = values[order], expected[their_order]
         np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-9, err_msg=name)
     np.testing.assert_allclose(ours.weights_[order], theirs.weights_[their_order], atol=0.02)
     assert ours.weights_.sum() == pytest.approx(1)
@@ -304,7 +309,10 @@ def test_lower_end(share, expected):
         ({"max_iter": 2.5}, "max_iter must be a whole number"),
         ({"n_init": -1}, "n_init must be a whole number"),
         ({"tol": -1.0}, "tol must be a number of nats a point"),
-        ({"covariance_type": "tied"}, "covariance_type must be 'full', 'diag' or 'spherical'"),
+        (
+            {"covariance_type": "banded"},
+            "must be 'full', 'tied', 'diag' or 'spherical', got 'banded'",
+        ),
         ({"weight_concentration_prior_type": "x"}, "weight_concentration_prior_type must be one"),
         ({"weight_concentration_prior": 0}, "weight_concentration_prior must be a positive number"),
         (
