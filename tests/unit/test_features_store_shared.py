@@ -200,6 +200,29 @@ def test_a_full_disk_under_the_journal_loses_nothing(tmp_path, monkeypatch):
     check_rows(writer.close(), "abcd")
 
 
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a small disk"
+)
+def test_a_disk_that_really_is_full(tmp_path):
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path]).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        (tmp_path / "other").write_bytes(bytes(20_000))
+        writer, names, refused = FeatureWriter(tmp_path / "store", shard_bytes=2000), [], []
+        while len(refused) < 3:  # shards and journal, at whatever moment they stop to fit
+            names.append(f"image-{len(names)}")
+            try:
+                writer.append(rows_of(names[-1]), names[-1])
+            except OSError as error:
+                refused.append(str(error))
+        assert all(re.search("must be writable.*No space left.*free some", s) for s in refused)
+        assert all(name in writer for name in names)
+        (tmp_path / "other").unlink()
+        check_rows(writer.close(), names)
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
 def test_several_pieces_are_there_together_or_not_at_all(tmp_path):
     writer = FeatureWriter(tmp_path)
     with pytest.raises(ValueError, match=r"features must have shape \(..., 4\)"):
