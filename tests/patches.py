@@ -9,12 +9,13 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxdpmm import GaussianDiagonal, GaussianFull, GaussianSpherical, Mixture, default_prior
-from jaxdpmm.families import Block, GaussianLowRank, ProductFamily, VonMisesFisher
+from jaxdpmm.families import Block, GaussianLowRank, GaussianTied, ProductFamily, VonMisesFisher
 from jaxdpmm.model import Batch, Posterior, Prior, Stats, expected_readout, global_update, summarize
 
 NUM_CLUSTERS = 6
 FAMILIES = {
     "full": GaussianFull,
+    "tied": GaussianTied,
     "diagonal": GaussianDiagonal,
     "spherical": GaussianSpherical,
     "low rank": lambda dim: GaussianLowRank(dim, min(8, dim - 1)),
@@ -24,6 +25,7 @@ FAMILIES = {
     ),
 }
 """Every family that the library has, by dimension."""
+WITHOUT_DRAWS = ("tied", "low rank")
 
 
 class Patches(NamedTuple):
