@@ -15,7 +15,7 @@ from jax.export import is_symbolic_dim
 from jaxtyping import Array, Float, Int, Num
 
 from jaxdpmm.families.kernels import blocks_at_once, by_platform, side_by_side
-from jaxdpmm.model import Mixture, centre
+from jaxdpmm.model import Mixture, Stats, centre
 from jaxdpmm.precision import full_precision
 
 SMALLEST, LARGEST = 32, 512  # pairs a block
@@ -127,19 +127,19 @@ def pair_statistics(
     point: Int[Array, " P"],
     weight: Float[Array, " P"],
     groups: Groups,
+    offset: Array | None,
     params: Any = None,
-    offset: Array | None = None,
 ) -> tuple[Any, Float[Array, ""]]:
     """Sum of weight T(x) over the pairs of each component, leaves lead with K; and the local variables' entropy.
 
     Args:
         mixture: static description.
-        x: centred points.
+        x: raw points; they are centred a block at a time, so that no centred copy of all is made.
         point: the point of each pair.
         weight: responsibility times sample weight of each pair.
         groups: the pairs, grouped.
+        offset: the reference point.
         params: what the responsibilities were read out with, leaves lead with K; None where there is nothing.
-        offset: subtracted from the points of a block; None if they are centred already.
     """
     padded_point, padded_weight = jnp.append(point, 0), jnp.append(weight, 0)
 
@@ -209,3 +209,58 @@ def _sum_of_blocks(of_block: Callable, groups: Groups, start: tuple[Any, Array],
 
     batches = pairs.reshape(-1, together, pairs.shape[1]), component.reshape(-1, together)
     return jax.lax.scan(add, start, batches)[0]
+
+
+def chosen_statistics(
+    mixture: Mixture,
+    chosen: Int[Array, "N C"],
+    responsibilities: Float[Array, "N C"],
+    x: Num[Array, "N ..."],
+    weight: Float[Array, " N"],
+    offset: Array | None,
+    params: Any = None,
+) -> Stats:
+    """`model.summarize` under responsibilities that are zero but for the chosen columns of each row.
+
+    Args:
+        mixture: static description.
+        chosen: components of each point.
+        responsibilities: those of the chosen components.
+        x: raw points.
+        weight: sample weights.
+        offset: the reference point.
+        params: what the responsibilities were read out with, for families with local variables.
+    """
+    weighted = (responsibilities * weight[:, None]).ravel()
+    component, point = pairs_of(chosen)
+    groups = group_by_component(component, mixture.num_components)
+    entropy = jnp.sum(jax.scipy.special.entr(responsibilities), axis=1)
+    statistics, local = pair_statistics(mixture, x, point, weighted, groups, offset, params)
+    return Stats(
+        jnp.zeros(mixture.num_components, weighted.dtype).at[component].add(weighted),
+        statistics,
+        jnp.sum(weight * entropy) + local,
+        jnp.sum(weight * jax.vmap(mixture.family.log_base_measure)(centre(x, offset))),
+    )
+
+
+def label_statistics(
+    mixture: Mixture,
+    labels: Int[Array, " N"],
+    x: Num[Array, "N ..."],
+    weight: Float[Array, " N"],
+    offset: Array | None,
+    params: Any = None,
+) -> Stats:
+    """Statistics of raw points that belong to one component each: cost N D^2 for full covariance, not N K D^2.
+
+    Args:
+        mixture: static description.
+        labels: component of each point.
+        x: raw points.
+        weight: sample weights.
+        offset: the reference point.
+        params: of the read-out, for families with local variables; None where there is nothing to read.
+    """
+    ones = jnp.ones((labels.shape[0], 1), weight.dtype)
+    return chosen_statistics(mixture, labels[:, None], ones, x, weight, offset, params)

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxdpmm import trees
+from jaxdpmm.checks import check_at_least_one
 from jaxdpmm.families import Family
 from jaxdpmm.sticks import DirichletProcess, StickBreaking, Sticks, expected_log_weights
 
@@ -39,11 +40,8 @@ class Mixture:
     sticks: StickBreaking = field(default_factory=DirichletProcess)
 
     def __post_init__(self):
-        if self.num_components < 1:
-            raise ValueError(
-                f"num_components must be a whole number of at least 1, got {self.num_components}; "
-                "start with 100, unused components empty themselves."
-            )
+        advice = "start with 100, unused components empty themselves"
+        check_at_least_one("num_components", self.num_components, advice)
 
 
 class Prior(NamedTuple):
@@ -246,11 +244,21 @@ def elbo_after_update(
 def _elbo_without_surplus(
     mixture: Mixture, prior: Prior, posterior: Posterior, stats: Stats
 ) -> Float[Array, ""]:
-    partition = jax.vmap(mixture.family.log_partition)(posterior.components)
-    evidence = jnp.sum(partition - mixture.family.log_partition(prior.component))
+    evidence = jnp.sum(_evidence_of(mixture, prior, posterior.components))
     weights = jnp.sum(expected_log_weights(posterior.sticks) * stats.counts)
     sticks = mixture.sticks.kl_divergence(posterior.sticks, prior.concentration)
     return evidence + weights + stats.entropy + stats.log_base - sticks
+
+
+def log_evidence(mixture: Mixture, prior: Prior, components: Any) -> Float[Array, " K"]:
+    """Log p(points of k | one component): A(prior + T_k) - A(prior), without log h.
+
+    Args:
+        mixture: static description.
+        prior: hyper-parameters.
+        components: T_k, sum of T(x) over the points of each component, as in `Stats`; leaves lead with K.
+    """
+    return _evidence_of(mixture, prior, trees.add(components, prior.component))
 
 
 def default_prior(mixture: Mixture, x: Num[Array | np.ndarray, "N ..."]) -> Prior:
@@ -299,3 +307,8 @@ def compact(
     return smaller, Posterior(
         sticks, trees.take(posterior.components, kept), counts, posterior.offset
     )
+
+
+def _evidence_of(mixture: Mixture, prior: Prior, natural: Any) -> Float[Array, " K"]:
+    log_partition = mixture.family.log_partition
+    return jax.vmap(log_partition)(natural) - log_partition(prior.component)

@@ -4,7 +4,7 @@ Components have no names: draws may swap them, so means over draws of anything b
 the functions of draws that do not depend on names: which points belong together, how many components there are, and
 the one partition that is closest to all draws. Densities and scores over draws are in
 `scoring/uncertainty.py`. Labels come from the NumPyro kernel with `keep_labels=True`. Next file to read:
-`scoring/uncertainty.py`.
+`inference/numpyro/kernel.py`.
 
 References:
     Binder (1978), Bayesian cluster analysis; Wade and Ghahramani (2018), Bayesian cluster analysis: point
@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 from numpy.typing import ArrayLike
 
+from jaxdpmm.checks import check_at_least_one
 from jaxdpmm.model import Posterior
 
 
@@ -91,10 +92,7 @@ def point_partition(
         ValueError: labels of another shape or type, or `num_candidates` below 1.
     """
     labels = _check_labels(labels)
-    if num_candidates < 1:
-        raise ValueError(
-            f"num_candidates must be at least 1, got {num_candidates}; the default is 100."
-        )
+    check_at_least_one("num_candidates", num_candidates, "the default is 100")
     num_draws = len(labels)
     size = int(labels.max()) + 1
     chosen = np.unique(np.linspace(0, num_draws - 1, min(num_candidates, num_draws)).astype(int))

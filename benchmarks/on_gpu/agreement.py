@@ -20,7 +20,7 @@ import numpy as np
 
 import jaxdpmm
 from jaxdpmm.families import GaussianLowRank, VonMisesFisher
-from jaxdpmm.inference.local_steps.sparse import summarize_labels
+from jaxdpmm.grouping import label_statistics
 from jaxdpmm.model import Batch, Mixture, Prior, global_update
 from jaxdpmm.scoring import SCORERS
 from on_gpu.cases import Fact, sentence
@@ -121,7 +121,7 @@ def _fit_and_score(
     mixture: Mixture, prior: Prior, x: jax.Array, labels: jax.Array
 ) -> dict[str, jax.Array]:
     ones = jnp.ones(len(x), x.dtype)
-    stats = summarize_labels(mixture, labels, x, ones, prior.offset)
+    stats = label_statistics(mixture, labels, x, ones, prior.offset)
     total = jnp.asarray(len(x), x.dtype)
     batch = Batch(x, ones, jnp.zeros((), jnp.int32), jnp.asarray(True), total)
     algorithm = jaxdpmm.cavi(mixture, prior)

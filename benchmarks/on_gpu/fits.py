@@ -13,10 +13,11 @@ import jax.numpy as jnp
 
 import jaxdpmm
 from jaxdpmm.families import GaussianLowRank
+from jaxdpmm.grouping import label_statistics
 from jaxdpmm.inference import dense
 from jaxdpmm.inference.base import Layout
 from jaxdpmm.inference.initialize import k_means
-from jaxdpmm.inference.local_steps.sparse import candidates, summarize_labels
+from jaxdpmm.inference.local_steps.sparse import candidates
 from jaxdpmm.model import Batch, Mixture, Posterior, Prior, global_update
 from on_gpu.cases import Case, Fact, Work
 from on_gpu.data import clusters
@@ -88,7 +89,7 @@ def posterior_of_labels(
     mixture: Mixture, prior: Prior, x: jax.Array, labels: jax.Array
 ) -> Posterior:
     """One global update from points that belong to one component each."""
-    stats = summarize_labels(mixture, labels, x, jnp.ones(len(x)), prior.offset)
+    stats = label_statistics(mixture, labels, x, jnp.ones(len(x)), prior.offset)
     return global_update(mixture, prior, stats)
 
 

@@ -4,7 +4,7 @@
 
 is 1 at z = 0 and smooth, and grows like exp(z): so log F(nu, z) - z neither overflows nor cancels, from z = 0
 to 1e12. For orders of at least MINIMUM_ORDER the uniform asymptotic expansion gives it at once; smaller orders are
-reached from there by the recurrence in its stable direction, downwards. Next file to read: `von_mises_fisher.py`.
+reached from there by the recurrence in its stable direction, downwards. Next file to read: `../sticks/base.py`.
 
 References:
     NIST Digital Library of Mathematical Functions, https://dlmf.nist.gov, 10.41.3 (expansion), 10.41.9

@@ -14,6 +14,7 @@ import numpy as np
 from jax.scipy.special import digamma, multigammaln
 from jaxtyping import Array, Float
 
+from jaxdpmm.distances import squared_distances
 from jaxdpmm.families.factorize import (
     cholesky_and_inverse,
     inverse_factor_product,
@@ -199,8 +200,7 @@ class GaussianFull(Gaussian):
         """
         diagonal = jnp.diagonal(params.precision_factor, axis1=1, axis2=2)
         precision = jnp.exp(2 * jnp.mean(jnp.log(diagonal)))
-        norms = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(params.mean**2, axis=1)[None]
-        return -0.5 * precision * (norms - 2 * (x @ params.mean.T))
+        return -0.5 * precision * squared_distances(x, params.mean)
 
     def weighted_statistics(
         self, x: Float[Array, "N D"], responsibilities: Float[Array, "N K"]

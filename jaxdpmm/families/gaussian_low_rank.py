@@ -24,6 +24,7 @@ from jax.scipy.special import digamma, gammaln
 from jaxtyping import Array, Float
 
 from jaxdpmm import trees
+from jaxdpmm.distances import squared_distances
 from jaxdpmm.families.base import Family
 from jaxdpmm.families.factorize import cholesky_and_inverse
 from jaxdpmm.families.gaussian import (
@@ -210,8 +211,7 @@ class GaussianLowRank(Gaussian):
     def proposal_matrix(self, params: LowRankParams, x: Float[Array, "N D"]) -> Float[Array, "N K"]:
         """All components as spheres of one size, N K D in place of N K D rank."""
         precision = jnp.exp(2 * jnp.mean(jnp.log(params.precision_factor)))
-        norms = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(params.mean**2, axis=1)[None]
-        return -0.5 * precision * (norms - 2 * (x @ params.mean.T))
+        return -0.5 * precision * squared_distances(x, params.mean)
 
     def weighted_statistics(
         self, x: Float[Array, "N D"], responsibilities: Float[Array, "N K"]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.scipy.special import digamma, gammaln
 from jaxtyping import Array, Float
 
+from jaxdpmm.distances import squared_distances
 from jaxdpmm.families.gaussian import (
     LOG_TWO_PI,
     Gaussian,
@@ -122,9 +123,7 @@ class GaussianSpherical(Gaussian):
         self, params: GaussianParams | StudentT, x: Float[Array, "N D"]
     ) -> Float[Array, "N K"]:
         """|x|^2 - 2 x mean' + |mean|^2: one matrix product."""
-        norms = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(params.mean**2, axis=1)[None]
-        squares = jnp.maximum(norms - 2 * (x @ params.mean.T), 0)
-        return squares * (params.precision_factor**2)[None]
+        return squared_distances(x, params.mean) * (params.precision_factor**2)[None]
 
     def weighted_statistics(
         self, x: Float[Array, "N D"], responsibilities: Float[Array, "N K"]

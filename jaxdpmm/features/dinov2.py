@@ -2,7 +2,7 @@
 
 Written in linen, not nnx: a frozen feature extractor is a pure function of a dictionary of arrays,
 which linen's `apply` is. The numbers equal those of the PyTorch models of transformers
-(`tests/reference/test_dinov2.py`).
+(`tests/reference/test_dinov2_torch.py`).
 
 Dropout, stochastic depth and masked patches are left out: this port is for inference. Weights come
 from `weights.py`; image normalisation and patch grids from `extractor.py`, which is what to read

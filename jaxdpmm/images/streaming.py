@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxdpmm.checks import check_at_least_one
 from jaxdpmm.images.geometry import Frame, Preprocessing
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.images.transforms import prepare
@@ -149,8 +150,7 @@ def in_batches(images: Iterable[PreparedImage], size: int) -> Iterator[ImageBatc
     Raises:
         ValueError: size is below one.
     """
-    if size < 1:
-        raise ValueError(f"size must be at least 1, got {size}; use 1 to go image by image.")
+    check_at_least_one("size", size, "use 1 to go image by image")
     group: list[PreparedImage] = []
     for image in images:
         if group and (len(group) == size or image.pixels.shape != group[0].pixels.shape):

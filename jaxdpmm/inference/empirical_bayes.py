@@ -27,8 +27,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdpmm import trees
+from jaxdpmm.checks import check_at_least_one
 from jaxdpmm.families import Gaussian, GaussianFull, NormalWishart
-from jaxdpmm.model import Mixture, Posterior, Prior, global_update, stats_of
+from jaxdpmm.model import Mixture, Posterior, Prior, global_update, log_evidence, stats_of
 
 
 class Parametrization(NamedTuple):
@@ -128,13 +129,15 @@ def empirical_bayes(
         ValueError: `num_steps` is below 1.
         FloatingPointError: the objective is not finite where it starts.
     """
-    if num_steps < 1:
-        raise ValueError(f"num_steps must be at least 1, got {num_steps}; the default is 50.")
+    check_at_least_one("num_steps", num_steps, "the default is 50")
     import optax  # takes half a second to load, which `import jaxdpmm` is spared
 
     optimizer = optax.with_extra_args_support(optimizer or optax.lbfgs())
     stats = stats_of(prior, posterior)
-    evidence = partial(log_evidence, mixture, stats.components)
+
+    def evidence(component: Any) -> Float[Array, ""]:
+        return jnp.sum(log_evidence(mixture, prior._replace(component=component), stats.components))
+
     run = jax.jit(partial(_ascend, parametrization.component, evidence, optimizer, num_steps))
     best, objective = run(parametrization.start)
     if not jnp.isfinite(objective[0]):
@@ -144,19 +147,6 @@ def empirical_bayes(
         )
     better = prior._replace(component=parametrization.component(best))
     return EmpiricalBayes(better, global_update(mixture, better, stats, posterior), objective)
-
-
-def log_evidence(mixture: Mixture, statistics: Any, component: Any) -> Float[Array, ""]:
-    """Sum_k A(prior + statistics_k) - A(prior): log evidence of the components' data, without log h.
-
-    Args:
-        mixture: static description.
-        statistics: sum of T(x) of every component, leaves lead with K.
-        component: natural parameter of the prior.
-    """
-    log_partition = mixture.family.log_partition
-    grown = jax.vmap(log_partition)(trees.add(statistics, component))
-    return jnp.sum(grown - log_partition(component))
 
 
 def _ascend(component, evidence, optimizer, num_steps, start) -> tuple[Any, Float[Array, " S"]]:

@@ -16,6 +16,7 @@ from jaxtyping import PRNGKeyArray
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from jaxdpmm.checks import check_at_least_one
 from jaxdpmm.inference.base import Algorithm, Layout, Objective
 from jaxdpmm.inference.checkpoint import Checkpoint, Progress
 from jaxdpmm.inference.data.arrays import DataSource, digest
@@ -96,9 +97,9 @@ def fit(
         OSError: the checkpoint cannot be written; the last one stays.
         FloatingPointError: the objective became nan.
     """
-    check_at_least_one("num_epochs", num_epochs, 100)
-    check_at_least_one("checkpoint_every", checkpoint_every, 1)
-    check_at_least_one("patience", patience, 1)
+    check_at_least_one("num_epochs", num_epochs, "the default is 100")
+    check_at_least_one("checkpoint_every", checkpoint_every, "the default is 1")
+    check_at_least_one("patience", patience, "the default is 1")
     source = as_source(data, algorithm.mixture.family, sample_weight, batch_size)
     step = jax.jit(algorithm.step, donate_argnums=1)
     key = _key(algorithm, key)
@@ -186,12 +187,6 @@ def _tolerance(algorithm: Algorithm, tolerance: float | None) -> float:
             f"likelihood does not converge, got {tolerance}; num_epochs says how many sweeps it makes."
         )
     return 0.0
-
-
-def check_at_least_one(name: str, value: int, default: int) -> None:
-    """Raise `ValueError` if a count is below 1."""
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}; the default is {default}.")
 
 
 def _init(algorithm: Algorithm, posterior: Posterior, layout: Layout) -> Any:

@@ -17,10 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
+from jaxdpmm.distances import nearest_centres, squared_distances, squared_norms
 from jaxdpmm.families.gaussian import Gaussian
+from jaxdpmm.grouping import label_statistics
 from jaxdpmm.inference.data.arrays import check_finite, check_points
 from jaxdpmm.inference.data.pieces import draw_sample
-from jaxdpmm.inference.local_steps.sparse import summarize_labels
 from jaxdpmm.model import (
     Mixture,
     Posterior,
@@ -116,24 +117,19 @@ def k_means(
     centres = _plus_plus(key, x, num_clusters)
 
     def improve(_, centres):
-        one_hot = jax.nn.one_hot(_nearest(x, centres), num_clusters, dtype=x.dtype)
+        one_hot = jax.nn.one_hot(nearest_centres(x, centres), num_clusters, dtype=x.dtype)
         counts = jnp.sum(one_hot, axis=0)[:, None]
         return jnp.where(counts > 0, one_hot.T @ x / jnp.maximum(counts, 1), centres)
 
-    return _nearest(x, jax.lax.fori_loop(0, num_iterations, improve, centres))
+    return nearest_centres(x, jax.lax.fori_loop(0, num_iterations, improve, centres))
 
 
 def _plus_plus(key: PRNGKeyArray, x: Array, num_clusters: int) -> Float[Array, "K D"]:
     """Seeds far from each other: of some points drawn by squared distance, the one that helps most."""
     num_trials = 2 + int(np.log(num_clusters))
-    norms = jnp.sum(x * x, axis=1)
+    norms = squared_norms(x)
     first = x[jax.random.randint(key, (), 0, x.shape[0])]
     seeds = jnp.zeros((num_clusters, x.shape[1]), x.dtype).at[0].set(first)
-
-    def squared_distances(points):
-        product = points @ x.T
-        own = jnp.sum(points * points, axis=1)
-        return jnp.maximum(own[:, None] + norms[None] - 2 * product, 0)
 
     def add_seed(number, carry):
         seeds, nearest = carry
@@ -141,16 +137,12 @@ def _plus_plus(key: PRNGKeyArray, x: Array, num_clusters: int) -> Float[Array, "
             jax.random.fold_in(key, number), jnp.log(nearest), shape=(num_trials,)
         )
         candidates = x[drawn]
-        distances = jnp.minimum(squared_distances(candidates), nearest[None])
+        distances = jnp.minimum(squared_distances(candidates, x, centre_norms=norms), nearest[None])
         best = jnp.argmin(jnp.sum(distances, axis=1))
         return seeds.at[number].set(candidates[best]), distances[best]
 
-    start = (seeds, squared_distances(first[None])[0])
+    start = (seeds, squared_distances(first[None], x, centre_norms=norms)[0])
     return jax.lax.fori_loop(1, num_clusters, add_seed, start)[0]
-
-
-def _nearest(x: Array, centres: Array) -> Int[Array, " N"]:
-    return jnp.argmin(jnp.sum(centres * centres, axis=1)[None] - 2 * x @ centres.T, axis=1)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -160,7 +152,7 @@ def _posterior_of_labels(
     ones = jnp.ones(x.shape[0], jax.tree.leaves(prior.component)[0].dtype)
 
     def update(params: Any) -> Posterior:
-        stats = summarize_labels(mixture, labels, x, ones, prior.offset, params)
+        stats = label_statistics(mixture, labels, x, ones, prior.offset, params)
         return global_update(mixture, prior, stats)
 
     def improve(_, posterior: Posterior) -> Posterior:

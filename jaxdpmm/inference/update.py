@@ -24,6 +24,8 @@ from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
 from jaxdpmm import trees
+from jaxdpmm.checks import check_at_least_one
+from jaxdpmm.distances import relative_squares
 from jaxdpmm.inference.base import Layout, LocalStep
 from jaxdpmm.inference.data.pieces import as_source
 from jaxdpmm.inference.local_steps.dense import dense, visit
@@ -79,8 +81,7 @@ def partial_fit(
     Raises:
         ValueError: data of the wrong shape or not finite, or a `num_epochs` below 1.
     """
-    if num_epochs < 1:
-        raise ValueError(f"num_epochs must be at least 1, got {num_epochs}; the default is 1.")
+    check_at_least_one("num_epochs", num_epochs, "the default is 1")
     source = as_source(x, mixture.family, sample_weight, batch_size)
     memory = local_step.init(
         mixture, Layout(source.num_batches, source.batch_size, source.total_weight)
@@ -232,7 +233,7 @@ def _mean_statistics(prior: Prior, posterior: Posterior) -> Float[Array, "K M"]:
 def _aligned_share(left: Posterior, right: Posterior, left_means, right_means) -> float:
     """Share of the points, among components that hold any in both."""
     both = active_components(left) & active_components(right)
-    squares = jnp.sum(left_means**2, axis=1)[None] - 2 * right_means @ left_means.T
+    squares = relative_squares(right_means, left_means)
     nearest = jnp.argmin(jnp.where(both[None], squares, jnp.inf), axis=1)
     weight = jnp.where(both, right.counts, 0)
     is_own = nearest == jnp.arange(len(weight))

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
+from jaxdpmm.distances import relative_squares, squared_norms
 from jaxdpmm.families import Gaussian, GaussianParams
 from jaxdpmm.model import Mixture, Posterior, active_components, centre
 from jaxdpmm.precision import full_precision
@@ -68,12 +69,12 @@ def euclidean(mixture: Mixture) -> Scorer:
 
     def prepare(posterior: Posterior) -> Means:
         means = component_means(mixture, posterior)
-        return Means(means, jnp.sum(means**2, axis=1) + _barrier(posterior))
+        return Means(means, squared_norms(means) + _barrier(posterior))
 
     @full_precision()
     def score(params: Means, x: Float[Array, "N D"]) -> Float[Array, " N"]:
-        nearest = jnp.min(params.constant[None] - 2 * (x @ params.vectors.T), axis=1)
-        return jnp.sqrt(jnp.maximum(jnp.sum(x * x, axis=1) + nearest, 0))
+        nearest = jnp.min(relative_squares(x, params.vectors, params.constant), axis=1)
+        return jnp.sqrt(jnp.maximum(squared_norms(x) + nearest, 0))
 
     return Scorer(prepare, score)
 

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
+from jaxdpmm.checks import check_at_least_one
+from jaxdpmm.distances import relative_squares
 from jaxdpmm.grouping import chosen_entries
 from jaxdpmm.model import Mixture, Posterior, centre
 from jaxdpmm.scoring.density import Predictive, predictive
@@ -44,18 +46,14 @@ def nearest_predictive(
         TypeError: components of this family have no means.
         ValueError: `num_candidates` is below 1.
     """
-    if num_candidates < 1:
-        raise ValueError(
-            f"num_candidates must be at least 1, got {num_candidates}; the default is {NUM_CANDIDATES}."
-        )
+    check_at_least_one("num_candidates", num_candidates, f"the default is {NUM_CANDIDATES}")
     num_candidates = min(num_candidates, mixture.num_components)
 
     def prepare(posterior: Posterior) -> Nearest:
         return Nearest(component_means(mixture, posterior), predictive(mixture).prepare(posterior))
 
     def score(params: Nearest, x: Num[Array, "N D"]) -> Float[Array, " N"]:
-        halves = 0.5 * jnp.sum(params.means**2, axis=1)
-        chosen = jax.lax.top_k(x @ params.means.T - halves[None], num_candidates)[1]
+        chosen = jax.lax.top_k(-relative_squares(x, params.means), num_candidates)[1]
         weights, of_components, offset = params.predictive
         matrix, x = mixture.family.log_predictive_matrix, centre(x, offset)
         if grouped:

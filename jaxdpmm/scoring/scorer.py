@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
+from jaxdpmm.checks import check_at_least_one
+
 TILE_SIZE = 4096  # points; with K = 500 components, 8 MB of float32 a tile
 
 
@@ -64,10 +66,7 @@ def in_tiles(
     Raises:
         ValueError: `tile_size` is below 1.
     """
-    if tile_size < 1:
-        raise ValueError(
-            f"tile_size must be at least 1 point, got {tile_size}; the default is 4096."
-        )
+    check_at_least_one("tile_size", tile_size, "the default is 4096", wanted="at least 1 point")
     x = x if isinstance(x, np.ndarray | jax.Array) else np.asarray(x)
     num_points = x.shape[0]
     tile_size = min(tile_size, max(num_points, 1))

@@ -13,6 +13,7 @@ from sklearn.base import DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from jaxdpmm.checks import check_at_least_one
 from jaxdpmm.families import GaussianDiagonal
 from jaxdpmm.inference.data.arrays import check_weights
 from jaxdpmm.inference.update import partial_fit
@@ -127,8 +128,7 @@ class DirichletProcessMixture(DensityMixin, BaseDirichletProcess):
             ValueError: `n_samples` below 1.
         """
         check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"n_samples must be at least 1, got {n_samples}; the default is 1.")
+        check_at_least_one("n_samples", n_samples, "the default is 1")
         random = check_random_state(self.random_state)
         weights = self.weights_.astype(np.float64)
         counts = random.multinomial(n_samples, weights / weights.sum()).tolist()

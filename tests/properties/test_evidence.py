@@ -26,7 +26,14 @@ from jaxdpmm import (
     fit,
     trees,
 )
-from jaxdpmm.model import Posterior, elbo, elbo_after_update, global_update, summarize
+from jaxdpmm.model import (
+    Posterior,
+    elbo,
+    elbo_after_update,
+    global_update,
+    log_evidence,
+    summarize,
+)
 
 FAMILIES = [GaussianFull, GaussianDiagonal, GaussianSpherical]
 N, K, D = 4, 3, 2
@@ -88,7 +95,7 @@ def log_joint_of_assignment(family_type, x, z, infer_concentration) -> float:
     return components + log_prior_of_assignment(z, infer_concentration)
 
 
-def log_evidence(family_type, x, infer_concentration) -> float:
+def enumerated_log_evidence(family_type, x, infer_concentration) -> float:
     return special.logsumexp(
         [
             log_joint_of_assignment(family_type, x, z, infer_concentration)
@@ -115,7 +122,7 @@ def stats_of(mixture, responsibilities, x):
 def test_elbo_is_below_the_enumerated_log_evidence(family_type, infer_concentration):
     for seed in range(3):
         mixture, prior, x = problem(family_type, seed, infer_concentration)
-        exact = log_evidence(family_type, x, infer_concentration)
+        exact = enumerated_log_evidence(family_type, x, infer_concentration)
         bounds = [fitted(mixture, prior, x, start)[1] for start in range(4)]
         assert max(bounds) <= exact
         assert max(bounds) > exact - 4  # a bound, and not a loose one: of 4 points' assignments
@@ -139,6 +146,17 @@ def test_one_component_has_the_evidence_itself(family_type):
     _, bound = fitted(mixture, prior, x, 0)
     expected = log_evidence_of_component(family_type, x)
     np.testing.assert_allclose(bound, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("family_type", FAMILIES)
+def test_log_evidence_of_every_component_is_that_of_its_points(family_type):
+    mixture, prior, x = problem(family_type, seed=3)
+    z = np.array([0, 2, 2, 0])
+    stats_of_z = stats_of(mixture, np.eye(K)[z], x)
+    log_base = stats_of_z.counts * stats_of_z.log_base / N  # the same for every point
+    found = log_evidence(mixture, prior, stats_of_z.components) + log_base
+    expected = [log_evidence_of_component(family_type, x[z == k]) for k in range(K)]
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
 
 
 @settings(max_examples=20, deadline=None, derandomize=True, database=None)

@@ -27,7 +27,8 @@ from jaxdpmm import (
     Mixture,
     Prior,
 )
-from jaxdpmm.inference.backends.gibbs import Move, conditional_posterior, gibbs, label_stats
+from jaxdpmm.grouping import label_statistics
+from jaxdpmm.inference.backends.gibbs import Move, conditional_posterior, gibbs
 from jaxdpmm.inference.backends.gibbs_moves import label_switching, split_merge
 from jaxdpmm.inference.base import Layout
 
@@ -161,7 +162,7 @@ def successive_conditional(algorithm, prior: Prior):
         alpha, labels, x = carry
         key_sweep, key_params, key_points = jax.random.split(key, 3)
         batch = one_batch(x)
-        stats = label_stats(mixture, labels, x, batch.weight, None)
+        stats = label_statistics(mixture, labels, x, batch.weight, None)
         posterior = conditional_posterior(mixture, prior, stats, alpha, prior.concentration)
         state, _ = algorithm.step(key_sweep, algorithm.init(posterior, Layout(1, N)), batch)
         keys = jax.random.split(key_params, K)
@@ -252,7 +253,7 @@ def calibration_ranks(algorithm, prior: Prior, truth: Joint, warmup: int, thinni
 
     def of_replicate(key, truth):
         batch = one_batch(truth.x)
-        stats = label_stats(mixture, jnp.zeros(N, jnp.int32), truth.x, batch.weight, None)
+        stats = label_statistics(mixture, jnp.zeros(N, jnp.int32), truth.x, batch.weight, None)
         start = conditional_posterior(mixture, prior, stats, jnp.ones(()), prior.concentration)
 
         def sweep(state, key):

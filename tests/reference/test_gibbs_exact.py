@@ -20,7 +20,8 @@ from jaxdpmm import (
     Mixture,
     Prior,
 )
-from jaxdpmm.inference.backends.gibbs import Partition, gibbs, label_stats
+from jaxdpmm.grouping import label_statistics
+from jaxdpmm.inference.backends.gibbs import Partition, gibbs
 from jaxdpmm.inference.backends.gibbs_moves import label_switching, split_merge
 from jaxdpmm.model import Stats, global_update
 
@@ -171,7 +172,7 @@ def test_moves_alone_keep_the_exact_posterior(family, move, key):
     batch = one_batch(X)
 
     def apply(key, labels):
-        stats = label_stats(mixture, labels, batch.x, batch.weight, None)
+        stats = label_statistics(mixture, labels, batch.x, batch.weight, None)
         start = Partition(labels[None], stats)
         partition, share = move.propose(key, mixture, prior, jnp.asarray(alpha), start, batch)
         return partition.labels[0], share, partition.stats
@@ -183,5 +184,5 @@ def test_moves_alone_keep_the_exact_posterior(family, move, key):
     for feature in (_indicators, _together, _occupied):
         exact = np.tensordot(probability, feature(labellings), 1)
         assert z_score(feature(np.asarray(labels)), exact).max() < ALLOWED
-    again = jax.vmap(lambda z: label_stats(mixture, z, batch.x, batch.weight, None))(labels)
+    again = jax.vmap(lambda z: label_statistics(mixture, z, batch.x, batch.weight, None))(labels)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), stats, again)

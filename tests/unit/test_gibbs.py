@@ -15,8 +15,9 @@ from jaxdpmm import (
     fit,
     initialize,
 )
+from jaxdpmm.grouping import label_statistics
 from jaxdpmm.inference import ArraySource
-from jaxdpmm.inference.backends.gibbs import Partition, gibbs, label_stats, sample_labels
+from jaxdpmm.inference.backends.gibbs import Partition, gibbs, sample_labels
 from jaxdpmm.inference.backends.gibbs_moves import label_switching, split_merge
 from jaxdpmm.inference.base import Layout
 from jaxdpmm.model import Posterior, Readout, summarize
@@ -45,19 +46,17 @@ def sweeps(algorithm, x, start, num_epochs=3, **options):
 
 
 @pytest.mark.parametrize("family", [GaussianDiagonal(3), GaussianFull(3)])
-def test_label_stats_equal_one_hot_responsibilities(x, family, key):
+def test_label_statistics_equal_one_hot_responsibilities(x, family, key):
     mixture = Mixture(family, K)
     batch = one_batch(x)
     labels = jax.random.randint(key, (N,), 0, K, jnp.int32)
     weight = jnp.linspace(0, 2, N)
     offset = jnp.mean(batch.x, axis=0)
     expected = summarize(mixture, jax.nn.one_hot(labels, K), batch.x, weight, offset)
-    found = label_stats(mixture, labels, batch.x, weight, offset)
-    for name in ("counts", "components"):
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10),
-            getattr(found, name), getattr(expected, name),
-        )  # fmt: skip
+    found = label_statistics(mixture, labels, batch.x, weight, offset)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-10), found, expected
+    )
 
 
 def test_labels_follow_their_probabilities(key):
@@ -150,7 +149,7 @@ def test_draws_are_the_conditional_posterior(problem, x):
     np.testing.assert_allclose(sticks.concentration.shape, 1 + K - 1)
     np.testing.assert_allclose(sticks.concentration.rate, 1 - log_rest, rtol=1e-12)
     batch = one_batch(x)
-    stats = label_stats(mixture, result.state.labels[0], batch.x, batch.weight, prior.offset)
+    stats = label_statistics(mixture, result.state.labels[0], batch.x, batch.weight, prior.offset)
     expected = jax.tree.map(lambda s, p: s + p[None], stats.components, prior.component)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9),
@@ -173,7 +172,7 @@ def test_label_switching_brings_large_components_forward(key):
     labels = jnp.repeat(jnp.arange(6, dtype=jnp.int32), counts.astype(int), total_repeat_length=343)
     prior = default_prior(mixture, points)
 
-    stats = label_stats(mixture, labels, points, jnp.ones(343), None)
+    stats = label_statistics(mixture, labels, points, jnp.ones(343), None)
     start = Partition(labels[None], stats)
     move = label_switching(300)
     partition, _ = move.propose(key, mixture, prior, jnp.asarray(0.5), start, one_batch(points))
@@ -195,7 +194,7 @@ def test_split_finds_two_blobs_at_once(key):
     batch = one_batch(points)
     labels = jnp.zeros(60, jnp.int32)
     start = Partition(
-        labels[None], label_stats(mixture, labels, points, batch.weight, prior.offset)
+        labels[None], label_statistics(mixture, labels, points, batch.weight, prior.offset)
     )
 
     def propose(key):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from jaxdpmm.distances import nearest_centres, squared_distances, squared_norms
 from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.inference.initialize import k_means
 from jaxdpmm.precision import full_precision
@@ -93,18 +94,18 @@ def k_means_rows(
 
 @partial(jax.jit, static_argnums=2)
 def _farthest_first(x: Float[Array, "N D"], first: Int[Array, ""], size: int) -> Int[Array, " S"]:
-    norms = jnp.sum(x * x, axis=1)
+    norms = squared_norms(x)
 
-    def squared_distances(row: Array) -> Array:
-        return norms - 2 * (x @ x[row]) + norms[row]
+    def from_row(row: Array) -> Float[Array, " N"]:
+        return squared_distances(x, x[row][None], norms, norms[row][None])[:, 0]
 
     def choose(number: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         chosen, nearest = carry
         row = jnp.argmax(nearest)
-        return chosen.at[number].set(row), jnp.minimum(nearest, squared_distances(row))
+        return chosen.at[number].set(row), jnp.minimum(nearest, from_row(row))
 
     chosen = jnp.zeros(size, first.dtype).at[0].set(first)
-    return jax.lax.fori_loop(1, size, choose, (chosen, squared_distances(first)))[0]
+    return jax.lax.fori_loop(1, size, choose, (chosen, from_row(first)))[0]
 
 
 def _improved(features: Any, means: Float[Array, "K D"]) -> Float[Array, "K D"]:
@@ -120,8 +121,7 @@ def _improved(features: Any, means: Float[Array, "K D"]) -> Float[Array, "K D"]:
 @jax.jit
 @full_precision()
 def _nearest_sums(x: Float[Array, "N D"], means: Float[Array, "K D"]) -> tuple[Array, Array]:
-    distances = jnp.sum(means * means, axis=1)[None] - 2 * x @ means.T
-    return _sums(x, jnp.argmin(distances, axis=1), means.shape[0])
+    return _sums(x, nearest_centres(x, means), means.shape[0])
 
 
 def _sums(x: Float[Array, "N D"], labels: Int[Array, " N"], number: int) -> tuple[Array, Array]:

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxdpmm.distances import squared_norms
 from jaxdpmm.families.kernels import blocks_at_once, by_platform
 from jaxdpmm.precision import full_precision
 from jaxdpmm.scoring.scorer import Scorer
@@ -184,7 +185,7 @@ def _cosine_distances(point: Array, closest: Array) -> Array:
 def _euclidean_rows(features: Array) -> tuple[Array, Array, Array]:
     offset = jnp.mean(features, axis=0)  # keeps the squares small, so that little cancels
     rows = features - offset[None]
-    return rows, jnp.sum(rows**2, axis=1) / 2, offset
+    return rows, squared_norms(rows) / 2, offset
 
 
 def _euclidean_distances(point: Array, closest: Array) -> Array:

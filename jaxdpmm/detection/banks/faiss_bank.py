@@ -41,7 +41,7 @@ def faiss_bank(
 
     Args:
         features: normal patch features.
-        metric: "cosine" or "euclidean", as in `memory_bank.memory_bank`.
+        metric: "cosine" or "euclidean", as in `exact.memory_bank`.
         num_neighbours: over how many nearest rows the distance is averaged.
         index: faiss's description of an index: "Flat" is exact, "IVF1024,Flat" or "HNSW32,Flat" are not.
 

@@ -3,7 +3,7 @@
 Pixels of one image go together, so images are drawn, not pixels: normal and anomalous ones apart, each as many as there
 are, with replacement. A replicate is a weight an image; with counts of every image in common bins of scores, all
 replicates are one matrix product. Memory is `NUM_BINS` counts an image, far less than its map.
-Read `evaluate.py` next.
+Read `../evaluate.py` next.
 """
 
 from collections.abc import Callable, Iterable, Mapping

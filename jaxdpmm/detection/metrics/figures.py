@@ -63,7 +63,7 @@ def area_under_pro(table: ScoreTable, max_rate: float = MAX_RATE) -> float:
 def f1_max(table: ScoreTable) -> tuple[float, float]:
     """Largest F1 over all thresholds, and the threshold (samples of at least that score) that gives it.
 
-    It needs anomalous samples to be found and is no threshold to use; see `calibration.py`.
+    It needs anomalous samples to be found and is no threshold to use; see `../calibration.py`.
 
     Raises:
         ValueError: all samples are normal, or all anomalous.

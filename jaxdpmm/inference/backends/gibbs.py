@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from jaxdpmm import trees
-from jaxdpmm.grouping import group_by_component, pair_statistics
+from jaxdpmm.grouping import label_statistics
 from jaxdpmm.inference.base import (
     Algorithm,
     Identity,
@@ -51,7 +51,7 @@ class Partition(NamedTuple):
 
     Attributes:
         labels: component of each point, (num_batches, batch_size); () where they are not kept.
-        stats: one-hot statistics of all data under these labels; entropy and log h are left 0.
+        stats: one-hot statistics of all data under these labels.
     """
 
     labels: Any
@@ -228,25 +228,6 @@ def sample_labels(
     return over_tiles(of_tile, x, weight, uniform)
 
 
-def label_stats(
-    mixture: Mixture,
-    labels: Int[Array, " B"],
-    x: Num[Array, "B ..."],
-    weight: Float[Array, " B"],
-    offset: Array | None,
-) -> Stats:
-    """Statistics of raw points under one-hot responsibilities; entropy and log h are left 0.
-
-    Points are grouped by label, so a full covariance costs N D^2 and not N K D^2.
-    """
-    groups = group_by_component(labels, mixture.num_components)
-    points = jnp.arange(labels.shape[0])
-    components, _ = pair_statistics(mixture, x, points, weight, groups, offset=offset)
-    counts = jnp.zeros(mixture.num_components, weight.dtype).at[labels].add(weight)
-    zero = jnp.zeros((), weight.dtype)
-    return Stats(counts, components, zero, zero)
-
-
 def conditional_posterior(
     mixture: Mixture, prior: Prior, stats: Stats, alpha: Float[Array, ""], concentration: Any
 ) -> Posterior:
@@ -285,7 +266,7 @@ def _visit(
 ) -> tuple[Sweep, Int[Array, " B"]]:
     """Labels of one batch, its statistics added to the sweep's."""
     labels, log_density = sample_labels(mixture, key, sweep.readout, batch.x, batch.weight)
-    new = label_stats(mixture, labels, batch.x, batch.weight, sweep.readout.offset)
+    new = label_statistics(mixture, labels, batch.x, batch.weight, sweep.readout.offset)
     total, rounding = new, ()
     if sweep.stats:
         total, rounding = trees.add_compensated(sweep.stats, sweep.rounding, new)

@@ -26,9 +26,11 @@ from jax.scipy.special import betaln
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxdpmm import trees
-from jaxdpmm.inference.backends.gibbs import Move, Partition, label_stats
+from jaxdpmm.checks import check_at_least_one
+from jaxdpmm.grouping import label_statistics
+from jaxdpmm.inference.backends.gibbs import Move, Partition
 from jaxdpmm.inference.local_steps.dense import over_tiles, sum_over_tiles
-from jaxdpmm.model import Batch, Mixture, Prior, Readout, Stats, log_joint, summarize
+from jaxdpmm.model import Batch, Mixture, Prior, Readout, Stats, log_evidence, log_joint, summarize
 
 
 @lru_cache
@@ -45,7 +47,7 @@ def label_switching(num_proposals: int | None = None) -> Move:
         ValueError: `num_proposals` is below 1.
     """
     if num_proposals is not None:
-        _check_at_least_one("num_proposals", num_proposals)
+        check_at_least_one("num_proposals", num_proposals, "leave the move out for none")
 
     def propose(key, mixture: Mixture, prior: Prior, alpha, partition: Partition, batch: Batch):
         del batch
@@ -80,7 +82,7 @@ def split_merge(num_proposals: int = 1, num_refinements: int = 5) -> Move:
     Raises:
         ValueError: `num_proposals` is below 1 or `num_refinements` below 0.
     """
-    _check_at_least_one("num_proposals", num_proposals)
+    check_at_least_one("num_proposals", num_proposals, "leave the move out for none")
     if num_refinements < 0:
         raise ValueError(
             f"num_refinements must not be negative, got {num_refinements}; the default is 5."
@@ -198,7 +200,7 @@ def _log_sides(mixture, prior, batch, joined, anchors, num_refinements) -> Float
     weight = batch.weight * joined.astype(batch.weight.dtype)
     seeds = batch.x[jnp.stack([anchors.first, anchors.second])]
     ones = jnp.ones_like(batch.weight[:2])
-    start = label_stats(pair, jnp.arange(2), seeds, ones, prior.offset)
+    start = label_statistics(pair, jnp.arange(2), seeds, ones, prior.offset)
 
     def readout(stats: Stats) -> Readout:
         components = trees.add(stats.components, prior.component)
@@ -222,7 +224,9 @@ def _log_sides(mixture, prior, batch, joined, anchors, num_refinements) -> Float
 def _sides(mixture, prior, batch, joined, on_other) -> Stats:
     """Statistics of the joined points on either side, leaves lead with 2."""
     weight = batch.weight * joined.astype(batch.weight.dtype)
-    return label_stats(_pair(mixture), on_other.astype(jnp.int32), batch.x, weight, prior.offset)
+    return label_statistics(
+        _pair(mixture), on_other.astype(jnp.int32), batch.x, weight, prior.offset
+    )
 
 
 def _compare(
@@ -252,17 +256,11 @@ def _compare(
     joined = Stats(join(sides.counts), components, sides.entropy, sides.log_base)
     apart, together = place(sides), place(joined)
     log_prior = partial(log_prior_of_counts, mixture, alpha)
-    evidence = partial(_log_evidence, mixture, prior)
-    log_ratio = evidence(sides.components) - evidence(joined.components)
+    evidence = partial(log_evidence, mixture, prior)
+    log_ratio = jnp.sum(evidence(sides.components) - evidence(joined.components))
     log_ratio += log_prior(apart.counts) - log_prior(together.counts)
     num_empty = jnp.sum(together.counts == 0).astype(alpha.dtype)
     return log_ratio + jnp.log(num_empty), apart, together
-
-
-def _log_evidence(mixture: Mixture, prior: Prior, components) -> Float[Array, ""]:
-    """Log p(x | labels) of components from their statistics, A(prior + T) - A(prior) each."""
-    posterior = jax.vmap(mixture.family.log_partition)(trees.add(components, prior.component))
-    return jnp.sum(posterior - mixture.family.log_partition(prior.component))
 
 
 def _pair(mixture: Mixture) -> Mixture:
@@ -275,8 +273,3 @@ def _choose(condition: Array, yes, no):
 
 def _log_uniform(key: PRNGKeyArray, dtype) -> Float[Array, ""]:
     return -jax.random.exponential(key, (), dtype)
-
-
-def _check_at_least_one(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}; leave the move out for none.")

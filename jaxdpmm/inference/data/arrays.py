@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 from numpy.typing import ArrayLike
 
+from jaxdpmm.checks import check_at_least_one
 from jaxdpmm.families import Family
 from jaxdpmm.model import Batch
 
@@ -288,10 +289,9 @@ def check_batch_size(batch_size: int | None, default: int) -> int:
     """
     if batch_size is None:
         return default
-    if batch_size < 1:
-        raise ValueError(
-            f"batch_size must be at least 1 point, got {batch_size}; leave it out for the default."
-        )
+    check_at_least_one(
+        "batch_size", batch_size, "leave it out for the default", wanted="at least 1 point"
+    )
     return batch_size
 
 

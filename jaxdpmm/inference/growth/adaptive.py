@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
+from jaxdpmm.checks import check_at_least_one
 from jaxdpmm.inference.backends.cavi import cavi
 from jaxdpmm.inference.base import Algorithm
 from jaxdpmm.inference.data.pieces import as_source
-from jaxdpmm.inference.fit import FitResult, check_at_least_one, fit
+from jaxdpmm.inference.fit import FitResult, fit
 from jaxdpmm.inference.growth.moves import MOVES, with_moves
 from jaxdpmm.inference.history import Epoch
 from jaxdpmm.model import Mixture, Posterior, Prior, Stats, compact, global_update, stats_of
@@ -66,7 +67,7 @@ def fit_adaptive(
     Raises:
         ValueError: as `fit`; unknown moves.
     """
-    check_at_least_one("num_epochs", num_epochs, 100)
+    check_at_least_one("num_epochs", num_epochs, "the default is 100")
     source = as_source(data, mixture.family, sample_weight, batch_size)
     key = jax.random.key(0) if key is None else key
     history: list[Epoch] = []

@@ -12,7 +12,7 @@ References:
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,8 @@ from jax.scipy.special import xlogy
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxdpmm import trees
-from jaxdpmm.inference.local_steps.sparse import candidate_log_joint, summarize_labels
+from jaxdpmm.grouping import label_statistics
+from jaxdpmm.inference.local_steps.sparse import candidate_log_joint
 from jaxdpmm.model import (
     Batch,
     Mixture,
@@ -31,6 +32,7 @@ from jaxdpmm.model import (
     active_components,
     expected_readout,
     global_update,
+    log_evidence,
     log_joint,
     stats_of,
 )
@@ -59,8 +61,8 @@ def merge(
     stats = stats_of(prior, posterior)
     partner, _ = _second_best(mixture, posterior, stats)
     joined = jax.tree.map(lambda leaf: leaf + leaf[partner], stats.components)
-    apart = _evidence(mixture, prior, stats.components)
-    gain = _evidence(mixture, prior, joined) - apart - apart[partner]
+    apart = log_evidence(mixture, prior, stats.components)
+    gain = log_evidence(mixture, prior, joined) - apart - apart[partner]
     chosen = _leaving(posterior, partner, gain)
     into = jnp.where(chosen, partner, jnp.arange(mixture.num_components))
 
@@ -78,7 +80,7 @@ def delete(
     del key, batch
     stats = stats_of(prior, posterior)
     partner, under_partner = _second_best(mixture, posterior, stats)
-    gain = under_partner - _evidence(mixture, prior, stats.components)
+    gain = under_partner - log_evidence(mixture, prior, stats.components)
     chosen = _leaving(posterior, partner, gain)
     counts = jnp.where(chosen, 0, stats.counts)
     components = jax.tree.map(lambda leaf: _where_rows(chosen, 0, leaf), stats.components)
@@ -97,9 +99,9 @@ def birth(
     sides = _sub_clusters(key, mixture, prior, posterior, batch)
     first, second = _side(sides, 0), _side(sides, 1)
     gain = (
-        _evidence(mixture, prior, first.components)
-        + _evidence(mixture, prior, second.components)
-        - _evidence(mixture, prior, trees.add(first.components, second.components))
+        log_evidence(mixture, prior, first.components)
+        + log_evidence(mixture, prior, second.components)
+        - log_evidence(mixture, prior, trees.add(first.components, second.components))
         - _gain_of_joining(first.counts, second.counts)
     )
     possible = active_components(posterior) & (jnp.minimum(first.counts, second.counts) > 1)
@@ -117,13 +119,6 @@ def birth(
     counts = place(stats.counts, share * stats.counts, (1 - share) * stats.counts)
     components = jax.tree.map(place, stats.components, first.components, second.components)
     return Proposal(_sorted(mixture, prior, posterior, counts, components), jnp.sum(chosen))
-
-
-def _evidence(mixture: Mixture, prior: Prior, statistics: Any) -> Float[Array, " K"]:
-    """Log p(points | assigned together), without log h: A(prior + T) - A(prior)."""
-    natural = trees.add(statistics, prior.component)
-    partition = jax.vmap(mixture.family.log_partition)(natural)
-    return partition - mixture.family.log_partition(prior.component)
 
 
 def _gain_of_joining(left: Array, right: Array) -> Array:
@@ -192,7 +187,7 @@ def _sub_clusters(key, mixture: Mixture, prior: Prior, posterior: Posterior, bat
     sides = 2 * own[:, None] + jnp.arange(2)[None]
 
     def statistics(labels: Int[Array, " S"], weight: Array) -> Stats:
-        return summarize_labels(halves, labels, x, weight, prior.offset)
+        return label_statistics(halves, labels, x, weight, prior.offset)
 
     def divide(stats: Stats) -> Int[Array, " S"]:
         params = jax.vmap(mixture.family.expected_params)(

@@ -11,13 +11,14 @@ References:
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
-from jaxdpmm.grouping import chosen_entries, group_by_component, pair_statistics, pairs_of
+from jaxdpmm.checks import check_at_least_one
+from jaxdpmm.grouping import chosen_entries, chosen_statistics
 from jaxdpmm.inference.base import Layout, LocalResult, LocalStep, Memory
 from jaxdpmm.inference.local_steps.dense import over_tiles
 from jaxdpmm.model import Batch, Mixture, Readout, Stats, centre, log_joint
@@ -39,7 +40,9 @@ def sparse(num_kept: int = 4) -> LocalStep:
     Raises:
         ValueError: `num_kept` is below 1.
     """
-    _check_at_least_one("num_kept", num_kept)
+    check_at_least_one(
+        "num_kept", num_kept, "the default will do", wanted="a whole number of at least 1"
+    )
     return Sparse(num_kept)
 
 
@@ -73,7 +76,9 @@ def candidates(num_candidates: int = 8, num_kept: int = 2) -> LocalStep:
     Raises:
         ValueError: not 1 <= num_kept <= num_candidates.
     """
-    _check_at_least_one("num_kept", num_kept)
+    check_at_least_one(
+        "num_kept", num_kept, "the default will do", wanted="a whole number of at least 1"
+    )
     if num_candidates < num_kept:
         raise ValueError(
             f"num_candidates must be at least num_kept = {num_kept}, got {num_candidates}; "
@@ -130,63 +135,24 @@ def candidate_log_joint(
     return readout.log_weights[chosen] + likelihood
 
 
-def summarize_labels(
-    mixture: Mixture,
-    labels: Int[Array, " N"],
-    x: Num[Array, "N ..."],
-    weight: Float[Array, " N"],
-    offset: Array | None,
-    params: Any = None,
-) -> Stats:
-    """Statistics of raw points that belong to one component each: cost N D^2 for full covariance.
-
-    `params` are those of the read-out that families with local variables need, None where there is nothing to read.
-    """
-    ones = jnp.ones((labels.shape[0], 1), weight.dtype)
-    return _statistics(mixture, labels[:, None], ones, centre(x, offset), weight, params)
-
-
 def _summarize(
     mixture: Mixture, readout: Readout, batch: Batch, support: Support
 ) -> tuple[Stats, Float[Array, ""]]:
     """Statistics under responsibilities that are zero outside the support, and the evidence."""
     evidence = jax.nn.logsumexp(support.log_joint, axis=1)
     responsibilities = jnp.exp(support.log_joint - evidence[:, None])
-    centred = centre(batch.x, readout.offset)
-    stats = _statistics(
-        mixture, support.component, responsibilities, centred, batch.weight, readout.params
+    stats = chosen_statistics(
+        mixture,
+        support.component,
+        responsibilities,
+        batch.x,
+        batch.weight,
+        readout.offset,
+        readout.params,
     )
     return stats, jnp.sum(batch.weight * evidence)
-
-
-def _statistics(
-    mixture: Mixture,
-    kept: Int[Array, "B L"],
-    responsibilities: Float[Array, "B L"],
-    centred: Num[Array, "B ..."],
-    weight: Float[Array, " B"],
-    params: Any,
-) -> Stats:
-    weighted = (responsibilities * weight[:, None]).ravel()
-    component, point = pairs_of(kept)
-    groups = group_by_component(component, mixture.num_components)
-    entropy = jnp.sum(jax.scipy.special.entr(responsibilities), axis=1)
-    statistics, local = pair_statistics(mixture, centred, point, weighted, groups, params)
-    return Stats(
-        jnp.zeros(mixture.num_components, weighted.dtype).at[component].add(weighted),
-        statistics,
-        jnp.sum(weight * entropy) + local,
-        jnp.sum(weight * jax.vmap(mixture.family.log_base_measure)(centred)),
-    )
 
 
 def _best(joint: Float[Array, "T K"], num_kept: int) -> Support:
     values, component = jax.lax.top_k(joint, num_kept)
     return Support(component, values)
-
-
-def _check_at_least_one(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(
-            f"{name} must be a whole number of at least 1, got {value}; the default will do."
-        )

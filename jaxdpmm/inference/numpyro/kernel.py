@@ -6,8 +6,8 @@
     draws = mcmc.get_extra_fields()["posterior"]        # a Posterior whose leaves lead with S, for `summaries`
     arviz.from_numpyro(mcmc)                            # alpha, weights, num_occupied, log_likelihood
 
-The sampler is `gibbs.py`; this file only wraps it. NumPyro's own composable `Gibbs` is not used: it updates sites
-of a model one block after the other by their potential, where here all labels, weights and parameters have exact
+The sampler is `../backends/gibbs.py`; this file only wraps it. NumPyro's own composable `Gibbs` is not used: it updates
+sites of a model one block after the other by their potential, where here all labels, weights and parameters have exact
 conditionals. Importing this file loads NumPyro. Next file to read: `svi.py`.
 """
 
@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 from numpyro.infer.mcmc import MCMCKernel
 
-from jaxdpmm.inference.backends.gibbs import GibbsState, Move, gibbs, label_stats
+from jaxdpmm.grouping import label_statistics
+from jaxdpmm.inference.backends.gibbs import GibbsState, Move, gibbs
 from jaxdpmm.inference.base import Layout
 from jaxdpmm.inference.data.arrays import check_finite, check_points
 from jaxdpmm.inference.initialize import k_means
@@ -176,7 +177,7 @@ def _k_means_start(
     batch = _one_batch(x[rows], prior)
     flat = batch.x.reshape(size, -1).astype(batch.weight.dtype)
     labels = k_means(key_seeds, flat, mixture.num_components).astype(jnp.int32)
-    stats = label_stats(mixture, labels, batch.x, batch.weight, prior.offset)
+    stats = label_statistics(mixture, labels, batch.x, batch.weight, prior.offset)
     return global_update(mixture, prior, stats)
 
 
