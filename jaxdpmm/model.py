@@ -31,11 +31,16 @@ from jaxdpmm.sticks import DirichletProcess, StickBreaking, Sticks, expected_log
 class Mixture:
     """Which mixture: component family, prior of the weights, truncation K. Static under jit.
 
+    Attributes:
+        family: what a component looks like; for NumPyro alone, a `Likelihood` will do.
+        num_components: truncation K, the most components there can be.
+        sticks: prior of the weights.
+
     Raises:
         ValueError: `num_components` is below 1.
     """
 
-    family: Family
+    family: Any  # a Likelihood in general, but nearly everything needs a Family
     num_components: int
     sticks: StickBreaking = field(default_factory=DirichletProcess)
 
@@ -120,11 +125,21 @@ class Batch(NamedTuple):
 @partial(jax.jit, static_argnums=0)
 def expected_readout(mixture: Mixture, posterior: Posterior) -> Readout:
     """Expected log weights and expected parameters: the read-out of variational inference."""
+    _require_conjugate(mixture)
     return Readout(
         expected_log_weights(posterior.sticks),
         jax.vmap(mixture.family.expected_params)(posterior.components),
         posterior.offset,
     )
+
+
+def _require_conjugate(mixture: Mixture) -> None:
+    """Raise `TypeError` for a likelihood without conjugate prior."""
+    if not isinstance(mixture.family, Family):
+        raise TypeError(
+            f"the family must be a conjugate Family, got {type(mixture.family).__name__}, a Likelihood; fit it with "
+            "numpyro_model of jaxdpmm.inference.numpyro."
+        )
 
 
 def centre(x: Num[Array, "N ..."], offset: Array | None) -> Num[Array, "N ..."]:
@@ -212,6 +227,7 @@ def global_update(
 
 def components_of(mixture: Mixture, prior: Prior, stats: Stats) -> Any:
     """Natural parameters prior + statistics of all components, as far as the family allows; leaves lead with K."""
+    _require_conjugate(mixture)
     return mixture.family.restrict(trees.add(stats.components, prior.component))
 
 
@@ -275,6 +291,7 @@ def default_prior(mixture: Mixture, x: Num[Array | np.ndarray, "N ..."]) -> Prio
     Raises:
         TypeError: the family has no data-driven prior.
     """
+    _require_conjugate(mixture)
     points = jnp.asarray(x)
     offset = mixture.family.reference_point(points)
     component = mixture.family.default_prior(centre(points, offset), mixture.num_components)

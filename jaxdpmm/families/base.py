@@ -18,8 +18,6 @@ whatever they compute is computed in full float32, on every platform (`../precis
 """
 
 import abc
-import inspect
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -28,26 +26,13 @@ import numpy as np
 from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from jaxdpmm import trees
-from jaxdpmm.precision import full_precision
+from jaxdpmm.families.likelihood import Likelihood, Params, every_pair
 
 Natural = Any  # a tree shaped like T(x)
-Params = Any  # a tree of the family's choice
-
-RANKS = "proposal_matrix"  # the one function whose products may be rounded, see `../precision.py`
 
 
-class Family(abc.ABC):
+class Family(Likelihood):
     """A conjugate exponential family. Required: `sufficient_statistics` and `log_partition`."""
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Every public function but RANKS computes in full float32, so that no family has to ask for it."""
-        super().__init_subclass__(**kwargs)
-        _compute_in_full_precision(cls)
-
-    @property
-    def point_shape(self) -> tuple[int, ...] | None:
-        """Shape of one point, for the check of user data; None when any shape is right."""
-        return None
 
     # ------------------------------------------------------------------ required
 
@@ -82,6 +67,10 @@ class Family(abc.ABC):
             f"{type(self).__name__} has no default_prior: expected the method "
             "default_prior(x, num_components), got none; write it, or build Prior(component=...) yourself."
         )
+
+    def offers(self, function: str) -> bool:
+        """Whether the family has written an optional function, such as `sample_params`."""
+        return getattr(type(self), function) is not getattr(Family, function)
 
     def sample_params(self, key: PRNGKeyArray, natural: Natural) -> Params:
         """Draw the parameters of one component from its (posterior) distribution; Gibbs needs it.
@@ -174,7 +163,7 @@ class Family(abc.ABC):
     @property
     def has_local_variables(self) -> bool:
         """Whether components have variables of their own for every point, such as latent factors."""
-        return type(self).local_statistics is not Family.local_statistics
+        return self.offers("local_statistics")
 
     def local_statistics(
         self,
@@ -206,7 +195,7 @@ class Family(abc.ABC):
         is taken point by point.
         """
         if type(self).log_likelihood is not Family.log_likelihood:
-            return _every_pair(self.log_likelihood, params, x)
+            return super().log_likelihood_matrix(params, x)
         statistics = jax.vmap(self.sufficient_statistics)(x)
         pairs = zip(*map(jax.tree.leaves, (statistics, params)), strict=True)
         base = jax.vmap(self.log_base_measure)(x)[:, None]
@@ -222,22 +211,7 @@ class Family(abc.ABC):
 
     def log_predictive_matrix(self, params: Params, x: Num[Array, "N ..."]) -> Float[Array, "N K"]:
         """`log_predictive` of every point under every component; leaves of `params` lead with K."""
-        return _every_pair(self.log_predictive, params, x)
-
-
-def _compute_in_full_precision(family: type) -> None:
-    for name, function in list(vars(family).items()):
-        if inspect.isfunction(function) and not name.startswith("_") and name != RANKS:
-            setattr(family, name, full_precision()(function))
-
-
-_compute_in_full_precision(Family)
-
-
-def _every_pair(
-    of: Callable[[Params, Array], Array], params: Params, x: Num[Array, "N ..."]
-) -> Float[Array, "N K"]:
-    return jax.vmap(lambda point: jax.vmap(lambda one: of(one, point))(params))(x)
+        return every_pair(self.log_predictive, params, x)
 
 
 def _rows(leaf: Array) -> Array:

@@ -1,13 +1,11 @@
-"""What the three Gaussian families share: parameters, squared distances, Student-t densities.
+"""What all Gaussian families share: squared distances, a data-driven prior, Student-t densities.
 
-The covariance structures differ in one thing, the precision factor U with precision = U U': a matrix (full),
-a vector (diagonal) or a number (spherical). A Gaussian subclass says how its factor meets a difference
-x - mean; densities follow. Next file to read: `gaussian_diagonal.py`.
+A Gaussian subclass says how far a point is from its mean in units of its covariance; densities follow.
+Next file to read: `normal_wishart.py`.
 """
 
 import abc
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,37 +17,6 @@ from jaxdpmm.families.base import Family, Natural, Params
 LOG_TWO_PI = float(np.log(2 * np.pi))
 DEFAULT_MEAN_COUNT = 0.01
 ROUNDING = 1e-3  # of a sum of squares in float32, far more than what a fit leaves
-
-
-class GaussianParams(NamedTuple):
-    """Mean, precision factor and log constant: log p(x) = log_constant - |(x - mean) U|^2 / 2."""
-
-    mean: Float[Array, "*K D"]
-    precision_factor: Float[Array, "..."]  # U: (D, D) upper triangular, (D,) or ()
-    log_constant: Float[Array, "*K"]
-
-
-class NormalWishart(NamedTuple):
-    """Natural parameter of the conjugate prior, and T(x), of a Gaussian.
-
-    With prior mean m, mean count kappa, degrees of freedom nu and scale Psi (each within the structure
-    of the covariance): first = kappa m, second = Psi + kappa m m', mean_count = kappa, dof = nu. T(x) is
-    x, x x', 1, 1.
-    """
-
-    first: Float[Array, "*K D"]
-    second: Float[Array, "..."]  # (D, D), (D,) or ()
-    mean_count: Float[Array, "*K"]
-    dof: Float[Array, "*K"]
-
-
-class StudentT(NamedTuple):
-    """Multivariate Student-t: location, factor of the inverse scale, degrees of freedom, constant."""
-
-    mean: Float[Array, "*K D"]
-    precision_factor: Float[Array, "..."]
-    dof: Float[Array, "*K"]
-    log_constant: Float[Array, "*K"]
 
 
 @dataclass(frozen=True)
@@ -129,12 +96,6 @@ class Gaussian(Family):
         """The mean of the data: squares of centred features lose the least in float32."""
         return jnp.mean(x, axis=0)
 
-    def is_proper(self, natural: Natural) -> bool:
-        """Counts, degrees of freedom and variances are positive, as far as rounding can tell."""
-        if not super().is_proper(natural) or not (natural.dof > 0).all():
-            return False
-        return bool((natural.mean_count > 0).all()) and bool((_slack(natural) > 0).all())
-
     def log_base_measure(self, x: Float[Array, " D"]) -> Float[Array, ""]:
         """-D/2 log 2 pi."""
         return jnp.asarray(-0.5 * self.dim * LOG_TWO_PI, x.dtype)
@@ -146,17 +107,6 @@ class Gaussian(Family):
     def log_likelihood_matrix(self, params: Params, x: Float[Array, "N D"]) -> Float[Array, "N K"]:
         """`log_likelihood` of every point under every component."""
         return params.log_constant[None] - 0.5 * self.squared_distance_matrix(params, x)
-
-
-def _slack(natural: NormalWishart) -> np.ndarray:
-    """Diagonal of Psi over that of `second`, plus what rounding may have taken: of K components, (K, D) or (K, 1)."""
-    squares = np.asarray(natural.first**2 / natural.mean_count[:, None])
-    second = np.asarray(natural.second)
-    if second.ndim == 1:  # spherical
-        squares, second = squares.sum(axis=1, keepdims=True), second[:, None]
-    if second.ndim == 3:  # full
-        second = np.diagonal(second, axis1=1, axis2=2)
-    return ROUNDING * np.abs(second) + second - squares
 
 
 def floored_variances(

@@ -13,43 +13,39 @@ from jaxtyping import Array, Float
 
 from jaxdpmm.families.gaussian import (
     LOG_TWO_PI,
-    Gaussian,
-    GaussianParams,
-    NormalWishart,
-    StudentT,
     floored_variances,
     student_t_constant,
 )
 from jaxdpmm.families.kernels import over_components, size_of
+from jaxdpmm.families.normal_wishart import (
+    GaussianParams,
+    NormalWishart,
+    NormalWishartGaussian,
+    StudentT,
+)
 
 
 @dataclass(frozen=True)
-class GaussianDiagonal(Gaussian):
+class GaussianDiagonal(NormalWishartGaussian):
     """Independent features: mu_d | lambda_d ~ N(m_d, 1 / (kappa lambda_d)), lambda_d ~ Gamma(nu/2, psi_d/2)."""
 
-    def sufficient_statistics(self, x: Float[Array, " D"]) -> NormalWishart:
-        """T(x) = (x, x^2, 1, 1)."""
-        one = jnp.ones((), x.dtype)
-        return NormalWishart(x, x * x, one, one)
+    def outer(self, vector: Float[Array, " D"]) -> Float[Array, " D"]:
+        """The squares."""
+        return vector * vector
+
+    def scale_of(self, covariance: Float[Array, " D"]) -> Float[Array, " D"]:
+        """The variances."""
+        return covariance
+
+    def spread(self, variances: Float[Array, " D"]) -> Float[Array, " D"]:
+        """The variances."""
+        return variances
 
     def log_partition(self, natural: NormalWishart) -> Float[Array, ""]:
         """sum_d [log(2 pi / kappa) / 2 + log Gamma(nu/2) - nu/2 log(psi_d / 2)]."""
         half_dof = 0.5 * natural.dof
         shared = 0.5 * (LOG_TWO_PI - jnp.log(natural.mean_count)) + gammaln(half_dof)
-        return self.dim * shared - half_dof * jnp.sum(jnp.log(0.5 * _scale(natural)))
-
-    def prior(
-        self,
-        mean: Float[Array, " D"],
-        covariance: Float[Array, " D"],
-        mean_count: float,
-        dof: float,
-    ) -> NormalWishart:
-        """Natural parameter from the prior mean, variances (D,) and their weights in points."""
-        count = jnp.asarray(mean_count, mean.dtype)
-        return NormalWishart(
-            count * mean, dof * covariance + count * mean**2, count, jnp.asarray(dof, mean.dtype)
-        )
+        return self.dim * shared - half_dof * jnp.sum(jnp.log(0.5 * self.scale(natural)))
 
     def covariance(
         self, x: Float[Array, "N D"], total: Float[Array, ""] | None = None
@@ -57,19 +53,9 @@ class GaussianDiagonal(Gaussian):
         """Variances of centred data, at least a millionth of their mean each."""
         return floored_variances(x, total)
 
-    @property
-    def default_dof(self) -> float:
-        """2 points."""
-        return 2.0
-
-    def widen(self, natural: NormalWishart, variance: float | Float[Array, " D"]) -> NormalWishart:
-        """`variance` times the degrees of freedom, added to the second statistic."""
-        variances = jnp.broadcast_to(jnp.asarray(variance, natural.first.dtype), (self.dim,))
-        return natural._replace(second=natural.second + natural.dof * variances)
-
     def expected_params(self, natural: NormalWishart) -> GaussianParams:
         """E[lambda_d] = nu / psi_d, E[log lambda_d] = digamma(nu/2) - log(psi_d/2) (Bishop 2006, 10.2)."""
-        scale = _scale(natural)
+        scale = self.scale(natural)
         log_det = self.dim * digamma(0.5 * natural.dof) - jnp.sum(jnp.log(0.5 * scale))
         return GaussianParams(
             natural.first / natural.mean_count,
@@ -79,7 +65,7 @@ class GaussianDiagonal(Gaussian):
 
     def point_params(self, natural: NormalWishart) -> GaussianParams:
         """Posterior means of mu and of the precisions."""
-        factor = jnp.sqrt(natural.dof / _scale(natural))
+        factor = jnp.sqrt(natural.dof / self.scale(natural))
         constant = jnp.sum(jnp.log(factor)) - 0.5 * self.dim * LOG_TWO_PI
         return GaussianParams(natural.first / natural.mean_count, factor, constant)
 
@@ -88,7 +74,7 @@ class GaussianDiagonal(Gaussian):
         key_precision, key_mean = jax.random.split(key)
         dtype = natural.first.dtype
         gamma = jax.random.gamma(key_precision, 0.5 * natural.dof, (self.dim,), dtype)
-        factor = jnp.sqrt(2 * gamma / _scale(natural))
+        factor = jnp.sqrt(2 * gamma / self.scale(natural))
         noise = jax.random.normal(key_mean, (self.dim,), dtype)
         mean = natural.first / natural.mean_count + noise / (factor * jnp.sqrt(natural.mean_count))
         return GaussianParams(mean, factor, jnp.sum(jnp.log(factor)) - 0.5 * self.dim * LOG_TWO_PI)
@@ -96,7 +82,7 @@ class GaussianDiagonal(Gaussian):
     def predictive_params(self, natural: NormalWishart) -> StudentT:
         """A product of Student-t densities, one a feature, with nu degrees of freedom each."""
         factor = jnp.sqrt(
-            natural.mean_count * natural.dof / ((natural.mean_count + 1) * _scale(natural))
+            natural.mean_count * natural.dof / ((natural.mean_count + 1) * self.scale(natural))
         )
         constant = self.dim * student_t_constant(natural.dof, jnp.zeros_like(natural.dof), 1)
         constant = constant + jnp.sum(jnp.log(factor))
@@ -136,11 +122,6 @@ class GaussianDiagonal(Gaussian):
         """R' x, R' x^2 and the column sums of R."""
         count = jnp.sum(responsibilities, axis=0)
         return NormalWishart(responsibilities.T @ x, responsibilities.T @ (x * x), count, count)
-
-
-def _scale(natural: NormalWishart) -> Float[Array, " D"]:
-    """Psi = second - first^2 / kappa."""
-    return natural.second - natural.first**2 / natural.mean_count
 
 
 def _sum_log1p(squares: Float[Array, " D"]) -> Float[Array, ""]:

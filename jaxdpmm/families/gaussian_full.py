@@ -24,14 +24,16 @@ from jaxdpmm.families.factorize import (
 from jaxdpmm.families.gaussian import (
     LOG_TWO_PI,
     ROUNDING,
-    Gaussian,
-    GaussianParams,
-    NormalWishart,
-    StudentT,
     log_student_t,
     student_t_constant,
 )
 from jaxdpmm.families.kernels import over_components, scatter, size_of
+from jaxdpmm.families.normal_wishart import (
+    GaussianParams,
+    NormalWishart,
+    NormalWishartGaussian,
+    StudentT,
+)
 
 LOG_TWO = float(np.log(2))
 BLOCK = 128  # columns a block; below, matrix products lose more than the zeros save
@@ -39,18 +41,35 @@ ROWS = 256  # points a block, of those that count in a component
 
 
 @dataclass(frozen=True)
-class GaussianFull(Gaussian):
+class GaussianFull(NormalWishartGaussian):
     """Any covariance: mu | Lambda ~ N(m, (kappa Lambda)^-1), Lambda ~ Wishart(nu, Psi^-1), nu > D - 1."""
 
-    def sufficient_statistics(self, x: Float[Array, " D"]) -> NormalWishart:
-        """T(x) = (x, x x', 1, 1)."""
-        one = jnp.ones((), x.dtype)
-        return NormalWishart(x, jnp.outer(x, x), one, one)
+    @property
+    def least_dof(self) -> float:
+        """D - 1."""
+        return self.dim - 1.0
+
+    @property
+    def default_dof(self) -> float:
+        """D + 2, the smallest whole number at which the covariance has a mean."""
+        return self.dim + 2.0
+
+    def outer(self, vector: Float[Array, " D"]) -> Float[Array, "D D"]:
+        """All products."""
+        return jnp.outer(vector, vector)
+
+    def scale_of(self, covariance: Float[Array, "D D"]) -> Float[Array, "D D"]:
+        """The covariance."""
+        return covariance
+
+    def spread(self, variances: Float[Array, " D"]) -> Float[Array, "D D"]:
+        """A diagonal matrix."""
+        return jnp.diag(variances)
 
     def log_partition(self, natural: NormalWishart) -> Float[Array, ""]:
         """D/2 log(2 pi / kappa) + nu D/2 log 2 + log Gamma_D(nu/2) - nu/2 log |Psi|."""
         half_dof = 0.5 * natural.dof
-        lower, _ = cholesky_and_inverse(_scale(natural))
+        lower, _ = cholesky_and_inverse(self.scale(natural))
         log_det = 2 * _sum_log_diagonal(lower)
         normal = 0.5 * self.dim * (LOG_TWO_PI - jnp.log(natural.mean_count))
         wishart = half_dof * (self.dim * LOG_TWO - log_det)
@@ -70,27 +89,6 @@ class GaussianFull(Gaussian):
             return False
         return True
 
-    def prior(
-        self,
-        mean: Float[Array, " D"],
-        covariance: Float[Array, "D D"],
-        mean_count: float,
-        dof: float,
-    ) -> NormalWishart:
-        """Natural parameter from the prior mean, covariance (D, D) and their weights in points.
-
-        Raises:
-            ValueError: `dof` is not above D - 1.
-        """
-        if dof <= self.dim - 1:
-            raise ValueError(
-                f"dof must be above dim - 1 = {self.dim - 1} for a proper Wishart prior, got {dof}; "
-                f"use {self.dim + 2} for a weak one."
-            )
-        count = jnp.asarray(mean_count, mean.dtype)
-        second = dof * covariance + count * jnp.outer(mean, mean)
-        return NormalWishart(count * mean, second, count, jnp.asarray(dof, mean.dtype))
-
     def covariance(
         self, x: Float[Array, "N D"], total: Float[Array, ""] | None = None
     ) -> Float[Array, "D D"]:
@@ -108,19 +106,9 @@ class GaussianFull(Gaussian):
         level = share * level + jnp.finfo(x.dtype).tiny
         return (1 - share) * covariance + level * jnp.eye(self.dim, dtype=x.dtype)
 
-    @property
-    def default_dof(self) -> float:
-        """D + 2, the smallest whole number at which the covariance has a mean."""
-        return self.dim + 2.0
-
-    def widen(self, natural: NormalWishart, variance: float | Float[Array, " D"]) -> NormalWishart:
-        """`variance` times the degrees of freedom, added to the second statistic."""
-        variances = jnp.broadcast_to(jnp.asarray(variance, natural.first.dtype), (self.dim,))
-        return natural._replace(second=natural.second + natural.dof * jnp.diag(variances))
-
     def expected_params(self, natural: NormalWishart) -> GaussianParams:
         """E[Lambda] = nu Psi^-1 and E[log |Lambda|] (Bishop 2006, eqs. 10.64 and 10.65)."""
-        factor, log_det_scale = _inverse_factor(natural)
+        factor, log_det_scale = _inverse_factor(self.scale(natural))
         orders = jnp.arange(self.dim, dtype=natural.dof.dtype)
         log_det = jnp.sum(digamma(0.5 * (natural.dof - orders)) + LOG_TWO) - log_det_scale
         constant = 0.5 * (log_det - self.dim / natural.mean_count - self.dim * LOG_TWO_PI)
@@ -130,7 +118,7 @@ class GaussianFull(Gaussian):
 
     def point_params(self, natural: NormalWishart) -> GaussianParams:
         """Posterior means of mu and of the precision matrix."""
-        factor, _ = _inverse_factor(natural)
+        factor, _ = _inverse_factor(self.scale(natural))
         return self._params(natural.first / natural.mean_count, jnp.sqrt(natural.dof) * factor)
 
     def sample_params(self, key: Array, natural: NormalWishart) -> GaussianParams:
@@ -143,7 +131,7 @@ class GaussianFull(Gaussian):
         dtype = natural.first.dtype
         orders = jnp.arange(self.dim - 1, -1, -1, dtype=dtype)
         chi = jnp.sqrt(2 * jax.random.gamma(key_chi, 0.5 * (natural.dof - orders), dtype=dtype))
-        factor = inverse_factor_product(_scale(natural), _bartlett(_fast_key(key_normal), chi))
+        factor = inverse_factor_product(self.scale(natural), _bartlett(_fast_key(key_normal), chi))
         noise = jax.random.normal(key_mean, (self.dim,), dtype)
         deviation = solve_upper_transposed(factor, noise)
         mean = natural.first / natural.mean_count + deviation / jnp.sqrt(natural.mean_count)
@@ -151,7 +139,7 @@ class GaussianFull(Gaussian):
 
     def predictive_params(self, natural: NormalWishart) -> StudentT:
         """Student-t with nu - D + 1 degrees of freedom (Bishop 2006, eq. 10.82)."""
-        factor, _ = _inverse_factor(natural)
+        factor, _ = _inverse_factor(self.scale(natural))
         dof = natural.dof - self.dim + 1
         factor = factor * jnp.sqrt(natural.mean_count * dof / (natural.mean_count + 1))
         constant = student_t_constant(dof, _sum_log_diagonal(factor), self.dim)
@@ -241,14 +229,9 @@ def _fast_key(key: Array) -> Array:
     return jax.random.wrap_key_data(jax.random.bits(key, (2,), jnp.uint32), impl="philox4x32")
 
 
-def _scale(natural: NormalWishart) -> Float[Array, "D D"]:
-    """Psi = second - first first' / kappa."""
-    return natural.second - jnp.outer(natural.first, natural.first) / natural.mean_count
-
-
-def _inverse_factor(natural: NormalWishart) -> tuple[Float[Array, "D D"], Float[Array, ""]]:
+def _inverse_factor(scale: Float[Array, "D D"]) -> tuple[Float[Array, "D D"], Float[Array, ""]]:
     """Upper triangular U with U U' = Psi^-1, and log |Psi|."""
-    lower, inverse = cholesky_and_inverse(_scale(natural))
+    lower, inverse = cholesky_and_inverse(scale)
     return inverse.T, 2 * _sum_log_diagonal(lower)
 
 

@@ -13,42 +13,39 @@ from jaxtyping import Array, Float
 from jaxdpmm.distances import squared_distances
 from jaxdpmm.families.gaussian import (
     LOG_TWO_PI,
-    Gaussian,
-    GaussianParams,
-    NormalWishart,
-    StudentT,
     log_student_t,
     student_t_constant,
 )
 from jaxdpmm.families.kernels import over_components, size_of
+from jaxdpmm.families.normal_wishart import (
+    GaussianParams,
+    NormalWishart,
+    NormalWishartGaussian,
+    StudentT,
+)
 
 
 @dataclass(frozen=True)
-class GaussianSpherical(Gaussian):
+class GaussianSpherical(NormalWishartGaussian):
     """One precision: mu | lambda ~ N(m, I / (kappa lambda)), lambda ~ Gamma(D nu / 2, psi / 2)."""
 
-    def sufficient_statistics(self, x: Float[Array, " D"]) -> NormalWishart:
-        """T(x) = (x, |x|^2, 1, 1)."""
-        one = jnp.ones((), x.dtype)
-        return NormalWishart(x, jnp.sum(x * x), one, one)
+    def outer(self, vector: Float[Array, " D"]) -> Float[Array, ""]:
+        """The sum of the squares."""
+        return jnp.sum(vector * vector)
+
+    def scale_of(self, covariance: Float[Array, ""]) -> Float[Array, ""]:
+        """The variance of all features together."""
+        return self.dim * covariance
+
+    def spread(self, variances: Float[Array, " D"]) -> Float[Array, ""]:
+        """The sum of the variances."""
+        return jnp.sum(variances)
 
     def log_partition(self, natural: NormalWishart) -> Float[Array, ""]:
         """D/2 log(2 pi / kappa) + log Gamma(D nu / 2) - D nu / 2 log(psi / 2)."""
         shape = 0.5 * self.dim * natural.dof
         normal = 0.5 * self.dim * (LOG_TWO_PI - jnp.log(natural.mean_count))
-        return normal + gammaln(shape) - shape * jnp.log(0.5 * _scale(natural))
-
-    def prior(
-        self,
-        mean: Float[Array, " D"],
-        covariance: Float[Array, ""],
-        mean_count: float,
-        dof: float,
-    ) -> NormalWishart:
-        """Natural parameter from the prior mean, the variance () and their weights in points."""
-        count = jnp.asarray(mean_count, mean.dtype)
-        second = self.dim * dof * covariance + count * jnp.sum(mean**2)
-        return NormalWishart(count * mean, second, count, jnp.asarray(dof, mean.dtype))
+        return normal + gammaln(shape) - shape * jnp.log(0.5 * self.scale(natural))
 
     def covariance(
         self, x: Float[Array, "N D"], total: Float[Array, ""] | None = None
@@ -57,19 +54,9 @@ class GaussianSpherical(Gaussian):
         weight = x.shape[0] if total is None else total
         return jnp.sum(x * x) / (weight * self.dim) + jnp.finfo(x.dtype).tiny
 
-    @property
-    def default_dof(self) -> float:
-        """2 points."""
-        return 2.0
-
-    def widen(self, natural: NormalWishart, variance: float | Float[Array, " D"]) -> NormalWishart:
-        """`variance` times the degrees of freedom, added to the second statistic."""
-        variances = jnp.broadcast_to(jnp.asarray(variance, natural.first.dtype), (self.dim,))
-        return natural._replace(second=natural.second + natural.dof * jnp.sum(variances))
-
     def expected_params(self, natural: NormalWishart) -> GaussianParams:
         """E[lambda] = D nu / psi and E[log lambda] = digamma(D nu / 2) - log(psi / 2)."""
-        scale, shape = _scale(natural), 0.5 * self.dim * natural.dof
+        scale, shape = self.scale(natural), 0.5 * self.dim * natural.dof
         log_precision = digamma(shape) - jnp.log(0.5 * scale)
         constant = 0.5 * self.dim * (log_precision - 1 / natural.mean_count - LOG_TWO_PI)
         return GaussianParams(
@@ -78,7 +65,7 @@ class GaussianSpherical(Gaussian):
 
     def point_params(self, natural: NormalWishart) -> GaussianParams:
         """Posterior means of mu and of the precision."""
-        factor = jnp.sqrt(self.dim * natural.dof / _scale(natural))
+        factor = jnp.sqrt(self.dim * natural.dof / self.scale(natural))
         return self._params(natural.first / natural.mean_count, factor)
 
     def sample_params(self, key: Array, natural: NormalWishart) -> GaussianParams:
@@ -86,7 +73,7 @@ class GaussianSpherical(Gaussian):
         key_precision, key_mean = jax.random.split(key)
         dtype = natural.first.dtype
         gamma = jax.random.gamma(key_precision, 0.5 * self.dim * natural.dof, (), dtype)
-        factor = jnp.sqrt(2 * gamma / _scale(natural))
+        factor = jnp.sqrt(2 * gamma / self.scale(natural))
         noise = jax.random.normal(key_mean, (self.dim,), dtype)
         mean = natural.first / natural.mean_count + noise / (factor * jnp.sqrt(natural.mean_count))
         return self._params(mean, factor)
@@ -94,7 +81,9 @@ class GaussianSpherical(Gaussian):
     def predictive_params(self, natural: NormalWishart) -> StudentT:
         """A Student-t with D nu degrees of freedom (Murphy 2007, Normal-Gamma predictive)."""
         dof = self.dim * natural.dof
-        factor = jnp.sqrt(natural.mean_count * dof / ((natural.mean_count + 1) * _scale(natural)))
+        factor = jnp.sqrt(
+            natural.mean_count * dof / ((natural.mean_count + 1) * self.scale(natural))
+        )
         constant = student_t_constant(dof, self.dim * jnp.log(factor), self.dim)
         return StudentT(natural.first / natural.mean_count, factor, dof, constant)
 
@@ -135,8 +124,3 @@ class GaussianSpherical(Gaussian):
 
     def _params(self, mean: Array, factor: Array) -> GaussianParams:
         return GaussianParams(mean, factor, self.dim * (jnp.log(factor) - 0.5 * LOG_TWO_PI))
-
-
-def _scale(natural: NormalWishart) -> Float[Array, ""]:
-    """Psi = second - |first|^2 / kappa."""
-    return natural.second - jnp.sum(natural.first**2) / natural.mean_count

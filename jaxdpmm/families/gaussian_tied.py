@@ -16,9 +16,13 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdpmm.families.gaussian import GaussianParams, NormalWishart, StudentT
 from jaxdpmm.families.gaussian_full import GaussianFull
 from jaxdpmm.families.kernels import over_components, size_of
+from jaxdpmm.families.normal_wishart import (
+    GaussianParams,
+    NormalWishart,
+    StudentT,
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,10 @@ class GaussianTied(GaussianFull):
         scale = jnp.mean(components.second - squares, axis=0)
         dof = jnp.full_like(components.dof, jnp.mean(components.dof))
         return components._replace(second=scale[None] + squares, dof=dof)
+
+    def offers(self, function: str) -> bool:
+        """As full covariance, but for draws."""
+        return function != "sample_params" and super().offers(function)
 
     def sample_params(self, key: Array, natural: NormalWishart) -> GaussianParams:
         """Not offered: components cannot be drawn one by one.

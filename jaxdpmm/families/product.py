@@ -140,6 +140,10 @@ class ProductFamily(Family):
         parts = self.split(x)
         return {b.name: b.family.default_prior(parts[b.name], num_components) for b in self.blocks}
 
+    def offers(self, function: str) -> bool:
+        """Whether every block offers the function."""
+        return all(block.family.offers(function) for block in self.blocks)
+
     def sample_params(self, key: PRNGKeyArray, natural: dict[str, Any]) -> dict[str, Any]:
         """A draw of every block."""
         keys = dict(zip(natural, jax.random.split(key, len(natural)), strict=True))

@@ -28,7 +28,7 @@ from jaxtyping import Array, Float
 
 from jaxdpmm import trees
 from jaxdpmm.checks import check_at_least_one
-from jaxdpmm.families import Gaussian, GaussianFull, NormalWishart
+from jaxdpmm.families import NormalWishart, NormalWishartGaussian
 from jaxdpmm.model import Mixture, Posterior, Prior, global_update, log_evidence, stats_of
 
 
@@ -69,7 +69,7 @@ def positive(component: Any) -> Parametrization:
     )
 
 
-def gaussian_scales(family: Gaussian, component: Any) -> Parametrization:
+def gaussian_scales(family: NormalWishartGaussian, component: Any) -> Parametrization:
     """Three numbers of a Normal-Wishart prior: weight of the mean, weight of the covariance, size of the covariance.
 
     Mean and shape of the covariance stay as they are.
@@ -87,8 +87,7 @@ def gaussian_scales(family: Gaussian, component: Any) -> Parametrization:
             "write a Parametrization of your own."
         )
     count, dof = component.mean_count, component.dof
-    least = family.dim - 1.0 if isinstance(family, GaussianFull) else 0.0
-    square = family.sufficient_statistics(component.first / count).second
+    least, square = family.least_dof, family.outer(component.first / count)
     covariance = (component.second - count * square) / dof
 
     def build(free: dict[str, Array]) -> NormalWishart:

@@ -13,17 +13,17 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdpmm.families import (
-    Gaussian,
     GaussianDiagonal,
     GaussianFull,
     GaussianSpherical,
     GaussianTied,
+    NormalWishartGaussian,
 )
 from jaxdpmm.families.gaussian import DEFAULT_MEAN_COUNT
 from jaxdpmm.model import Mixture, Prior
 from jaxdpmm.sticks import DirichletProcess, Gamma, StickBreaking, SymmetricDirichlet
 
-COVARIANCES: dict[str, type[Gaussian]] = {
+COVARIANCES: dict[str, type[NormalWishartGaussian]] = {
     "full": GaussianFull,
     "tied": GaussianTied,
     "diag": GaussianDiagonal,
@@ -127,11 +127,10 @@ def _concentration_prior(mixture: Mixture, priors: Priors, dtype: Any) -> Gamma:
     return Gamma(jnp.asarray(total, dtype), jnp.ones((), dtype))
 
 
-def _degrees_of_freedom(family: Gaussian, given: float | None) -> float:
-    least = family.dim - 1 if isinstance(family, GaussianFull) else 0
-    if given is not None and given <= least:
+def _degrees_of_freedom(family: NormalWishartGaussian, given: float | None) -> float:
+    if given is not None and given <= family.least_dof:
         raise ValueError(
-            f"degrees_of_freedom_prior must be above {least} for {family.dim} features, got {given}; "
+            f"degrees_of_freedom_prior must be above {family.least_dof:g} for {family.dim} features, got {given}; "
             "leave it out for the default."
         )
     return float(family.default_dof if given is None else given)
@@ -148,7 +147,7 @@ def _data_covariance(
     )
 
 
-def _given_covariance(family: Gaussian, given: Any, dtype: Any) -> Array:
+def _given_covariance(family: NormalWishartGaussian, given: Any, dtype: Any) -> Array:
     shape = jax.eval_shape(family.covariance, jax.ShapeDtypeStruct((1, family.dim), dtype)).shape
     covariance = _checked("covariance_prior", given, shape, dtype)
     is_matrix = covariance.ndim == 2

@@ -212,18 +212,9 @@ def _evaluate(family: Family, natural: Any, prior: Any, x: Array) -> dict[str, A
     return {name: value for of_group in values for name, value in of_group.items()}
 
 
-def _has_point_params(family, natural) -> bool:
-    """Whether the family, or every block of a product, offers a point estimate; a faulty one counts as offered."""
-    try:
-        jax.eval_shape(family.point_params, natural)
-    except Exception as error:
-        return "has no point estimate" not in str(error)
-    return True
-
-
 def _check_point_params(family, natural, x) -> None:
     """Where there is a point estimate, `log_likelihood` must take it."""
-    if not _has_point_params(family, natural):
+    if not family.offers("point_params"):
         return
     _trace(family, "point_params", family.point_params, natural)
 

@@ -64,7 +64,7 @@ def test_last_layer_of_the_stand_in_is_never_the_default(backbone):
     [
         (
             {"covariance": "round"},
-            "covariance must be one of full, low_rank, diagonal, spherical, got 'round'",
+            "covariance must be one of full, tied, low_rank, diagonal, spherical, got 'round'",
         ),
         ({"score": "kl"}, "score must be one of predictive, .*, got 'kl'"),
         ({"dtype": "float16"}, "dtype must be one of float32, bfloat16"),

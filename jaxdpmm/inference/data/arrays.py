@@ -18,7 +18,7 @@ from jaxtyping import PRNGKeyArray
 from numpy.typing import ArrayLike
 
 from jaxdpmm.checks import check_at_least_one
-from jaxdpmm.families import Family
+from jaxdpmm.families import Likelihood
 from jaxdpmm.model import Batch
 
 BATCH_SIZE = 65_536  # points held on the device at a time when data are streamed
@@ -65,7 +65,7 @@ class ArraySource:
     def __init__(
         self,
         x: Any,
-        family: Family,
+        family: Likelihood,
         sample_weight: ArrayLike | None = None,
         batch_size: int | None = None,
     ):
@@ -209,7 +209,7 @@ def in_compute_type(x: Any, dtype: np.dtype | None = None) -> Any:
     return x if x.dtype.kind in "iub" else x.astype(dtype or compute_type(x.dtype), copy=False)
 
 
-def check_points(x: Any, family: Family) -> Any:
+def check_points(x: Any, family: Likelihood) -> Any:
     """The points as an array of the family's shape.
 
     Raises:

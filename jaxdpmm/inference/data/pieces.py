@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 from numpy.typing import ArrayLike
 
-from jaxdpmm.families import Family
+from jaxdpmm.families import Likelihood
 from jaxdpmm.inference.data.arrays import (
     BATCH_SIZE,
     FINGERPRINT_ROWS,
@@ -49,7 +49,7 @@ class IterableSource:
     def __init__(
         self,
         pieces: Iterable[Any] | Callable[[], Iterable[Any]],
-        family: Family,
+        family: Likelihood,
         batch_size: int | None = None,
     ):
         """Read all pieces once.
@@ -126,7 +126,7 @@ class IterableSource:
 
 def as_source(
     data: Any,
-    family: Family,
+    family: Likelihood,
     sample_weight: ArrayLike | None = None,
     batch_size: int | None = None,
 ) -> DataSource:
@@ -193,7 +193,7 @@ def sample_source(key: PRNGKeyArray, source: DataSource, size: int) -> np.ndarra
     return np.asarray(chosen)
 
 
-def _is_pieces(data: Any, family: Family) -> bool:
+def _is_pieces(data: Any, family: Likelihood) -> bool:
     if not isinstance(data, list | tuple):
         is_arraylike = hasattr(data, "__array__")  # data frames, tensors of other libraries
         return callable(data) or (isinstance(data, Iterable) and not is_arraylike)

@@ -18,19 +18,19 @@ from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
 from jaxdpmm.families import (
-    Family,
-    Gaussian,
     GaussianDiagonal,
     GaussianFull,
     GaussianParams,
     GaussianSpherical,
+    Likelihood,
     NormalWishart,
+    NormalWishartGaussian,
 )
 from jaxdpmm.families.gaussian import LOG_TWO_PI
 
 
 @singledispatch
-def component_readout(family: Family, natural: Any) -> Any:
+def component_readout(family: Likelihood, natural: Any) -> Any:
     """Draw the parameters of all components from NumPyro sites, inside a plate of size K.
 
     The one function to write for a family of one's own, non-conjugate ones included:
@@ -89,7 +89,7 @@ def _(family: GaussianFull, natural: NormalWishart) -> GaussianParams:
 
 
 @singledispatch
-def component_variational(family: Family, start: Any) -> Any:
+def component_variational(family: Likelihood, start: Any) -> Any:
     """Natural parameters of all components from `numpyro.param`s; what a structured guide learns.
 
     Args:
@@ -107,9 +107,8 @@ def component_variational(family: Family, start: Any) -> Any:
 
 
 @component_variational.register
-def _(family: Gaussian, start: NormalWishart) -> NormalWishart:
-    is_full = start.second.ndim == 3
-    lowest = family.dim - 1.0 if is_full else 0.0
+def _(family: NormalWishartGaussian, start: NormalWishart) -> NormalWishart:
+    is_full, lowest = start.second.ndim == 3, family.least_dof
     scale_support = constraints.positive_definite if is_full else constraints.positive
     location = start.first / start.mean_count[:, None]
     mean_count = numpyro.param("q_mean_count", start.mean_count, constraint=constraints.positive)
