@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 from jax.scipy.special import digamma, multigammaln
 from jaxtyping import Array, Float
 
@@ -80,11 +81,10 @@ class GaussianFull(NormalWishartGaussian):
         if not super().is_proper(natural) or not (natural.dof > self.dim - 1).all():
             return False
         first = natural.first / np.sqrt(natural.mean_count)[:, None]
-        scale = natural.second - first[:, :, None] * first[:, None, :]
-        places = np.arange(self.dim)
-        scale[:, places, places] += ROUNDING * natural.second[:, places, places]
         try:
-            np.linalg.cholesky(scale)
+            for one, second in zip(first, natural.second, strict=True):
+                scale = second - np.outer(one, one) + ROUNDING * np.diag(np.diagonal(second))
+                scipy.linalg.cholesky(scale, overwrite_a=True, check_finite=False)
         except np.linalg.LinAlgError:
             return False
         return True

@@ -142,18 +142,13 @@ class GaussianLowRank(Gaussian):
         return 2.0
 
     def is_proper(self, natural: Regression) -> bool:
-        """Sums of squares and degrees of freedom are positive, and no correlation is above one."""
+        """Degrees of freedom, `gram` and what the factors leave of `second` are positive, as far as rounding tells."""
         if not Family.is_proper(self, natural) or not (natural.dof > 0).all():
             return False
-        sums = np.concatenate([natural.second, np.diagonal(natural.gram, axis1=1, axis2=2)], axis=1)
-        if not (sums > 0).all():
+        gram = natural.gram * (1 + ROUNDING * np.eye(self.rank + 1, dtype=natural.gram.dtype))
+        if not (np.linalg.eigvalsh(gram) > 0).all():
             return False
-        lowest = np.linalg.eigvalsh(natural.gram)[:, 0]
-        if not (lowest > 0).all():
-            return False
-        explained = np.einsum(
-            "kdq,kqd->kd", natural.first, np.linalg.solve(natural.gram, natural.first.mT)
-        )
+        explained = np.sum(natural.first.mT * np.linalg.solve(gram, natural.first.mT), axis=1)
         return bool(((1 + ROUNDING) * natural.second > explained).all())
 
     def widen(self, natural: Regression, variance: float | Float[Array, " D"]) -> Regression:

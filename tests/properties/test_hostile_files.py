@@ -11,7 +11,8 @@ import zlib
 
 import numpy as np
 import pytest
-from hostile_targets import NAMES, Target, make_target
+from hostile_base import Target
+from hostile_targets import NAMES, make_target
 from mutations import Mutation
 
 DEFAULT, MANY = 300, 2000

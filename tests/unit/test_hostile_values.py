@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dinov2_random import write_checkpoint
-from hostile_targets import GOLDEN, TINY
+from hostile_base import GOLDEN
+from hostile_folders import TINY
 from mutations import DEEP, Tensors, digest_of, json_text, read_tensors, write_tensors, zipped
 from synthetic import write_backbone, write_mvtec
 
