@@ -64,7 +64,13 @@ def as_type(value: Any, kind: Any) -> Any:
     )
     if known is not None and isinstance(value, dict) and (unknown := set(value) - known):
         raise ValueError(f"unknown field {shown(min(unknown))}")
-    return msgspec.convert(value, kind)
+    try:
+        return msgspec.convert(value, kind)
+    except ValueError as error:  # msgspec's own, or that of a constructor
+        text = " ".join(str(error).split())
+        raise ValueError(
+            text if len(text) <= 2 * SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+        ) from error
 
 
 def shown(value: Any) -> str:

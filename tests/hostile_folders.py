@@ -68,12 +68,14 @@ def _read_store(folder: Path) -> tuple[Any, dict[str, np.ndarray]]:
 
 
 def _mutate_store(random: np.random.Generator, files: Files) -> Mutation:
+    """The index of version 1 has no digest, so that a change of it is honest always."""
     name = choose(random, sorted(files))
-    if random.random() < 0.3:
-        return in_file(files, name, lambda content: mutate_bytes(random, content))
-    honest = bool(random.random() < 0.7)
     index, changed = json.loads(files["index.json"]), dict(files)
     digest = index.pop("sha256", None)
+    bare = digest is None and name == "index.json"
+    if random.random() < 0.3:
+        return in_file(files, name, lambda content: mutate_bytes(random, content), bare)
+    honest = bare or bool(random.random() < 0.7)
     if name == "index.json":
         index, what = mutate_json(random, index)
     elif name.endswith(".safetensors"):
@@ -90,7 +92,7 @@ def _mutate_store(random: np.random.Generator, files: Files) -> Mutation:
             digest = sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
         index = {**index, "sha256": digest}
     changed["index.json"] = json_text(index).encode()
-    return Mutation(changed, f"{name}: {what}", honest or (digest is None and name == "index.json"))
+    return Mutation(changed, f"{name}: {what}", honest)
 
 
 def scorer_target(folder: Path) -> Target:
@@ -116,7 +118,9 @@ def scorer_target(folder: Path) -> Target:
             changed = mutate_json_file(random, inside, "about.json")
         else:
             changed = in_file(inside, kind, lambda content: mutate_bytes(random, content))
-        return Mutation({"scorer": zipped(changed.files)}, changed.what, honest=kind == "about")
+        return Mutation(
+            {"scorer": zipped(changed.files)}, changed.what, honest=kind != "scorer.bin"
+        )
 
     return Target({"scorer": (folder / "scorer").read_bytes()}, read, mutate)
 

@@ -81,9 +81,9 @@ class VonMisesFisher(Family):
                 f"dim must be at least 2 for directions, got {self.dim}; use a Gaussian in one dimension."
             )
         low, high, number = self.min_concentration, self.max_concentration, self.num_concentrations
-        if not (0 < low < high < math.inf and 2 <= number <= 2**16):
+        if not (0 < low < high < math.inf and 2 <= number <= 2**14):
             raise ValueError(
-                f"the grid of kappa must have 0 < min_concentration < max_concentration and 2 to 65,536 "
+                f"the grid of kappa must have 0 < min_concentration < max_concentration and 2 to 16,384 "
                 f"points, got {low}, {high} and {number}; the defaults are 0.1, 1e5 and 512."
             )
 

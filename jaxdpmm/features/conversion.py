@@ -146,7 +146,8 @@ def _is_finite(tensor: np.ndarray) -> bool:
     if not jnp.issubdtype(tensor.dtype, jnp.floating):
         return False
     wide = tensor if tensor.dtype.kind == "f" else tensor.astype(np.float32)
-    return bool(np.isfinite(np.sum(wide, dtype=np.float64)))
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        return bool(np.isfinite(np.sum(wide, dtype=np.float64)))
 
 
 def _kind(tensor: np.ndarray) -> str:
