@@ -102,7 +102,7 @@ def chosen_entries(
         return matrix(one, x[padded[members]])[:, 0]
 
     def one_by_one(groups: Groups) -> Float[Array, "M S"]:
-        def fill(number, blocks):
+        def fill(number: Any, blocks: Array) -> Array:
             block = groups.pairs[number], groups.component[number]
             return blocks.at[number].set(of_block(block))
 
@@ -157,7 +157,7 @@ def pair_statistics(
     zero = jnp.zeros((), scalar.dtype)
 
     def one_by_one(groups: Groups) -> tuple[Any, Float[Array, ""]]:
-        def add(number, carry):
+        def add(number: Any, carry: tuple[Any, Array]) -> tuple[Any, Array]:
             total, entropy = carry
             k = groups.component[number]
             block, more = of_block((groups.pairs[number], k))
@@ -185,7 +185,9 @@ def _unless_symbolic(groups: Groups, function: Callable, otherwise: Callable) ->
 
 
 @full_precision()
-def _sum_of_blocks(of_block: Callable, groups: Groups, start: tuple[Any, Array], size: int):
+def _sum_of_blocks(
+    of_block: Callable, groups: Groups, start: tuple[Any, Array], size: int
+) -> tuple[Any, Array]:
     """Sums over blocks, as many side by side as fit, which are added by a product with ones and zeros.
 
     Such a product gives the same in every run, other than additions in place, which a GPU does in any order.
@@ -198,7 +200,9 @@ def _sum_of_blocks(of_block: Callable, groups: Groups, start: tuple[Any, Array],
     pairs = jnp.pad(groups.pairs, ((0, missing), (0, 0)), constant_values=num_pairs)
     component = jnp.pad(groups.component, (0, missing))
 
-    def add(carry: tuple[Any, Array], blocks: tuple[Array, Array]):
+    def add(
+        carry: tuple[Any, Array], blocks: tuple[Array, Array]
+    ) -> tuple[tuple[Any, Array], None]:
         total, entropy = carry
         found, more = jax.vmap(of_block)(blocks)
         own = jax.nn.one_hot(blocks[1], num_components, dtype=entropy.dtype)

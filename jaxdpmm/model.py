@@ -44,7 +44,7 @@ class Mixture:
     num_components: int
     sticks: StickBreaking = field(default_factory=DirichletProcess)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         advice = "start with 100, unused components empty themselves"
         check_at_least_one("num_components", self.num_components, advice)
 

@@ -43,7 +43,7 @@ def co_clustering(labels: ArrayLike) -> Float[Array, "N N"]:
     """
     labels = _check_labels(labels)
 
-    def add(total, draw):
+    def add(total: Array, draw: Array) -> tuple[Array, None]:
         return total + (draw[:, None] == draw[None, :]).astype(jnp.int32), None
 
     zeros = jnp.zeros((labels.shape[1], labels.shape[1]), jnp.int32)

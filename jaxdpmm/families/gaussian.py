@@ -25,7 +25,7 @@ class Gaussian(Family):
 
     dim: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.dim, bool) or not isinstance(self.dim, int | np.integer) or self.dim < 1:
             raise ValueError(
                 f"dim must be a whole number of at least 1, got {self.dim!r}; give the number of features."

@@ -85,7 +85,7 @@ class GaussianLowRank(Gaussian):
 
     rank: int = 32
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= self.rank < self.dim:
             raise ValueError(

@@ -34,7 +34,7 @@ class Block:
     family: Family
     shape: tuple[int, ...] | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.shape is None and self.family.point_shape is None:
             raise ValueError(
                 f"shape must be given for block {self.name!r}, since {type(self.family).__name__} takes points of any "
@@ -70,7 +70,7 @@ class ProductFamily(Family):
 
     blocks: tuple[Block, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         names = [getattr(block, "name", None) for block in self.blocks]
         if not names or None in names or len(set(names)) < len(names):
             raise ValueError(

@@ -75,7 +75,7 @@ class VonMisesFisher(Family):
     max_concentration: float = 1e5
     num_concentrations: int = 512
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.dim < 2:
             raise ValueError(
                 f"dim must be at least 2 for directions, got {self.dim}; use a Gaussian in one dimension."

@@ -61,7 +61,7 @@ class Dinov2Config:
     num_register_tokens: int = 0
     compute_dtype: str = "float32"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.compute_dtype not in COMPUTE_DTYPES:
             raise ValueError(
                 f"dtype must be one of {', '.join(COMPUTE_DTYPES)}, got {self.compute_dtype!r}; "

@@ -148,14 +148,20 @@ def empirical_bayes(
     return EmpiricalBayes(better, global_update(mixture, better, stats, posterior), objective)
 
 
-def _ascend(component, evidence, optimizer, num_steps, start) -> tuple[Any, Float[Array, " S"]]:
+def _ascend(
+    component: Callable[[Any], Any],
+    evidence: Callable[[Any], Array],
+    optimizer: Any,
+    num_steps: int,
+    start: Any,
+) -> tuple[Any, Float[Array, " S"]]:
     """Gradient steps on the free parameters; the best of them and the objective at each."""
     import optax
 
-    def loss(free):
+    def loss(free: Any) -> Array:
         return -evidence(component(free))
 
-    def step(carry, _):
+    def step(carry: tuple, _: Any) -> tuple[tuple, tuple]:
         free, state = carry
         value, gradient = jax.value_and_grad(loss)(free)
         # optax mixes types and ranks; a line search asks for the value, other optimisers ignore it

@@ -116,7 +116,7 @@ def k_means(
     x = x - jnp.mean(x, axis=0)[None]
     centres = _plus_plus(key, x, num_clusters)
 
-    def improve(_, centres):
+    def improve(_: Any, centres: Array) -> Array:
         one_hot = jax.nn.one_hot(nearest_centres(x, centres), num_clusters, dtype=x.dtype)
         counts = jnp.sum(one_hot, axis=0)[:, None]
         return jnp.where(counts > 0, one_hot.T @ x / jnp.maximum(counts, 1), centres)
@@ -131,7 +131,7 @@ def _plus_plus(key: PRNGKeyArray, x: Array, num_clusters: int) -> Float[Array, "
     first = x[jax.random.randint(key, (), 0, x.shape[0])]
     seeds = jnp.zeros((num_clusters, x.shape[1]), x.dtype).at[0].set(first)
 
-    def add_seed(number, carry):
+    def add_seed(number: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         seeds, nearest = carry
         drawn = jax.random.categorical(
             jax.random.fold_in(key, number), jnp.log(nearest), shape=(num_trials,)
@@ -155,7 +155,7 @@ def _posterior_of_labels(
         stats = label_statistics(mixture, labels, x, ones, prior.offset, params)
         return global_update(mixture, prior, stats)
 
-    def improve(_, posterior: Posterior) -> Posterior:
+    def improve(_: Any, posterior: Posterior) -> Posterior:
         return update(expected_readout(mixture, posterior).params)
 
     posterior = update(None)

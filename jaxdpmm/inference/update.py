@@ -173,7 +173,13 @@ def from_stats(mixture: Mixture, prior: Prior, stats: Stats) -> Posterior:
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _add_batch(mixture: Mixture, local_step: LocalStep, readout: Readout, sums, batch: Batch):
+def _add_batch(
+    mixture: Mixture,
+    local_step: LocalStep,
+    readout: Readout,
+    sums: tuple[Stats, Stats, Any],
+    batch: Batch,
+) -> tuple[Stats, Stats, Any]:
     """Statistics, their rounding and the E-step's memory after one more batch; compiled once for all calls."""
     stats, rounding, memory = sums
     new, _, memory = visit(local_step, mixture, readout, batch, memory)
@@ -230,7 +236,9 @@ def _mean_statistics(prior: Prior, posterior: Posterior) -> Float[Array, "K M"]:
 
 
 @full_precision()
-def _aligned_share(left: Posterior, right: Posterior, left_means, right_means) -> float:
+def _aligned_share(
+    left: Posterior, right: Posterior, left_means: Array, right_means: Array
+) -> float:
     """Share of the points, among components that hold any in both."""
     both = active_components(left) & active_components(right)
     squares = relative_squares(right_means, left_means)

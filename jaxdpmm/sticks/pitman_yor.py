@@ -50,7 +50,7 @@ class PitmanYor(GammaConcentration):
     discount: float = 0.25
     infer_concentration: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.discount < 1:
             raise ValueError(
                 f"discount must be at least 0 and below 1, got {self.discount}; 0 is the Dirichlet process, "

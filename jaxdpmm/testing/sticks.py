@@ -144,7 +144,9 @@ def _check_divergence(name: str, value: Array, dtype: Any) -> None:
         )
 
 
-def _check_ascent(sticks, prior, counts, found: Sticks, allowed: float) -> Sticks:
+def _check_ascent(
+    sticks: StickBreaking, prior: Any, counts: Array, found: Sticks, allowed: float
+) -> Sticks:
     """Update until nothing moves; the objective may not fall."""
     update = jax.jit(lambda previous: sticks.posterior(counts, prior, previous))
     value = jax.jit(lambda found: sticks_bound(sticks, found, prior, counts))
@@ -164,7 +166,9 @@ def _check_ascent(sticks, prior, counts, found: Sticks, allowed: float) -> Stick
     return found
 
 
-def _check_stationary(sticks, prior, counts, found: Sticks, allowed: float) -> None:
+def _check_stationary(
+    sticks: StickBreaking, prior: Any, counts: Array, found: Sticks, allowed: float
+) -> None:
     slopes = jax.jit(jax.grad(lambda found: sticks_bound(sticks, found, prior, counts)))(found)
     relative = jax.tree.map(lambda slope, leaf: jnp.max(jnp.abs(slope * leaf)), slopes, found)
     worst = max(map(float, jax.tree.leaves(relative)))
@@ -176,7 +180,9 @@ def _check_stationary(sticks, prior, counts, found: Sticks, allowed: float) -> N
         )
 
 
-def _check_settled(sticks, prior, counts, last: Sticks, allowed: float) -> None:
+def _check_settled(
+    sticks: StickBreaking, prior: Any, counts: Array, last: Sticks, allowed: float
+) -> None:
     value = jax.jit(lambda found: sticks_bound(sticks, found, prior, counts))
     settled = value(_call(sticks, "settled", counts, prior))
     if not settled >= value(last) - allowed:

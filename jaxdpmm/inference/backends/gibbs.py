@@ -216,7 +216,7 @@ def sample_labels(
     # In (0, 1], so that a component of probability zero is never chosen.
     uniform = 1 - jax.random.uniform(key, weight.shape, readout.log_weights.dtype)
 
-    def of_tile(x, weight, uniform):
+    def of_tile(x: Array, weight: Array, uniform: Array) -> tuple[Array, Array]:
         joint = log_joint(mixture, readout, x)
         tempered = joint * weight[:, None]
         mass = jnp.exp(tempered - jnp.max(tempered, axis=1, keepdims=True))

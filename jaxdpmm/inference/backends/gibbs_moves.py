@@ -17,8 +17,9 @@ References:
     Chang and Fisher (2013), Parallel sampling of DP mixture models using sub-cluster splits.
 """
 
+from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +90,7 @@ def split_merge(num_proposals: int = 1, num_refinements: int = 5) -> Move:
         )
 
     def propose(key, mixture: Mixture, prior: Prior, alpha, partition: Partition, batch: Batch):
-        def attempt(carry, key):
+        def attempt(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, None]:
             labels, stats, num_accepted = carry
             labels, stats, accepted = _split_or_merge(
                 key, mixture, prior, alpha, labels, stats, batch, num_refinements
@@ -114,12 +115,15 @@ def log_prior_of_counts(
 
 
 def _swap_labels(
-    key: PRNGKeyArray, log_prior, counts: Float[Array, " K"], num_proposals: int
+    key: PRNGKeyArray,
+    log_prior: Callable[[Array], Array],
+    counts: Float[Array, " K"],
+    num_proposals: int,
 ) -> tuple[Int[Array, " K"], Float[Array, ""]]:
     """The order that accepted swaps lead to, new place -> old label, and their number."""
     num_components = counts.shape[0]
 
-    def attempt(carry, step):
+    def attempt(carry: tuple, step: tuple) -> tuple[tuple, None]:
         number, key = step
         order, now, num_accepted = carry
         key_first, key_offset, key_accept = jax.random.split(key, 3)
@@ -150,7 +154,16 @@ class _Anchors(NamedTuple):
     other: Int[Array, ""]
 
 
-def _split_or_merge(key, mixture, prior, alpha, labels, stats, batch, num_refinements) -> tuple:
+def _split_or_merge(
+    key: PRNGKeyArray,
+    mixture: Mixture,
+    prior: Prior,
+    alpha: Array,
+    labels: Array,
+    stats: Stats,
+    batch: Batch,
+    num_refinements: int,
+) -> tuple[Array, Stats, Array]:
     """One proposal; labels and statistics after it, and whether it was accepted."""
     key_anchors, key_empty, key_sides, key_accept = jax.random.split(key, 4)
     anchors = _draw_anchors(key_anchors, labels, batch.weight)
@@ -186,7 +199,9 @@ def _split_or_merge(key, mixture, prior, alpha, labels, stats, batch, num_refine
     return *_choose(accept, proposed, (labels, stats)), accept
 
 
-def _draw_anchors(key, labels: Int[Array, " B"], weight: Float[Array, " B"]) -> _Anchors:
+def _draw_anchors(
+    key: PRNGKeyArray, labels: Int[Array, " B"], weight: Float[Array, " B"]
+) -> _Anchors:
     """Two points, each uniform over those that are no padding; a pair of equals is rejected later."""
     places = jnp.cumsum(weight > 0)
     drawn = jax.random.randint(key, (2,), 0, places[-1])
@@ -194,7 +209,14 @@ def _draw_anchors(key, labels: Int[Array, " B"], weight: Float[Array, " B"]) -> 
     return _Anchors(first, second, labels[first], labels[second])
 
 
-def _log_sides(mixture, prior, batch, joined, anchors, num_refinements) -> Float[Array, "B 2"]:
+def _log_sides(
+    mixture: Mixture,
+    prior: Prior,
+    batch: Batch,
+    joined: Array,
+    anchors: _Anchors,
+    num_refinements: int,
+) -> Float[Array, "B 2"]:
     """Log probability of either sub-cluster for every point: EM on the joined points from the anchors."""
     pair = _pair(mixture)
     weight = batch.weight * joined.astype(batch.weight.dtype)
@@ -211,7 +233,7 @@ def _log_sides(mixture, prior, batch, joined, anchors, num_refinements) -> Float
     def log_sides(stats: Stats, x: Array) -> Float[Array, "T 2"]:
         return jax.nn.log_softmax(log_joint(pair, readout(stats), x), axis=1)
 
-    def refine(_, stats: Stats) -> Stats:
+    def refine(_: Any, stats: Stats) -> Stats:
         def of_tile(x: Array, weight: Array) -> Stats:
             return summarize(pair, jnp.exp(log_sides(stats, x)), x, weight, prior.offset)
 
@@ -221,7 +243,7 @@ def _log_sides(mixture, prior, batch, joined, anchors, num_refinements) -> Float
     return over_tiles(partial(log_sides, stats), batch.x)
 
 
-def _sides(mixture, prior, batch, joined, on_other) -> Stats:
+def _sides(mixture: Mixture, prior: Prior, batch: Batch, joined: Array, on_other: Array) -> Stats:
     """Statistics of the joined points on either side, leaves lead with 2."""
     weight = batch.weight * joined.astype(batch.weight.dtype)
     return label_statistics(
@@ -267,9 +289,9 @@ def _pair(mixture: Mixture) -> Mixture:
     return Mixture(mixture.family, 2, mixture.sticks)
 
 
-def _choose(condition: Array, yes, no):
+def _choose(condition: Array, yes: Any, no: Any) -> Any:
     return jax.tree.map(partial(jnp.where, condition), yes, no)
 
 
-def _log_uniform(key: PRNGKeyArray, dtype) -> Float[Array, ""]:
+def _log_uniform(key: PRNGKeyArray, dtype: Any) -> Float[Array, ""]:
     return -jax.random.exponential(key, (), dtype)
