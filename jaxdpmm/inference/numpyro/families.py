@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
-from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 from numpyro.distributions import constraints
 
@@ -26,7 +25,9 @@ from jaxdpmm.families import (
     NormalWishart,
     NormalWishartGaussian,
 )
+from jaxdpmm.families.factorize import cholesky_and_inverse, inverse_of_upper_transposed
 from jaxdpmm.families.gaussian import LOG_TWO_PI
+from jaxdpmm.inference.numpyro.distributions import NormalOfFactors, WishartOfFactors
 
 
 @singledispatch
@@ -78,12 +79,14 @@ def _(family: GaussianSpherical, natural: NormalWishart) -> GaussianParams:
 def _(family: GaussianFull, natural: NormalWishart) -> GaussianParams:
     # NumPyro's Cholesky factors are lower triangular, ours upper: with J the reversal of the features,
     # Lambda = U U' and J Lambda J = (J U J) (J U J)'.
-    inverse = _inverse_transposed(jnp.linalg.cholesky(_scale(natural)), True)[:, ::-1, ::-1]
-    site = dist.WishartCholesky(natural.dof, scale_tril=inverse)
+    lower, inverse = (_transposed(one) for one in jax.vmap(cholesky_and_inverse)(_scale(natural)))
+    site = WishartOfFactors(natural.dof, inverse[:, ::-1, ::-1], lower[:, ::-1, ::-1])
     factor = numpyro.sample("precision_cholesky", site)[:, ::-1, ::-1]
-    deviation = _inverse_transposed(factor, False) / jnp.sqrt(natural.mean_count)[:, None, None]
+    precision_factor = factor * jnp.sqrt(natural.mean_count)[:, None, None]
     location = natural.first / natural.mean_count[:, None]
-    mean = numpyro.sample("mean", dist.MultivariateNormal(location, scale_tril=deviation))
+    deviation = jax.vmap(inverse_of_upper_transposed)(precision_factor)
+    normal = NormalOfFactors(location, deviation, _transposed(precision_factor))
+    mean = numpyro.sample("mean", normal)
     log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(factor, axis1=1, axis2=2)), axis=1)
     return GaussianParams(mean, factor, _log_constant(log_det, family.dim))
 
@@ -108,12 +111,11 @@ def component_variational(family: Likelihood, start: Any) -> Any:
 
 @component_variational.register
 def _(family: NormalWishartGaussian, start: NormalWishart) -> NormalWishart:
-    is_full, lowest = start.second.ndim == 3, family.least_dof
-    scale_support = constraints.positive_definite if is_full else constraints.positive
+    lowest = family.least_dof
     location = start.first / start.mean_count[:, None]
     mean_count = numpyro.param("q_mean_count", start.mean_count, constraint=constraints.positive)
     dof = numpyro.param("q_dof", start.dof, constraint=constraints.greater_than(lowest))
-    scale = numpyro.param("q_scale", _scale(start), constraint=scale_support)
+    scale = _variational_scale(_scale(start))
     first = numpyro.param("q_mean", location) * mean_count[:, None]
     second = scale + _outer(first, mean_count, scale)
     return NormalWishart(first, second, mean_count, dof)
@@ -125,9 +127,17 @@ def _mean(natural: NormalWishart, factor: Float[Array, "K D"]) -> Float[Array, "
     return numpyro.sample("mean", dist.Normal(location, deviation).to_event(1))
 
 
-def _inverse_transposed(factor: Float[Array, "K D D"], is_lower: bool) -> Float[Array, "K D D"]:
-    identity = jnp.eye(factor.shape[-1], dtype=factor.dtype)
-    return jax.vmap(lambda one: solve_triangular(one, identity, lower=is_lower).T)(factor)
+def _variational_scale(start: Array) -> Array:
+    """Psi from a `numpyro.param`: of full covariances the factor, since NumPyro would factorise Psi by LAPACK."""
+    if start.ndim < 3:
+        return numpyro.param("q_scale", start, constraint=constraints.positive)
+    lower, _ = jax.vmap(cholesky_and_inverse)(start)
+    factor = numpyro.param("q_scale_tril", lower, constraint=constraints.lower_cholesky)
+    return factor @ _transposed(factor)
+
+
+def _transposed(matrices: Float[Array, "K D D"]) -> Float[Array, "K D D"]:
+    return jnp.swapaxes(matrices, -1, -2)
 
 
 def _log_constant(log_det: Float[Array, " K"], dim: int) -> Float[Array, " K"]:
