@@ -40,7 +40,7 @@ BACKENDS = {
         mixture, prior, sharded(dense, device_mesh())
     ),
     "memoized": memoized,
-    "moves": lambda mixture, prior: with_moves(memoized(mixture, prior), prior),
+    "moves": lambda mixture, prior: with_moves(memoized(mixture, prior)),
     "stochastic": stochastic,
     "online_em": online_em,
     "gibbs": lambda mixture, prior: gibbs(
