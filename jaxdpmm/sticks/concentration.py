@@ -140,7 +140,7 @@ class GammaConcentration(FixedConcentration):
         def improve(_: Any, logs: Float[Array, "2"]) -> Float[Array, "2"]:
             plain = update(logs)
             rest = jnp.eye(2, dtype=logs.dtype) - jax.jacfwd(update)(logs)
-            newton = logs + jnp.linalg.solve(rest, plain - logs)
+            newton = logs + _solve_two(rest, plain - logs)
             least = bound(plain)
             least -= math.sqrt(jnp.finfo(logs.dtype).eps) * (1 + jnp.abs(least))  # its rounding
             return jnp.where(bound(newton) >= least, newton, plain)  # false where newton is nan
@@ -171,3 +171,10 @@ def gamma_kl_divergence(q: Gamma, p: Gamma) -> Float[Array, ""]:
         + p.shape * (jnp.log(q.rate) - jnp.log(p.rate))
         + q.shape * (p.rate - q.rate) / q.rate
     )
+
+
+def _solve_two(matrix: Float[Array, "2 2"], vector: Float[Array, "2"]) -> Float[Array, "2"]:
+    """Solution of two linear equations by Cramer's rule: LAPACK stays out of compiled programs."""
+    (a, b), (c, d) = matrix
+    first, second = vector
+    return jnp.stack([d * first - b * second, a * second - c * first]) / (a * d - b * c)

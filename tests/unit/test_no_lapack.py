@@ -127,7 +127,7 @@ def test_numpyro_sites():
         loss = numpyro_infer.TraceMeanField_ELBO()
         svi = numpyro_infer.SVI(model, guide, optax.adam(0.01), loss)
         check(svi.init, jax.random.key(0), X)
-        check(svi.update, svi.init(jax.random.key(0), X), X)
+        check(svi.update, jax.eval_shape(svi.init, jax.random.key(0), X), X)
         sites = initial_values(mixture, prior, start, jax.random.key(1))
         check(jax.grad(lambda sites: log_density(model, (X,), {}, sites)[0]), sites)
 
