@@ -9,129 +9,54 @@ The wings, each with all of its public names, which are here as well:
     numpyro       NumPyro's MCMC and SVI; imported by name, since it loads NumPyro
 """
 
-from jaxdpmm.inference.backends import (
-    CaviState,
-    GibbsInfo,
-    GibbsState,
-    MemoizedState,
-    Move,
-    OnlineState,
-    Partition,
-    StochasticState,
-    cavi,
-    gibbs,
-    label_switching,
-    memoized,
-    online_em,
-    robbins_monro,
-    split_merge,
-    stochastic,
-)
+from jaxdpmm.inference import backends, data, growth, local_steps
+from jaxdpmm.inference.backends import *  # noqa: F403
 from jaxdpmm.inference.base import (
     Algorithm,
+    Identity,
     Info,
     Layout,
     LocalResult,
     LocalStep,
+    Objective,
     Schedule,
 )
-from jaxdpmm.inference.data import (
-    ArraySource,
-    DataSource,
-    IterableSource,
-    ShardedSource,
-    as_source,
-    component_sharded,
-    device_mesh,
-    draw_sample,
-    replicated,
-)
-from jaxdpmm.inference.empirical_bayes import (
-    EmpiricalBayes,
-    empirical_bayes,
-)
+from jaxdpmm.inference.data import *  # noqa: F403
+from jaxdpmm.inference.empirical_bayes import EmpiricalBayes, empirical_bayes
 from jaxdpmm.inference.fit import FitResult, fit
-from jaxdpmm.inference.growth import (
-    fit_adaptive,
-    with_moves,
-)
+from jaxdpmm.inference.growth import *  # noqa: F403
 from jaxdpmm.inference.history import Epoch
-from jaxdpmm.inference.initialize import (
-    clustered_prior,
-    initialize,
-)
-from jaxdpmm.inference.local_steps import (
-    candidates,
-    dense,
-    sharded,
-    sharded_components,
-    sparse,
-)
-from jaxdpmm.inference.paper import (
-    paper_preset,
-    paper_start,
-)
-from jaxdpmm.inference.truncation import (
-    truncation_binds,
-)
-from jaxdpmm.inference.update import (
-    from_stats,
-    merge,
-    partial_fit,
-    subtract,
-)
+from jaxdpmm.inference.initialize import clustered_prior, initialize
+from jaxdpmm.inference.local_steps import *  # noqa: F403
+from jaxdpmm.inference.paper import paper_preset, paper_start
+from jaxdpmm.inference.truncation import truncation_binds
+from jaxdpmm.inference.update import from_stats, merge, partial_fit, subtract
 
 __all__ = [
     "Algorithm",
-    "ArraySource",
-    "CaviState",
-    "DataSource",
     "EmpiricalBayes",
     "Epoch",
     "FitResult",
-    "GibbsInfo",
-    "GibbsState",
+    "Identity",
     "Info",
-    "IterableSource",
     "Layout",
     "LocalResult",
     "LocalStep",
-    "MemoizedState",
-    "Move",
-    "OnlineState",
-    "Partition",
+    "Objective",
     "Schedule",
-    "ShardedSource",
-    "StochasticState",
-    "as_source",
-    "candidates",
-    "cavi",
     "clustered_prior",
-    "component_sharded",
-    "dense",
-    "device_mesh",
-    "draw_sample",
     "empirical_bayes",
     "fit",
-    "fit_adaptive",
     "from_stats",
-    "gibbs",
     "initialize",
-    "label_switching",
-    "memoized",
     "merge",
-    "online_em",
     "paper_preset",
     "paper_start",
     "partial_fit",
-    "replicated",
-    "robbins_monro",
-    "sharded",
-    "sharded_components",
-    "sparse",
-    "split_merge",
-    "stochastic",
     "subtract",
     "truncation_binds",
-    "with_moves",
 ]
+__all__ += backends.__all__
+__all__ += data.__all__
+__all__ += growth.__all__
+__all__ += local_steps.__all__
