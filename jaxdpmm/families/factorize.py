@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
+from jaxdpmm.precision import full_precision
+
 SMALLEST = 24  # columns; 12 compile in twice the time, 48 run slower by a third
 SMALLEST_PRODUCT = 64  # columns; below, matrix products lose more than the zeros save
 SMALLEST_SOLVE = 64  # columns; a loop over them costs less than to compile more halves
@@ -36,6 +38,7 @@ def cholesky_and_inverse(
 
 
 @cholesky_and_inverse.defjvp
+@full_precision()  # it is traced when somebody differentiates, which may be outside of every family
 def _derivative(primals: tuple[Array], tangents: tuple[Array]) -> tuple:
     """DL = L F and d(L^-1) = -F L^-1, F the lower triangle of L^-1 dM L^-T with half of its diagonal.
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from numpyro.distributions.kl import kl_divergence
 
 from jaxdpmm.families.gaussian import LOG_TWO_PI
+from jaxdpmm.precision import full_precision
 
 
 class WishartOfFactors(dist.WishartCholesky):
@@ -29,6 +30,7 @@ class WishartOfFactors(dist.WishartCholesky):
         super().__init__(concentration, scale_tril=scale_tril)
         self.inverse_tril = inverse_tril
 
+    @full_precision()
     def log_prob(self, value: Float[Array, "*S D D"]) -> Float[Array, "*S"]:
         """Log density of the factor V, for matrices V V': that of `WishartCholesky`."""
         dim = value.shape[-1]
@@ -56,6 +58,7 @@ class NormalOfFactors(dist.MultivariateNormal):
         super().__init__(loc, scale_tril=scale_tril)
         self.inverse_tril = inverse_tril
 
+    @full_precision()
     def log_prob(self, value: Float[Array, "*S D"]) -> Float[Array, "*S"]:
         """Log density of points, (K,) or with leading axes."""
         squares = _squared_lengths(self.inverse_tril, value - self.loc)
@@ -64,6 +67,7 @@ class NormalOfFactors(dist.MultivariateNormal):
 
 
 @kl_divergence.register(NormalOfFactors, NormalOfFactors)
+@full_precision()
 def _(p: NormalOfFactors, q: NormalOfFactors) -> Array:
     spread = jnp.sum((q.inverse_tril @ p.scale_tril) ** 2, axis=(-2, -1))
     squares = _squared_lengths(q.inverse_tril, p.loc - q.loc)
