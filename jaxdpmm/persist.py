@@ -10,6 +10,7 @@ Next file to read: `detection/detector.py`.
 """
 
 import dataclasses
+import inspect
 import json
 import os
 from collections.abc import Mapping
@@ -41,25 +42,20 @@ MODEL_FILE = TreeFormat(
 )
 
 _ARRAYS = "arrays/"
-_FAMILIES: dict[str, type] = {
-    cls.__name__: cls
-    for cls in (
-        families.GaussianDiagonal,
-        families.GaussianFull,
-        families.GaussianLowRank,
-        families.GaussianSpherical,
-        families.ProductFamily,
-        families.VonMisesFisher,
-    )
-}
-_STICKS: dict[str, type] = {
-    cls.__name__: cls
-    for cls in (
-        stick_priors.DirichletProcess,
-        stick_priors.PitmanYor,
-        stick_priors.SymmetricDirichlet,
-    )
-}
+
+
+def _concrete(module: Any, base: type) -> dict[str, type]:
+    """The public classes of a wing that can be made: the only ones that a file can name."""
+    public = {name: getattr(module, name) for name in module.__all__}
+    return {
+        name: cls
+        for name, cls in public.items()
+        if isinstance(cls, type) and issubclass(cls, base) and not inspect.isabstract(cls)
+    }
+
+
+_FAMILIES = _concrete(families, families.Family)
+_STICKS = _concrete(stick_priors, stick_priors.StickBreaking)
 
 
 class _Part(msgspec.Struct, forbid_unknown_fields=True, rename={"name": "class"}):

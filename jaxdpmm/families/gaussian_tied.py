@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdpmm.families.gaussian_full import GaussianFull
@@ -23,6 +24,8 @@ from jaxdpmm.families.normal_wishart import (
     NormalWishart,
     StudentT,
 )
+
+SHARED = 1e-3  # difference of scales over the largest square, of a fit in float32
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,17 @@ class GaussianTied(GaussianFull):
         scale = jnp.mean(components.second - squares, axis=0)
         dof = jnp.full_like(components.dof, jnp.mean(components.dof))
         return components._replace(second=scale[None] + squares, dof=dof)
+
+    def is_proper(self, natural: NormalWishart) -> bool:
+        """As full covariance, and the components share scale and degrees of freedom, as far as rounding can tell."""
+        if not super().is_proper(natural) or not np.allclose(natural.dof, natural.dof[0]):
+            return False
+        first = natural.first / np.sqrt(natural.mean_count)[:, None]
+        shared = natural.second[0] - np.outer(first[0], first[0])
+        return all(
+            np.abs(second - np.outer(one, one) - shared).max() <= SHARED * np.diagonal(second).max()
+            for one, second in zip(first, natural.second, strict=True)
+        )
 
     def offers(self, function: str) -> bool:
         """As full covariance, but for draws."""

@@ -78,7 +78,7 @@ def test_wrong_usage(arguments, message, capsys):
     [
         (
             ["--covariance", "round"],
-            "covariance must be one of full, low_rank, diagonal, spherical, got 'round'",
+            "covariance must be one of full, tied, low_rank, diagonal, spherical, got 'round'",
         ),
         (["--score", "kl"], "score must be one of"),
         (["--dtype", "float16"], "dtype must be one of"),

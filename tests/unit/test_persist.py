@@ -11,6 +11,7 @@ import safetensors
 import safetensors.numpy
 
 import jaxdpmm
+from jaxdpmm import families, persist
 from jaxdpmm.model import global_update, summarize
 from jaxdpmm.persist import Model, load_model, save_model, write_whole
 
@@ -91,6 +92,41 @@ def test_round_trip_is_exact(tmp_path, family, dtype):
     for before, after in zip(ours[0], theirs[0], strict=True):
         assert before.dtype == after.dtype
         np.testing.assert_array_equal(before, after)
+
+
+def test_every_family_and_every_prior_of_weights_comes_back_without_being_passed(tmp_path):
+    x = points() / np.linalg.norm(points(), axis=1, keepdims=True)
+    made = {
+        "GaussianLowRank": lambda cls: cls(4, 2),
+        "ProductFamily": lambda cls: cls((families.Block("all", families.GaussianFull(4)),)),
+    }
+    known = {name: cls for name, cls in persist._FAMILIES.items()}
+    assert {"GaussianDiagonal", "GaussianTied", "VonMisesFisher"} <= set(known)
+    assert not {"Family", "Gaussian", "Likelihood", "Block"} & set(known)
+    for name, cls in known.items():
+        family = made.get(name, lambda cls: cls(4))(cls)
+        for sticks in persist._STICKS.values():
+            saved = model_of(family, x, sticks=sticks())
+            save_model(tmp_path / "m", saved)
+            given = {"family": family} if name == "ProductFamily" else {}
+            assert load_model(tmp_path / "m", **given).mixture == saved.mixture
+    with pytest.raises(ValueError, match="pass it: load_model"):
+        load_model_of_blocks(tmp_path, x)
+
+
+def load_model_of_blocks(folder, x):
+    """A product without its definition: a file cannot hold families within families."""
+    family = families.ProductFamily((families.Block("all", families.GaussianFull(4)),))
+    save_model(folder / "product", model_of(family, x))
+    return load_model(folder / "product")
+
+
+def test_full_covariances_are_not_read_as_shared_ones(tmp_path):
+    x = points() * np.arange(1, 41)[:, None]
+    full = model_of(families.GaussianFull(4), x)
+    tied = full._replace(mixture=jaxdpmm.Mixture(families.GaussianTied(4), 3))
+    with pytest.raises(ValueError, match=r"components of the posterior that GaussianTied\(dim=4\)"):
+        save_model(tmp_path / "m", tied)
 
 
 def test_a_model_that_was_compacted_round_trips(tmp_path, model):
