@@ -63,6 +63,8 @@ def main() -> None:
     options.json.parent.mkdir(parents=True, exist_ok=True)
     report = Report(options.json, {"quick": options.quick})
     records = chosen(report, options.only, options.again, options.seconds)
+    if not records:
+        print(f"{options.json} holds all of it already; --again measures anew")
     sizes = QUICK if options.quick else Sizes()
     run_plan(records, sizes, report, Limits(options.seconds), measure)
 

@@ -110,7 +110,10 @@ def milliseconds(record: dict[str, Any]) -> float:
 
 
 def gpu_table(records: Records) -> str:
-    """Every time of `gpu.py` beside its floor at the rates that the same run measured, or why there is none."""
+    """Every time of `gpu.py` beside its floor at the rates that the same run measured, or why there is none.
+
+    The floor of "library" is that of full float32, below which cosines and the backbone may go, in TF32.
+    """
     header = ("on", "what", "size", "type", "whose", "one call", "in a queue", "times its floor")
     rows = [
         (
