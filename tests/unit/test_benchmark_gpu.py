@@ -1,5 +1,6 @@
 """The driver of `benchmarks/gpu.py` on cheap records: what fails, hangs, crashes or is too much, and going on."""
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -37,6 +38,9 @@ def hanging(sizes):
 def crashing(sizes):
     yield Fact({"what": "before"}, dict)
     os._exit(3)
+
+def cannot_start(records, sizes, connection):
+    raise SystemExit(4)
 """
 
 
@@ -58,16 +62,16 @@ def parts(monkeypatch, tmp_path):
         "worker": worker,
     }
     for name, module in list(sys.modules.items()):
-        if (getattr(module, "__file__", None) or "").startswith(str(FOLDER)):
+        if (getattr(module, "__file__", None) or "").startswith((str(FOLDER), str(tmp_path))):
             del sys.modules[name]
 
 
-def run(parts, path, *names, total=60.0, seconds=30.0, work=None):
-    """What the file holds after a run of some records."""
+def run(parts, path, *names, total=900.0, grace=0.5, work=None, **seconds):
+    """What the file holds after a run; only budgets that are named are short, since the machine may be slow."""
     record = parts["plan"].Record
-    records = [record(name, f"cheap_records:{name}", seconds) for name in names]
+    records = [record(name, f"cheap_records:{name}", seconds.get(name, 300.0)) for name in names]
     report = parts["report"].Report(path, {"quick": True})
-    limits = parts["driver"].Limits(total, start=20, grace=0.5)
+    limits = parts["driver"].Limits(total, start=300, grace=grace)
     parts["driver"].run_plan(records, "small", report, limits, work or parts["worker"].run_records)
     return json.loads(path.read_text())
 
@@ -97,9 +101,9 @@ def test_what_fails_says_so_and_the_next_goes_on(parts, tmp_path):
 
 
 def test_a_worker_that_hangs_or_crashes_loses_one_case_and_no_other_record(parts, tmp_path):
-    content = run(parts, tmp_path / "a.json", "hanging", "crashing", "good", seconds=1.0)
+    content = run(parts, tmp_path / "a.json", "hanging", "crashing", "good", hanging=2.0)
     assert errors(content) == {
-        "hanging": "ended after its budget of 1 s, in the middle of a case",
+        "hanging": "ended after its budget of 2 s, in the middle of a case",
         "crashing": "its process ended with status 3",
         "good": None,
     }
@@ -107,7 +111,7 @@ def test_a_worker_that_hangs_or_crashes_loses_one_case_and_no_other_record(parts
 
 
 def test_a_record_stops_at_its_budget_and_a_run_at_its_end(parts, tmp_path):
-    content = run(parts, tmp_path / "a.json", "slow", "good", seconds=0.5)
+    content = run(parts, tmp_path / "a.json", "slow", "good", slow=0.5, grace=300)
     number = len(found(content, "slow"))
     assert 1 <= number <= 2
     assert errors(content)["slow"] == f"stopped at its budget of 0.5 s with {number} cases measured"
@@ -119,13 +123,9 @@ def test_a_record_stops_at_its_budget_and_a_run_at_its_end(parts, tmp_path):
     }
 
 
-def cannot_start(records, sizes, connection):
-    raise SystemExit(4)
-
-
-def test_a_worker_that_cannot_start_is_not_tried_for_ever(parts, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parent)  # where the worker finds that function
-    content = run(parts, tmp_path / "a.json", "good", "slow", work=cannot_start)
+def test_a_worker_that_cannot_start_is_not_tried_for_ever(parts, tmp_path):
+    work = importlib.import_module("cheap_records").cannot_start
+    content = run(parts, tmp_path / "a.json", "good", "slow", work=work)
     assert errors(content) == dict.fromkeys(("good", "slow"), "its process ended with status 4")
 
 
