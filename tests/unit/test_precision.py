@@ -38,9 +38,14 @@ from jaxdpmm.model import elbo, empty_stats, log_evidence
 from jaxdpmm.precision import full_precision
 from jaxdpmm.scoring import SCORERS
 
+# Mean error in nats per point of the predictive density and of the E-step's; others have (1e-3, 1e-3). What is over is
+# float32's own, on CPUs too: kappa (1 - cos) with kappa near 1e5, and a full covariance's expectation in 384 dimensions
 BOUND = {
-    "von Mises-Fisher": 4e-3
-}  # nats per point; others 1e-3. Float32 loses kappa (1 - cos), also on CPU
+    ("von Mises-Fisher", 64): (4e-3, 4e-3),
+    ("von Mises-Fisher", 384): (8e-3, 8e-3),
+    ("full", 384): (1e-3, 2e-3),
+    ("tied", 384): (1e-3, 2e-3),
+}
 SMALL = 5  # dimensions, where programs are looked at and not run
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
@@ -248,7 +253,8 @@ def densities(family: str, dim: int, spread: float):
 
 def check_densities(family: str, dim: int, spread: float):
     exact, rounded = densities(family, dim, spread)
-    assert np.all(np.mean(np.abs(exact - rounded), axis=1) < BOUND.get(family, 1e-3))
+    errors = np.mean(np.abs(exact - rounded), axis=1)
+    assert np.all(errors < BOUND.get((family, dim), (1e-3, 1e-3)))
     is_off = np.arange(exact.shape[1]) >= exact.shape[1] // 2
     for one, other in zip(exact, rounded, strict=True):
         areas = roc_auc_score(is_off, one), roc_auc_score(is_off, other)
