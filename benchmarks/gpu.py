@@ -6,10 +6,9 @@ On a machine with a GPU, in the root of a copy of the repository, this one comma
 
 It needs JAX, Flax and NumPyro, measures torch, transformers and gmmx where they are, and never reaches for a network.
 The script itself puts the repository on the path, and `benchmarks/packages` last, so that packages of the machine win.
-What the machine may lack is carried in that folder, which git ignores: before, where there is a package index, with
-gmmx, jaxtyping, lazy-loader, wadler-lindig and pillow for NAMES,
+What such a machine may lack is carried in that folder, which git ignores; before, where there is a package index:
 
-    pip install --no-deps --only-binary=:all: --python-version 3.12 -t benchmarks/packages NAMES
+    pip install --no-deps --only-binary=:all: --python-version 3.12 -t benchmarks/packages -r benchmarks/carried.txt
 
 Records run in the order of importance (`on_gpu/plan.py`); every figure is in the file as soon as it is known. What
 fails says so there in one sentence and the next goes on; what outlasts its budget is ended. Run again, the script

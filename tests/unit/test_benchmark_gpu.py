@@ -2,7 +2,9 @@
 
 import importlib
 import json
+import re
 import sys
+import tomllib
 from pathlib import Path
 
 import jax
@@ -206,6 +208,15 @@ def test_roofline_takes_measured_rates_and_counts_the_largest_branch(parts, tmp_
     path.write_text(json.dumps({"records": [{"rate_of": "copy", "rate": 1e9}]}))
     with pytest.raises(SystemExit, match=r"must hold the measured rates, got none; run gpu.py"):
         roofline.read_rates(path)
+
+
+def test_what_a_machine_may_lack_is_carried():
+    """What jax, flax, numpyro and transformers bring is there; any other dependency must be in the list."""
+    there = {"jax", "jaxlib", "numpy", "scipy", "flax", "optax", "numpyro", "safetensors"}
+    there |= {"huggingface-hub", "tqdm", "typer"}
+    project = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[^\w.-]", line)[0] for line in project["dependencies"]}
+    assert needed - there <= set((FOLDER / "carried.txt").read_text().split())
 
 
 def test_every_record_of_the_plan_has_a_function(parts):
