@@ -60,7 +60,7 @@ def computed(request):
             mixture.family.weighted_statistics(x, responsibilities),
             mixture.family.local_statistics(params, x, responsibilities),
             chosen_entries(mixture.family.log_likelihood_matrix, params, x, chosen),
-            pair_statistics(mixture, x, point, weight, groups, params),
+            pair_statistics(mixture, x, point, weight, groups, None, params),
         )
 
     args = posterior, x, responsibilities, chosen
