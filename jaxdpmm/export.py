@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from jax import export
 from jaxtyping import Array, Float
 
-from jaxdpmm.detection.reduction import reduced
+from jaxdpmm.detection.fitting import model_scorer
 from jaxdpmm.detection.stored import num_inputs, score_of
 from jaxdpmm.exported import (
     ABOUT,
@@ -151,10 +151,8 @@ def _scorer_of(
         raise ValueError(
             f"score must be one of {', '.join(scorers)}, got {name!r}; choose one of them."
         )
-    scorer = reduced(scorers[name](model.mixture), model.arrays)
-    params = jax.tree.map(
-        lambda leaf: leaf.astype(jnp.float32), jax.jit(scorer.prepare)(model.posterior)
-    )
+    scorer, fitted = model_scorer(model, name, scorers)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), jax.jit(scorer.prepare)(fitted))
 
     def function(features: Float[Array, "N D"]) -> Float[Array, " N"]:
         return scorer.score(params, features)

@@ -12,6 +12,7 @@ References:
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from numpy.typing import ArrayLike
 
 from jaxdpmm.checks import check_at_least_one
 from jaxdpmm.model import Posterior
+from jaxdpmm.programs import jitted, padded_size
 
 
 def num_occupied(draws: Posterior) -> Num[Array, "*S"]:
@@ -42,13 +44,9 @@ def co_clustering(labels: ArrayLike) -> Float[Array, "N N"]:
         ValueError: labels of another shape or type.
     """
     labels = _check_labels(labels)
-
-    def add(total: Array, draw: Array) -> tuple[Array, None]:
-        return total + (draw[:, None] == draw[None, :]).astype(jnp.int32), None
-
-    zeros = jnp.zeros((labels.shape[1], labels.shape[1]), jnp.int32)
-    total, _ = jax.jit(lambda draws: jax.lax.scan(add, zeros, draws))(jnp.asarray(labels))
-    return total.astype(float) / labels.shape[0]
+    num_draws, num_points = labels.shape
+    total = np.asarray(_num_together(_padded(labels), num_draws))[:num_points, :num_points]
+    return jnp.asarray(total / num_draws, float)
 
 
 def binder_loss(table: Float[Array, "A B"]) -> Float[Array, ""]:
@@ -94,20 +92,56 @@ def point_partition(
     labels = _check_labels(labels)
     check_at_least_one("num_candidates", num_candidates, "the default is 100")
     num_draws = len(labels)
-    size = int(labels.max()) + 1
     chosen = np.unique(np.linspace(0, num_draws - 1, min(num_candidates, num_draws)).astype(int))
-    draws = jnp.asarray(labels, jnp.int32)
-
-    def between(first: Array, second: Array) -> Array:
-        counts = jnp.bincount(first * size + second, length=size * size)
-        return loss(counts.reshape(size, size).astype(float))
-
-    def mean_loss(candidate: Array) -> Array:
-        return jnp.mean(jax.lax.map(lambda draw: between(candidate, draw), draws))
-
-    losses = np.asarray(jax.jit(lambda c: jax.lax.map(mean_loss, c))(draws[chosen]))
+    mean_losses = jitted(_mean_losses, loss, padded_size(int(labels.max()) + 1))
+    losses = mean_losses(_padded(labels[chosen]), len(chosen), _padded(labels), num_draws)
+    losses = np.asarray(losses)[: len(chosen)]
     best = int(np.argmin(losses))
     return _by_size(labels[chosen[best]]), float(losses[best])
+
+
+@jax.jit
+def _num_together(draws: Int[Array, "S N"], num_draws: Int[Array, ""]) -> Int[Array, "N N"]:
+    """In how many of the first draws two points have one label."""
+
+    def add(number: Any, total: Array) -> Array:
+        draw = draws[number]
+        return total + (draw[:, None] == draw[None, :]).astype(jnp.int32)
+
+    zeros = jnp.zeros((draws.shape[1], draws.shape[1]), jnp.int32)
+    return jax.lax.fori_loop(0, num_draws, add, zeros)
+
+
+def _mean_losses(
+    loss: Callable[[Array], Array],
+    size: int,
+    candidates: Int[Array, "C N"],
+    num_candidates: Int[Array, ""],
+    draws: Int[Array, "S N"],
+    num_draws: Int[Array, ""],
+) -> Float[Array, " C"]:
+    """Mean loss to the first draws of each of the first candidates, whose labels are below `size`; 0 for the others."""
+
+    def between(first: Array, second: Array) -> Array:
+        cell = jnp.where(first < 0, size * size, first * size + second)
+        counts = jnp.bincount(cell, length=size * size + 1)[:-1]
+        return loss(counts.reshape(size, size).astype(float))
+
+    def mean_loss(number: Any, losses: Array) -> Array:
+        def add(other: Any, total: Array) -> Array:
+            return total + between(candidates[number], draws[other])
+
+        total = jax.lax.fori_loop(0, num_draws, add, jnp.zeros((), losses.dtype))
+        return losses.at[number].set(total / num_draws)
+
+    nothing = jnp.zeros(len(candidates), jnp.zeros(()).dtype)
+    return jax.lax.fori_loop(0, num_candidates, mean_loss, nothing)
+
+
+def _padded(labels: Int[np.ndarray, "S N"]) -> Int[np.ndarray, "P Q"]:
+    """Labels of few shapes, so that few programs are compiled: filled up with -1."""
+    missing = [(0, padded_size(length) - length) for length in labels.shape]
+    return np.pad(labels.astype(np.int32), missing, constant_values=-1)
 
 
 def _by_size(labels: np.ndarray) -> np.ndarray:

@@ -20,8 +20,13 @@ from jaxdpmm.detection.evaluate import evaluate
 from jaxdpmm.detection.few_shot import choose_references
 from jaxdpmm.detection.fitting import SAMPLE_SIZE, fit_mixture, model_scorer
 from jaxdpmm.detection.overlay import colour_limits
-from jaxdpmm.detection.patches import BATCH_SIZE, TrainingPatches, stream_patches
-from jaxdpmm.detection.scored import ScoredImage, compile_scorer, score_images
+from jaxdpmm.detection.patches import BATCH_SIZE, TrainingPatches, stream_batches, stream_patches
+from jaxdpmm.detection.scored import (
+    ScoredImage,
+    compile_scorer,
+    score_batches,
+    score_images,
+)
 from jaxdpmm.detection.stored import load_detector_model, num_inputs
 from jaxdpmm.detection.training import training_patches
 from jaxdpmm.features import Backbone, PatchExtractor, load_backbone
@@ -40,14 +45,14 @@ class Detector:
         config: all settings, with the layers spelled out.
         model: mixture, prior, posterior, and as `settings` what `save` writes about the rest.
         backbone: weights and shape of the DINOv2.
-        score_patches: patch features of one image, (h, w, D), to patch scores, (h, w).
+        score_patches: patch features, (..., D), to patch scores, (...), in NumPy or on the device.
     """
 
     def __init__(self, config: DetectorConfig, model: Model, backbone: Backbone):
         self.config = config.resolved(backbone)
         self.model = model
         self.backbone = backbone
-        self.score_patches = compile_scorer(model_scorer(model, config.score), model.posterior)
+        self.score_patches = compile_scorer(*model_scorer(model, config.score))
 
     @classmethod
     def fit(
@@ -173,7 +178,7 @@ class Detector:
             batch_size: images through the backbone at once.
             progress: what to write before a progress bar; None for no bar.
         """
-        patches = stream_patches(
+        batches = stream_batches(
             records,
             self.config,
             self.backbone,
@@ -181,7 +186,7 @@ class Detector:
             batch_size=batch_size,
             progress=progress,
         )
-        for scored in score_images(patches, {"mixture": self.score_patches}, self.config):
+        for scored in score_batches(batches, {"mixture": self.score_patches}, self.config):
             yield scored["mixture"]
 
     def evaluate(

@@ -3,13 +3,14 @@
 Read `detector.py` next.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxdpmm.detection.config import COVARIANCES, WEIGHTS, DetectorConfig
-from jaxdpmm.detection.reduction import principal_axes, reduce_features, reduced
+from jaxdpmm.detection.reduction import principal_axes, reduce_features, reduced, reduction_of
 from jaxdpmm.inference import LocalStep, cavi, dense, fit, initialize
 from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.inference.local_steps.sparse import candidates
@@ -74,11 +75,14 @@ def fit_mixture(
     return Model(smaller, prior, posterior, settings, arrays)
 
 
-def model_scorer(model: Model, score: str) -> Scorer:
-    """A score of features as the backbone gives them, reduced first where the model does so.
+def model_scorer(
+    model: Model, score: str, scorers: Mapping[str, Callable[[Mixture], Scorer]] = SCORERS
+) -> tuple[Scorer, Any]:
+    """A score of features as the backbone gives them, reduced first where the model does so; and what it is fitted on.
 
     Args:
         model: from `fit_mixture`.
-        score: name in `jaxdpmm.scoring.SCORERS`.
+        score: its name.
+        scorers: by name.
     """
-    return reduced(SCORERS[score](model.mixture), model.arrays)
+    return reduced(scorers[score](model.mixture)), (model.posterior, reduction_of(model.arrays))

@@ -6,7 +6,7 @@ resizing and cropping as well. `anomaly_map` multiplies on the host: originals d
 compiling for each size takes longer than the products. Read `metrics/table.py` next.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -16,7 +16,9 @@ import scipy.ndimage
 from jaxtyping import Array, Float
 
 from jaxdpmm.images.geometry import Frame
+from jaxdpmm.programs import bounded
 
+MOST_WEIGHTS = 32  # matrices that are kept, some megabytes each for a large original
 SMOOTHING = 4.0  # sigma in pixels of the original image, what anomalib and AnomalyDINO use
 
 
@@ -100,7 +102,19 @@ def image_score(patch_scores: Float[Array, "..."], fraction: float = 0.01) -> Fl
     return jnp.mean(jax.lax.top_k(patch_scores.reshape(-1), num_patches)[0])
 
 
-@lru_cache(maxsize=256)
+def image_scores(
+    patch_scores: Float[Array, "B h w"] | Float[np.ndarray, "B h w"], fraction: float = 0.01
+) -> Float[Array, " B"]:
+    """`image_score` of each image of a batch; a bounded number of compiled programs is kept."""
+    return _image_scores(float(fraction), patch_scores)
+
+
+@partial(bounded, num_static=1)
+def _image_scores(fraction: float, patch_scores: Float[Array, "B h w"]) -> Float[Array, " B"]:
+    return jax.vmap(partial(image_score, fraction=fraction))(patch_scores)
+
+
+@lru_cache(maxsize=MOST_WEIGHTS)
 def _pixel_weights(frame: Frame, axis: int, sigma: float) -> Float[np.ndarray, "pixels patches"]:
     """How much each row (axis 0) or column (axis 1) of patches counts at each of the pixels."""
     num_patches, num_pixels = frame.grid[axis], frame.original[axis]

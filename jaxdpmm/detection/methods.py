@@ -42,7 +42,7 @@ Method = Callable[[Float[np.ndarray, "N D"], DetectorConfig], Fitted]
 
 def of_model(model: Model, config: DetectorConfig) -> Fitted:
     """A mixture that is fitted already."""
-    score_patches = compile_scorer(model_scorer(model, config.score), model.posterior)
+    score_patches = compile_scorer(*model_scorer(model, config.score))
     axes = [array for name, array in model.arrays.items() if name in (MEAN, AXES)]
     size = num_bytes((model.posterior, axes))
     return Fitted(score_patches, size, model.mixture.num_components)

@@ -9,8 +9,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from tqdm import tqdm
 
 from jaxdpmm.detection.config import DetectorConfig
@@ -42,6 +43,22 @@ class ImagePatches(NamedTuple):
     rest: int = 0
 
 
+class PatchBatch(NamedTuple):
+    """Patch features of images of one size.
+
+    Attributes:
+        records: where the images come from.
+        frames: how they were prepared.
+        features: one vector per patch, on the device; or in NumPy, where they come from a file.
+        seconds: what the backbone took per image; compilation included.
+    """
+
+    records: tuple[ImageRecord, ...]
+    frames: tuple[Frame, ...]
+    features: Float[Array, "B h w D"] | Float[np.ndarray, "B h w D"]
+    seconds: float
+
+
 class TrainingPatches(NamedTuple):
     """All patches of the training images.
 
@@ -56,7 +73,7 @@ class TrainingPatches(NamedTuple):
     sources: tuple[tuple[str, tuple[int, int]], ...] = ()
 
 
-def stream_patches(
+def stream_batches(
     records: Sequence[ImageRecord],
     config: DetectorConfig,
     backbone: Backbone,
@@ -65,8 +82,8 @@ def stream_patches(
     batch_size: int = BATCH_SIZE,
     progress: str | None = None,
     rotations: int = 1,
-) -> Iterator[ImagePatches]:
-    """Patch features image by image, in order, read ahead.
+) -> Iterator[PatchBatch]:
+    """Patch features batch by batch, in order, read ahead; they stay on the device.
 
     Args:
         records: the images.
@@ -90,18 +107,38 @@ def stream_patches(
             rows = slice(start, start + step)
             begin = time.perf_counter()
             features = _extract(extractor, backbone, batch.pixels[rows], config.tile_side)
+            jax.block_until_ready(features)  # for its time; the features stay where they are
             seconds = (time.perf_counter() - begin) / step
-            for place, (record, frame, one) in enumerate(
-                zip(batch.records[rows], batch.frames[rows], features, strict=True)
-            ):
-                yield ImagePatches(record, frame, one, seconds, step - 1 - place)
+            yield PatchBatch(batch.records[rows], batch.frames[rows], features, seconds)
+
+
+def stream_patches(
+    records: Sequence[ImageRecord],
+    config: DetectorConfig,
+    backbone: Backbone,
+    **options: Any,
+) -> Iterator[ImagePatches]:
+    """Patch features image by image, in order, in NumPy.
+
+    Args:
+        records: the images.
+        config: which layers, which size.
+        backbone: the one that the configuration names.
+        **options: of `stream_batches`, whose errors are raised too.
+    """
+    for batch in stream_batches(records, config, backbone, **options):
+        features = np.asarray(batch.features)
+        last = len(features) - 1
+        for place, one in enumerate(features):
+            record, frame = batch.records[place], batch.frames[place]
+            yield ImagePatches(record, frame, one, batch.seconds, last - place)
 
 
 def _extract(
     extractor: PatchExtractor, backbone: Backbone, pixels: np.ndarray, tile_side: int | None
-) -> Float[np.ndarray, "B h w D"]:
+) -> Float[Array, "B h w D"]:
     if tile_side is None or max(pixels.shape[1:3]) <= tile_side:
-        return np.asarray(extractor.extract(backbone, pixels))
+        return extractor.extract(backbone, pixels)
     return extract_in_tiles(extractor, backbone, pixels, tile_side)
 
 

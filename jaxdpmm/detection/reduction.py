@@ -5,7 +5,8 @@ Full covariances cost D^2 a component and need many patches; in a tenth of the d
 """
 
 from collections.abc import Mapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,13 @@ from jaxdpmm.scoring.scorer import TILE_SIZE
 
 SAMPLE_SIZE = 50_000
 MEAN, AXES = "principal/mean", "principal/axes"
+
+
+class Reduction(NamedTuple):
+    """What is subtracted from features, and the directions that they are projected on."""
+
+    mean: Float[Array, " D"]
+    axes: Float[Array, "D q"]
 
 
 def principal_axes(features: Any, number: int, key: PRNGKeyArray) -> dict[str, np.ndarray]:
@@ -46,34 +54,44 @@ def principal_axes(features: Any, number: int, key: PRNGKeyArray) -> dict[str, n
     return {MEAN: mean.astype(np.float32), AXES: np.ascontiguousarray(axes, np.float32)}
 
 
+def reduction_of(arrays: Mapping[str, np.ndarray]) -> Reduction | None:
+    """The axes among the arrays of a model; None where it has none."""
+    if AXES not in arrays:
+        return None
+    return Reduction(jnp.asarray(arrays[MEAN]), jnp.asarray(arrays[AXES]))
+
+
 def reduce_features(arrays: Mapping[str, np.ndarray], features: Any) -> Any:
     """Coordinates of features along the axes of a model, (N, q); the features as they are where it has none."""
-    if AXES not in arrays:
+    reduction = reduction_of(arrays)
+    if reduction is None:
         return features
-    params = tuple(jnp.asarray(arrays[name]) for name in (MEAN, AXES))
-    project = jax.jit(_project)
     parts = [
-        in_tiles(project, params, np.asarray(features[start : start + TILE_SIZE], np.float32))
+        in_tiles(_project, reduction, np.asarray(features[start : start + TILE_SIZE], np.float32))
         for start in range(0, len(features), TILE_SIZE)
     ]
     return np.concatenate(parts)
 
 
-def reduced(scorer: Scorer, arrays: Mapping[str, np.ndarray]) -> Scorer:
-    """A scorer of features of the full dimension, made of one of those along the axes of a model."""
-    if AXES not in arrays:
-        return scorer
+@lru_cache
+def reduced(scorer: Scorer) -> Scorer:
+    """A scorer of features of the full dimension, made of one of those along the axes of a model.
 
-    def prepare(fitted: Any) -> Any:
-        return scorer.prepare(fitted), tuple(jnp.asarray(arrays[name]) for name in (MEAN, AXES))
+    It is fitted on a pair: what `scorer` is fitted on, and the `Reduction`, or None for features as they are.
+    """
+
+    def prepare(fitted: tuple[Any, Reduction | None]) -> Any:
+        return scorer.prepare(fitted[0]), fitted[1]
 
     def score(params: Any, x: Float[Array, "N D"]) -> Float[Array, " N"]:
-        return scorer.score(params[0], _project(params[1], x))
+        prepared, reduction = params
+        return scorer.score(prepared, x if reduction is None else _project(reduction, x))
 
     return Scorer(prepare, score)
 
 
+@jax.jit
 @full_precision()
-def _project(params: tuple[Array, Array], x: Float[Array, "N D"]) -> Float[Array, "N q"]:
-    mean, axes = params
+def _project(reduction: Reduction, x: Float[Array, "N D"]) -> Float[Array, "N q"]:
+    mean, axes = reduction
     return (x - mean[None].astype(x.dtype)) @ axes.astype(x.dtype)

@@ -8,19 +8,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.foreground import foreground_mask, in_foreground
-from jaxdpmm.detection.maps import anomaly_map, image_score
-from jaxdpmm.detection.patches import ImagePatches
+from jaxdpmm.detection.maps import anomaly_map, image_scores
+from jaxdpmm.detection.patches import ImagePatches, PatchBatch
 from jaxdpmm.images.geometry import Frame
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.scoring import Scorer, in_tiles
 
-ScorePatches = Callable[[Float[np.ndarray, "h w D"]], Float[np.ndarray, "h w"]]
+ScorePatches = Callable[[Any], Any]
+"""Patch features (..., D) to patch scores (...), in NumPy or on the device."""
 
 
 class ScoredImage(NamedTuple):
@@ -29,7 +29,7 @@ class ScoredImage(NamedTuple):
     Attributes:
         record: where the image comes from.
         frame: how it was prepared.
-        patch_scores: one a patch.
+        patch_scores: one per patch.
         score: of the whole image.
         backbone_seconds: from pixels to features; compilation included.
         scoring_seconds: from features to patch scores; compilation included.
@@ -48,21 +48,22 @@ class ScoredImage(NamedTuple):
 
 
 def compile_scorer(scorer: Scorer, fitted: Any) -> ScorePatches:
-    """A score ready to run on the patches of one image at a time.
+    """A score ready to run on the patches of one image, or of a batch of images, at a time.
 
     Args:
         scorer: which score.
         fitted: what its `prepare` takes: a posterior, or the features of a memory bank.
 
     Returns:
-        Function from patch features (h, w, D) to patch scores (h, w), compiled once for each number of patches.
+        Function from patch features (..., D) to patch scores (...), of NumPy to NumPy and of JAX arrays to JAX arrays,
+        which are not waited for. It compiles for few numbers of patches, see `scoring.in_tiles`.
     """
     params = jax.jit(scorer.prepare)(fitted)
     compiled = jax.jit(scorer.score)
 
-    def score_patches(features: Float[np.ndarray, "h w D"]) -> Float[np.ndarray, "h w"]:
+    def score_patches(features: Any) -> Any:
         points = features.reshape(-1, features.shape[-1])
-        return in_tiles(compiled, params, points).reshape(features.shape[:2])
+        return in_tiles(compiled, params, points).reshape(features.shape[:-1])
 
     return score_patches
 
@@ -77,19 +78,55 @@ def score_images(
         scores: by name.
         config: for the share of patches that makes an image's score, and whether the background counts.
     """
-    for image in patches:
-        scored = {}
-        mask = foreground_mask(image.features) if config.foreground else None
-        for name, score_patches in scores.items():
-            begin = time.perf_counter()
-            grid = score_patches(image.features)
-            grid = grid if mask is None else in_foreground(grid, mask)
-            seconds = time.perf_counter() - begin
-            whole = float(image_score(jnp.asarray(grid), config.top_fraction))
-            scored[name] = ScoredImage(
-                image.record, image.frame, grid, whole, image.seconds, seconds
-            )
-        yield scored
+    batches = (
+        PatchBatch((one.record,), (one.frame,), one.features[None], one.seconds) for one in patches
+    )
+    return score_batches(batches, scores, config)
+
+
+def score_batches(
+    batches: Iterable[PatchBatch], scores: Mapping[str, ScorePatches], config: DetectorConfig
+) -> Iterator[dict[str, ScoredImage]]:
+    """As `score_images`, a batch at a time, whose features stay on the device: scores alone are fetched, once.
+
+    With `config.foreground` the features are fetched as well, since the mask is computed in NumPy.
+
+    Args:
+        batches: features of images.
+        scores: by name.
+        config: as of `score_images`.
+    """
+    for batch in batches:
+        masks = None
+        if config.foreground:
+            masks = [foreground_mask(one) for one in np.asarray(batch.features)]
+        scored = {
+            name: _scored(batch, score_patches, masks, config.top_fraction)
+            for name, score_patches in scores.items()
+        }
+        for number in range(len(batch.records)):
+            yield {name: images[number] for name, images in scored.items()}
+
+
+def _scored(
+    batch: PatchBatch,
+    score_patches: ScorePatches,
+    masks: list[np.ndarray] | None,
+    fraction: float,
+) -> list[ScoredImage]:
+    """One score of every image of a batch."""
+    begin = time.perf_counter()
+    grids = score_patches(batch.features)
+    if masks is not None:
+        pairs = zip(np.asarray(grids), masks, strict=True)
+        grids = np.stack([in_foreground(grid, mask) for grid, mask in pairs])
+    jax.block_until_ready(grids)
+    seconds = (time.perf_counter() - begin) / len(batch.records)
+    found, whole = jax.device_get((grids, image_scores(grids, fraction)))
+    return [
+        ScoredImage(record, frame, grid, float(one), batch.seconds, seconds)
+        for record, frame, grid, one in zip(batch.records, batch.frames, found, whole, strict=True)
+    ]
 
 
 def num_bytes(tree: Any) -> int:

@@ -9,7 +9,6 @@ import dataclasses
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -17,6 +16,7 @@ from jaxtyping import Array, Float
 from jaxdpmm.features.config import Dinov2Config
 from jaxdpmm.features.dinov2 import Dinov2
 from jaxdpmm.features.weights import Backbone
+from jaxdpmm.programs import bounded
 
 # Mean and standard deviation of ImageNet's red, green and blue, which DINOv2 was trained with.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -63,7 +63,8 @@ class PatchExtractor:
     def extract(self, backbone: Backbone, images: Any) -> Float[Array, "B h w D"]:
         """The patch features of a batch of images of one size.
 
-        Compiled once for each image size and batch size.
+        Compiled once for each image size and batch size, and kept for 32 of them: where images have
+        more sizes than that, a program is compiled again, and memory does not grow (`programs.bounded`).
 
         Args:
             backbone: From `load_backbone`.
@@ -87,7 +88,7 @@ class PatchExtractor:
         return _extract(config, self, backbone.params, images)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(bounded, num_static=2)
 def _extract(config: Dinov2Config, extractor: PatchExtractor, params, images):
     pixels = normalize_images(images)
     tokens: Any = Dinov2(config).apply({"params": params}, pixels, extractor.layers)

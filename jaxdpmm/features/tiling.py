@@ -6,11 +6,13 @@ that none is seen without its surroundings. Read `extractor.py` first.
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float, Int
 
 from jaxdpmm.features.extractor import PatchExtractor
 from jaxdpmm.features.weights import Backbone
+from jaxdpmm.programs import bounded
 
 OVERLAP = 0.25  # of a tile, at least
 
@@ -21,8 +23,8 @@ def extract_in_tiles(
     images: Any,
     tile_side: int,
     batch_size: int = 8,
-) -> Float[np.ndarray, "B h w D"]:
-    """Patch features of images of one size, tile by tile.
+) -> Float[Array, "B h w D"]:
+    """Patch features of images of one size, tile by tile, on the device.
 
     Args:
         extractor: which features.
@@ -45,9 +47,10 @@ def extract_in_tiles(
     rows, columns = (tile_starts(*pair) for pair in zip(sides, sizes, strict=True))
     places = [(row, column) for row in rows for column in columns]
     owners = [_owners(*args) for args in zip(sides, sizes, (rows, columns), strict=True)]
-    return np.stack(
+    sources = _sources(owners, sizes, (rows, columns))
+    return jnp.stack(
         [
-            _joined(extractor, backbone, np.asarray(image), places, sizes, owners, batch_size)
+            _gathered(_in_batches(extractor, backbone, image, places, sizes, batch_size), sources)
             for image in images
         ]
     )
@@ -72,28 +75,33 @@ def _owners(num_patches: int, size: int, starts: list[int]) -> np.ndarray:
     return np.abs(np.arange(num_patches)[:, None] - middles[None]).argmin(axis=1)
 
 
-def _joined(extractor, backbone, image, places, sizes, owners, batch_size) -> np.ndarray:
+def _sources(owners, sizes, starts) -> Int[np.ndarray, "h w"]:
+    """Where each patch of an image is found among the patches of all its tiles, counted tile after tile."""
+    row, column = np.ix_(*(np.arange(len(owner)) for owner in owners))
+    down, across = np.ix_(*owners)
+    first_row, first_column = np.array(starts[0])[down], np.array(starts[1])[across]
+    tile = down * len(starts[1]) + across
+    return (tile * sizes[0] + row - first_row) * sizes[1] + column - first_column
+
+
+def _in_batches(extractor, backbone, image, places, sizes, batch_size) -> list[Array]:
+    """Features of all tiles, the last batch filled up so that there is one shape."""
     patch = backbone.config.patch_size
     height, width = (size * patch for size in sizes)
+    image = np.asarray(image)
     tiles = [
         image[row * patch : row * patch + height, column * patch : column * patch + width]
         for row, column in places
     ]
-    features = _in_batches(extractor, backbone, tiles, min(batch_size, len(tiles)))
-    starts = np.array(places).reshape(owners[0].max() + 1, -1, 2)
-    joined = np.empty((len(owners[0]), len(owners[1]), features.shape[-1]), features.dtype)
-    for place, (row, column) in enumerate(places):
-        number = divmod(place, starts.shape[1])
-        down, across = (np.flatnonzero(owners[axis] == number[axis]) for axis in (0, 1))
-        joined[np.ix_(down, across)] = features[place][np.ix_(down - row, across - column)]
-    return joined
-
-
-def _in_batches(extractor, backbone, tiles, size) -> np.ndarray:
-    """All tiles, the last batch filled up so that there is one shape."""
+    size = min(batch_size, len(tiles))
     filled = tiles + [tiles[0]] * (-len(tiles) % size)
-    parts = [
-        np.asarray(extractor.extract(backbone, np.stack(filled[start : start + size])))
+    return [
+        extractor.extract(backbone, np.stack(filled[start : start + size]))
         for start in range(0, len(filled), size)
     ]
-    return np.concatenate(parts)[: len(tiles)]
+
+
+@bounded
+def _gathered(parts: list[Array], sources: Int[Array, "h w"]) -> Float[Array, "h w D"]:
+    patches = jnp.concatenate(parts).reshape(-1, parts[0].shape[-1])
+    return patches[sources]

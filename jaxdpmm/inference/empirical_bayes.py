@@ -19,17 +19,19 @@ References:
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from jaxdpmm import trees
 from jaxdpmm.checks import check_at_least_one
 from jaxdpmm.families import NormalWishart, NormalWishartGaussian
 from jaxdpmm.model import Mixture, Posterior, Prior, global_update, log_evidence, stats_of
+from jaxdpmm.programs import jitted
 
 
 class Parametrization(NamedTuple):
@@ -37,7 +39,8 @@ class Parametrization(NamedTuple):
 
     Attributes:
         start: a tree of numbers that gives the prior to start from.
-        component: such a tree -> natural parameter of the prior of one component.
+        component: such a tree -> natural parameter of the prior of one component. Arrays that it needs besides belong
+            into a `jax.tree_util.Partial` of a function of module level, so that later calls find the compiled program.
     """
 
     start: Any
@@ -64,9 +67,7 @@ def positive(component: Any) -> Parametrization:
     Args:
         component: natural parameter to start from.
     """
-    return Parametrization(
-        jax.tree.map(jnp.log, component), lambda free: jax.tree.map(jnp.exp, free)
-    )
+    return Parametrization(jax.tree.map(jnp.log, component), _exponential)
 
 
 def gaussian_scales(family: NormalWishartGaussian, component: Any) -> Parametrization:
@@ -89,17 +90,11 @@ def gaussian_scales(family: NormalWishartGaussian, component: Any) -> Parametriz
     count, dof = component.mean_count, component.dof
     least, square = family.least_dof, family.outer(component.first / count)
     covariance = (component.second - count * square) / dof
-
-    def build(free: dict[str, Array]) -> NormalWishart:
-        new_count = count * jnp.exp(free["mean_count"])
-        new_dof = least + (dof - least) * jnp.exp(free["dof"])
-        scale = new_dof * jnp.exp(free["covariance"]) * covariance
-        return NormalWishart(
-            component.first / count * new_count, scale + new_count * square, new_count, new_dof
-        )
-
     zero = jnp.zeros_like(count)
-    return Parametrization({"mean_count": zero, "dof": zero, "covariance": zero}, build)
+    return Parametrization(
+        {"mean_count": zero, "dof": zero, "covariance": zero},
+        Partial(_scaled, component, square, covariance, least),
+    )
 
 
 def empirical_bayes(
@@ -129,16 +124,11 @@ def empirical_bayes(
         FloatingPointError: the objective is not finite where it starts.
     """
     check_at_least_one("num_steps", num_steps, "the default is 50")
-    import optax  # takes half a second to load, which `import jaxdpmm` is spared
-
-    optimizer = optax.with_extra_args_support(optimizer or optax.lbfgs())
     stats = stats_of(prior, posterior)
-
-    def evidence(component: Any) -> Float[Array, ""]:
-        return jnp.sum(log_evidence(mixture, prior._replace(component=component), stats.components))
-
-    run = jax.jit(partial(_ascend, parametrization.component, evidence, optimizer, num_steps))
-    best, objective = run(parametrization.start)
+    component = parametrization.component
+    component = component if isinstance(component, Partial) else Partial(component)
+    ascend = jitted(_ascend, mixture, optimizer or _lbfgs(), num_steps)
+    best, objective = ascend(component, prior, stats.components, parametrization.start)
     if not jnp.isfinite(objective[0]):
         raise FloatingPointError(
             f"the objective is {float(objective[0])} at the prior to start from, expected a finite number; start from "
@@ -148,18 +138,48 @@ def empirical_bayes(
     return EmpiricalBayes(better, global_update(mixture, better, stats, posterior), objective)
 
 
+def _exponential(free: Any) -> Any:
+    return jax.tree.map(jnp.exp, free)
+
+
+def _scaled(
+    component: NormalWishart, square: Array, covariance: Array, least: Any, free: dict[str, Array]
+) -> NormalWishart:
+    """The prior whose weights, and whose covariance, are those of `component` times exp of the free numbers."""
+    count, dof = component.mean_count, component.dof
+    new_count = count * jnp.exp(free["mean_count"])
+    new_dof = least + (dof - least) * jnp.exp(free["dof"])
+    scale = new_dof * jnp.exp(free["covariance"]) * covariance
+    return NormalWishart(
+        component.first / count * new_count, scale + new_count * square, new_count, new_dof
+    )
+
+
+@lru_cache
+def _lbfgs() -> Any:
+    import optax  # takes half a second to load, which `import jaxdpmm` is spared
+
+    return optax.lbfgs()
+
+
 def _ascend(
-    component: Callable[[Any], Any],
-    evidence: Callable[[Any], Array],
+    mixture: Mixture,
     optimizer: Any,
     num_steps: int,
+    component: Any,
+    prior: Prior,
+    statistics: Any,
     start: Any,
 ) -> tuple[Any, Float[Array, " S"]]:
     """Gradient steps on the free parameters; the best of them and the objective at each."""
     import optax
 
+    optimizer = optax.with_extra_args_support(optimizer)
+
     def loss(free: Any) -> Array:
-        return -evidence(component(free))
+        return -jnp.sum(
+            log_evidence(mixture, prior._replace(component=component(free)), statistics)
+        )
 
     def step(carry: tuple, _: Any) -> tuple[tuple, tuple]:
         free, state = carry

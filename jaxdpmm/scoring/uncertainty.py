@@ -1,4 +1,4 @@
-"""Anomaly scores with their uncertainty: one score a draw of the posterior, summed up a point.
+"""Anomaly scores with their uncertainty: one score per draw of the posterior, summed up per point.
 
 Draws are a tree whose leaves lead with S: `Posterior`s of Gibbs (`get_extra_fields()["posterior"]` of the NumPyro
 kernel, or `stack_draws` of what `fit`'s callback sees), with any scorer; or `Readout`s of NUTS and SVI
@@ -6,7 +6,7 @@ kernel, or `stack_draws` of what `fit`'s callback sees), with any scorer; or `Re
 """
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from jaxdpmm.model import Mixture, Posterior, Readout, log_joint
+from jaxdpmm.programs import jitted
 from jaxdpmm.scoring.density import predictive
 from jaxdpmm.scoring.scorer import TILE_SIZE, Scorer, in_tiles
 
@@ -34,7 +35,7 @@ def drawn(mixture: Mixture) -> Scorer:
     def score(readout: Readout, x: Num[Array, "N ..."]) -> Float[Array, " N"]:
         return -jax.nn.logsumexp(log_joint(mixture, readout, x), axis=1)
 
-    return Scorer(lambda readout: readout, score)
+    return Scorer(_same, score)
 
 
 def stack_draws(draws: Sequence[Any]) -> Any:
@@ -73,14 +74,8 @@ def score_over_draws(
         raise ValueError(
             f"interval must be a probability between 0 and 1, got {interval}; the default is 0.9."
         )
-    ends = np.array([0.5 - interval / 2, 0.5 + interval / 2])
-
-    def summarize(params: Any, tile: Array) -> Float[Array, "T 3"]:
-        scores = _scores(scorer, params, tile)
-        quantiles = jnp.quantile(scores, jnp.asarray(ends, scores.dtype), axis=0)
-        return jnp.concatenate([jnp.mean(scores, axis=0)[None], quantiles]).T
-
-    found = in_tiles(jax.jit(summarize), _prepare(scorer, draws), x, tile_size)
+    summarize = jitted(_summarize, scorer, float(interval))
+    found = np.asarray(in_tiles(summarize, _prepare(scorer, draws), x, tile_size))
     return ScoreSummary(*found.reshape(-1, 3).T)
 
 
@@ -104,16 +99,36 @@ def log_density_over_draws(
             "use stack_draws or inference.numpyro.draw_readouts."
         )
     scorer = predictive(mixture) if isinstance(draws, Posterior) else drawn(mixture)
-
-    def log_mean(params: Any, tile: Array) -> Float[Array, " T"]:
-        scores = _scores(scorer, params, tile)
-        return jax.nn.logsumexp(-scores, axis=0) - jnp.log(jnp.asarray(len(scores), scores.dtype))
-
-    return in_tiles(jax.jit(log_mean), _prepare(scorer, draws), x, tile_size)
+    log_mean = jitted(_log_mean, scorer)
+    return np.asarray(in_tiles(log_mean, _prepare(scorer, draws), x, tile_size))
 
 
 def _prepare(scorer: Scorer, draws: Any) -> Any:
-    return jax.jit(partial(jax.lax.map, scorer.prepare))(draws)
+    return jitted(_map, scorer.prepare)(draws)
+
+
+def _same(readout: Readout) -> Readout:
+    return readout
+
+
+def _map(function: Any, draws: Any) -> Any:
+    return jax.lax.map(function, draws)
+
+
+def _summarize(
+    scorer: Scorer, interval: float, params: Any, tile: Num[Array, "T ..."]
+) -> Float[Array, "T 3"]:
+    """Mean over the draws and both ends of the interval, of each point."""
+    scores = _scores(scorer, params, tile)
+    ends = jnp.asarray([0.5 - interval / 2, 0.5 + interval / 2], scores.dtype)
+    quantiles = jnp.quantile(scores, ends, axis=0)
+    return jnp.concatenate([jnp.mean(scores, axis=0)[None], quantiles]).T
+
+
+def _log_mean(scorer: Scorer, params: Any, tile: Num[Array, "T ..."]) -> Float[Array, " T"]:
+    """Log of the mean over the draws of exp(-score)."""
+    scores = _scores(scorer, params, tile)
+    return jax.nn.logsumexp(-scores, axis=0) - jnp.log(jnp.asarray(len(scores), scores.dtype))
 
 
 def _scores(scorer: Scorer, params: Any, tile: Array) -> Float[Array, "S T"]:

@@ -27,9 +27,9 @@ def test_every_covariance_learns_and_comes_back_from_its_file(tmp_path, covarian
     save_model(tmp_path / "model", model)
     loaded = load_model(tmp_path / "model")
     for name in ("predictive", "mahalanobis"):
-        scores = score(model_scorer(model, name), model.posterior, np.concatenate([X, FAR]))
+        scores = score(*model_scorer(model, name), np.concatenate([X, FAR]))
         assert scores[-1] > scores[:-1].max()
-        again = score(model_scorer(loaded, name), loaded.posterior, np.concatenate([X, FAR]))
+        again = score(*model_scorer(loaded, name), np.concatenate([X, FAR]))
         np.testing.assert_array_equal(again, scores)
 
 
@@ -39,7 +39,6 @@ def test_candidates_are_as_good_as_all_components():
         fit_mixture(X, config("full"), local_step=step) for step in (None, dense)
     )
     densities = [
-        np.mean(score(model_scorer(model, "predictive"), model.posterior, X))
-        for model in (candidate, all_scored)
+        np.mean(score(*model_scorer(model, "predictive"), X)) for model in (candidate, all_scored)
     ]
     assert densities[0] == pytest.approx(densities[1], abs=1e-3)

@@ -171,7 +171,7 @@ def test_detector_that_reduces_its_features(tmp_path):
     model = model_of(arrays=arrays)._replace(settings={"detector": {"score": "cosine"}})
     export_scorer(model, tmp_path / "scorer", platforms=("cpu",))
     x = random.normal(size=(6, 8)).astype(np.float32)
-    expected = score(model_scorer(model, "cosine"), model.posterior, x)
+    expected = score(*model_scorer(model, "cosine"), x)
     np.testing.assert_allclose(load_scorer(tmp_path / "scorer")(x), expected, rtol=1e-5, atol=1e-6)
 
 

@@ -19,6 +19,7 @@ ALLOWED = {
     "files": set(),
     "locks": set(),
     "precision": set(),
+    "programs": set(),
     "descriptions": set(),
     "tree_store": {"descriptions"},
     "model_trees": {"model", "sticks", "descriptions", "tree_store"},
@@ -29,10 +30,11 @@ ALLOWED = {
     "images": {"checks", "wheels", "files"},
     "features": {
         *("wheels", "files", "locks", "descriptions", "tree_store"),
-        *("images", "precision"),
+        *("images", "precision", "programs"),
     },
     "scoring": {
         "checks",
+        "programs",
         "distances",
         "trees",
         "precision",
@@ -43,7 +45,7 @@ ALLOWED = {
     },
     "inference": {
         *("checks", "distances", "trees", "precision", "families", "sticks", "model", "grouping"),
-        *("files", "descriptions", "tree_store"),
+        *("files", "descriptions", "tree_store", "programs"),
     },
 }
 """What each part may import of the package, itself aside; parts not named here stand above all of these."""

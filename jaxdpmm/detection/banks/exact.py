@@ -12,7 +12,7 @@ References:
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -44,6 +44,7 @@ class Bank(NamedTuple):
     offset: Float[Array, " D"]
 
 
+@lru_cache
 def memory_bank(
     metric: str = "cosine", num_neighbours: int = 1, chunk_size: int = CHUNK_SIZE
 ) -> Scorer:

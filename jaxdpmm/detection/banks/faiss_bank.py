@@ -21,7 +21,7 @@ class FaissBank(NamedTuple):
     """A bank ready to be searched.
 
     Attributes:
-        score_patches: patch features of one image, (h, w, D), to patch scores, (h, w).
+        score_patches: patch features, (..., D), to patch scores, (...), in NumPy.
         index: faiss's own, for its further settings, for example `index.nprobe`.
         num_bytes: size of the index as faiss would write it.
     """
@@ -68,11 +68,11 @@ def faiss_bank(
         ) from error
     searched.add(rows)
 
-    def score_patches(features: Float[np.ndarray, "h w D"]) -> Float[np.ndarray, "h w"]:
-        x = _rows(features.reshape(-1, features.shape[-1]), is_cosine)
+    def score_patches(features: Any) -> Float[np.ndarray, "..."]:
+        x = _rows(np.asarray(features).reshape(-1, features.shape[-1]), is_cosine)
         found = searched.search(x, num_neighbours)[0]
         distances = 1 - found if is_cosine else np.sqrt(np.maximum(found, 0))
-        return np.maximum(distances, 0).mean(axis=1).reshape(features.shape[:2])
+        return np.maximum(distances, 0).mean(axis=1).reshape(features.shape[:-1])
 
     return FaissBank(score_patches, searched, faiss.serialize_index(searched).nbytes)
 

@@ -3,6 +3,7 @@
 Read `exact.py` first.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -24,6 +25,7 @@ from jaxdpmm.scoring.scorer import Scorer
 _CUT: Any = Bank(*(P(DATA), P(DATA), P()))  # type: ignore[arg-type]
 
 
+@lru_cache
 def sharded_memory_bank(
     mesh: Mesh, metric: str = "cosine", num_neighbours: int = 1, chunk_size: int = CHUNK_SIZE
 ) -> Scorer:

@@ -39,6 +39,7 @@ from jaxdpmm.model import (
     summarize,
 )
 from jaxdpmm.precision import full_precision
+from jaxdpmm.programs import jitted
 from jaxdpmm.sticks import DirichletProcess, Gamma, Sticks
 from jaxdpmm.sticks.base import break_sticks
 
@@ -98,12 +99,7 @@ def draw_readouts(
             "sample_posterior of a guide, with sample_shape=(S,)."
         )
     keys = jax.random.split(jax.random.key(0) if key is None else key, len(samples["sticks"]))
-
-    def of_draw(key: PRNGKeyArray, sites: dict[str, Array]) -> Readout:
-        seeded = numpyro.handlers.seed(_prior_readout, key)
-        return numpyro.handlers.substitute(seeded, data=sites)(mixture, prior)
-
-    return jax.jit(jax.vmap(of_draw))(keys, samples)
+    return jitted(_readouts, mixture)(prior, keys, samples)
 
 
 def structured_guide(mixture: Mixture, prior: Prior, start: Posterior) -> Callable[..., None]:
@@ -199,14 +195,25 @@ def posterior_of_readout(
 
 def soft_stats(mixture: Mixture, readout: Readout, x: Num[Array | np.ndarray, "N ..."]) -> Stats:
     """Statistics of all points under the responsibilities of a read-out; `model.elbo` takes them."""
-    x = _check_points(mixture, x)
+    return jitted(_soft_stats, mixture)(readout, _check_points(mixture, x))
 
+
+def _soft_stats(mixture: Mixture, readout: Readout, x: Num[Array, "N ..."]) -> Stats:
     def of_tile(x: Array, weight: Array) -> Stats:
         responsibilities = jax.nn.softmax(log_joint(mixture, readout, x), axis=1)
         return summarize(mixture, responsibilities, x, weight, readout.offset, readout.params)
 
-    ones = jnp.ones(x.shape[0], readout.log_weights.dtype)
-    return jax.jit(lambda: sum_over_tiles(of_tile, x, ones))()
+    return sum_over_tiles(of_tile, x, jnp.ones(x.shape[0], readout.log_weights.dtype))
+
+
+def _readouts(mixture: Mixture, prior: Prior, keys: Array, samples: dict[str, Array]) -> Readout:
+    """The model's return value at the sites of each draw."""
+
+    def of_draw(key: PRNGKeyArray, sites: dict[str, Array]) -> Readout:
+        seeded = numpyro.handlers.seed(_prior_readout, key)
+        return numpyro.handlers.substitute(seeded, data=sites)(mixture, prior)
+
+    return jax.vmap(of_draw)(keys, samples)
 
 
 def _prior_readout(mixture: Mixture, prior: Prior) -> Readout:
