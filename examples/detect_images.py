@@ -10,13 +10,14 @@ import sys
 import numpy as np
 
 from jaxdpmm.detection import Detector, DetectorConfig
-from jaxdpmm.images.layouts import read_folder
+from jaxdpmm.images.layouts import read_folder, read_normal_folder
 
 
 def main(normal_folder: str, new_folder: str, backbone: str = "facebook/dinov2-small") -> None:
     """Fit, save, load and score, with the highest patch of every image."""
     config = DetectorConfig(backbone=backbone, short_side=448, num_components=100)
-    Detector.fit(read_folder(normal_folder), config, progress=True).save("detector.safetensors")
+    normal = read_normal_folder(normal_folder)
+    Detector.fit(normal, config, progress=True).save("detector.safetensors")
 
     detector = Detector.load("detector.safetensors")
     print(f"{detector.model.mixture.num_components} components")

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 MARK = "jaxdpmm"
 ONNX_GRAPH = "jaxdpmm_scorer"  # name of the graph in an ONNX file
+RUN_FILES = ("run.json", "scores.csv")
+RUN_FOLDERS = ("maps", "previews", "masks", "overlays")
 _HEAD_BYTES = 4096
 
 
@@ -61,6 +63,12 @@ def check_replaceable(path: str | os.PathLike, kind: FileKind, argument: str = "
             f"{argument} must be a file that may be changed, got {path}, which is protected against writing; choose "
             "another name, or change its mode."
         )
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run that this library wrote (`detection/reporting/runs.py`)."""
+    index = folder / RUN_FILES[0]
+    return index.is_file() and _recognised(index, RUN_INDEX)
 
 
 def _recognised(path: Path, kind: FileKind) -> bool:

@@ -42,9 +42,9 @@ def calibrate(
         [new_file("--output", output, MODEL, replaces="MODEL"), new_file("--json", json, RESULT)],
         weights=backbone or weights_of(model),
     )
-    from jaxdpmm.images.layouts import read_folder
+    from jaxdpmm.images.layouts import read_normal_folder
 
-    records = read_folder(images)
+    records = read_normal_folder(images)
     detector = load_detector(model, backbone)
     detector.calibrate(records, strict=strict, progress="normal images")
     detector.save(output)

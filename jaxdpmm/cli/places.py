@@ -12,11 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxdpmm.outputs import RUN_INDEX, FileKind, check_replaceable
+from jaxdpmm.outputs import RUN_FILES, RUN_FOLDERS, RUN_INDEX, FileKind, check_replaceable
 
 LARGEST_HEADER = 2**26  # bytes; headers of models have some thousands
-RUN_FILES = ("run.json", "scores.csv")
-RUN_FOLDERS = ("maps", "previews", "masks", "overlays")
 
 
 class Output(NamedTuple):

@@ -13,16 +13,22 @@ References:
 
 from pathlib import Path
 
-from jaxdpmm.images.listing import check_folder, folders_in, images_in, wrong_layout
-from jaxdpmm.images.records import ANOMALOUS, NORMAL, DataSet, ImageRecord
+from jaxdpmm.images import names
+from jaxdpmm.images.listing import check_folder, folder_of, folders_in, images_in, wrong_layout
+from jaxdpmm.images.masks import mask_folder, masks_for
+from jaxdpmm.images.mvtec import normal_records
+from jaxdpmm.images.names import role_of
+from jaxdpmm.images.records import ANOMALOUS, DataSet, ImageRecord
 
 
 def is_bmad(path: Path) -> bool:
     """Whether a folder says that it has this layout."""
-    if not (path / "train").is_dir() or not (path / "test").is_dir():
+    test = folder_of(path, names.TEST)
+    if folder_of(path, names.TRAIN) is None or test is None:
         return False
-    with_images = any((folder / "img").is_dir() for folder in folders_in(path / "test"))
-    return with_images or (path / "valid").is_dir() or (path / "test" / "Ungood").is_dir()
+    inside = folders_in(test)
+    with_images = any((folder / "img").is_dir() for folder in inside)
+    return with_images or (path / "valid").is_dir() or any(f.name == "Ungood" for f in inside)
 
 
 def read_bmad(path: str | Path) -> DataSet:
@@ -34,14 +40,20 @@ def read_bmad(path: str | Path) -> DataSet:
     """
     path = check_folder(path)
     train, validation = (
-        tuple(ImageRecord(file, NORMAL, "good") for file in _files(path / part / "good"))
-        for part in ("train", "valid")
+        normal_records(_normal_files(path, part)) for part in (names.TRAIN, names.VALIDATION)
     )
-    test = tuple(record for folder in folders_in(path / "test") for record in _of_kind(folder))
+    kinds = folders_in(folder_of(path, names.TEST) or path / "test")
+    test = tuple(record for folder in kinds for record in _of_kind(folder))
     if not train or not test:
         wanted = "images in train/good and test/good and test/Ungood, with or without img/"
         raise wrong_layout(path, "BMAD", wanted)
     return DataSet(path.resolve().name, train, test, validation)
+
+
+def _normal_files(path: Path, role: str) -> list[Path]:
+    part = folder_of(path, role)
+    folder = part and folder_of(part, names.NORMAL)
+    return [] if folder is None else _files(folder)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -50,13 +62,10 @@ def _files(folder: Path) -> list[Path]:
 
 def _of_kind(folder: Path) -> list[ImageRecord]:
     files = _files(folder)
-    if folder.name.lower() == "good":
-        return [ImageRecord(file, NORMAL, "good") for file in files]
-    masks = {file.stem: file for file in images_in(folder / "label")}
-    missing = [file.name for file in files if masks and file.stem not in masks]
-    if missing:
-        raise ValueError(
-            f"every image of {folder} must have a mask in {folder / 'label'}, got none for {missing[0]}; add it, or "
-            "remove the folder to use image-level labels only."
-        )
-    return [ImageRecord(file, ANOMALOUS, folder.name, masks.get(file.stem)) for file in files]
+    if role_of(folder.name) == names.NORMAL:
+        return list(normal_records(files))
+    masks = masks_for(files, mask_folder(folder))
+    return [
+        ImageRecord(file, ANOMALOUS, folder.name, mask)
+        for file, mask in zip(files, masks, strict=True)
+    ]

@@ -1,14 +1,60 @@
-"""What lies in a folder: images, folders, and one sentence about both for a layout that is not as expected.
+"""What lies in a folder: images, folders, links, and one sentence about them for a layout that is not as expected.
 
-Read `layouts.py` next.
+Hidden files and folders are passed over everywhere, and so are the pictures of a run of this library
+(`detection/reporting/runs.py`). Read `layouts.py` next.
 """
 
-from collections.abc import Sequence
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".npy"}
+from PIL import Image
+
+from jaxdpmm.images.names import role_of
+from jaxdpmm.outputs import RUN_FOLDERS, is_run
+
+NO_PICTURES = {"BUFR", "EPS", "FLI", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}
+"""Formats that Pillow names and that are documents, films or data, or need another program."""
+COMPANIONS = frozenset(
+    [
+        *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".toml"),
+        *(".xml", ".html", ".log", ".ini", ".cfg", ".db", ".py", ".sh", ".safetensors"),
+    ]
 )
+"""Suffixes of what lies beside images and is no picture for sure; nothing is said of them."""
+
+
+class Found(NamedTuple):
+    """Files below a folder.
+
+    Attributes:
+        files: by path, hidden ones and pictures of runs left out.
+        outside: linked folders out of the tree that were followed.
+        repeated: linked folders that were not, since what they lead to is read already or holds the tree.
+        runs: folders of runs, whose pictures were left out.
+    """
+
+    files: tuple[Path, ...]
+    outside: tuple[Path, ...]
+    repeated: tuple[Path, ...]
+    runs: tuple[Path, ...]
+
+
+@cache
+def image_suffixes() -> frozenset[str]:
+    """Suffixes of files that are read as images: those of still images that Pillow decodes, and `.npy`."""
+    known = Image.registered_extensions().items()
+    read = {suffix for suffix, kind in known if kind in Image.OPEN and kind not in NO_PICTURES}
+    return frozenset(read | {".npy"})
+
+
+def is_image(file: Path) -> bool:
+    """Whether a file has the suffix of an image, in any case."""
+    return file.suffix.lower() in image_suffixes()
 
 
 def check_folder(path: str | Path, names: Sequence[str] = ()) -> Path:
@@ -31,20 +77,108 @@ def check_folder(path: str | Path, names: Sequence[str] = ()) -> Path:
     return path
 
 
-def images_in(path: Path, pattern: str = "*") -> list[Path]:
-    """Image files by name, without hidden ones."""
-    return sorted(
-        p
-        for p in path.glob(pattern)
-        if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and p.is_file()
-    )
+def images_in(path: Path) -> list[Path]:
+    """Image files in a folder by name, without hidden ones; none where there is no folder."""
+    if not path.is_dir():
+        return []
+    return sorted(p for p in path.iterdir() if is_image(p) and not _hidden(p.name) and _is_file(p))
 
 
 def folders_in(path: Path) -> list[Path]:
     """Folders by name, without hidden ones; none where there is no folder."""
     if not path.is_dir():
         return []
-    return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(p for p in path.iterdir() if p.is_dir() and not _hidden(p.name))
+
+
+def folder_of(path: Path, role: str) -> Path | None:
+    """The folder in another one whose name has a role (`names.py`), the shortest name first; None for none."""
+    found = [folder for folder in folders_in(path) if role_of(folder.name) == role]
+    return min(found, key=lambda folder: (len(folder.name), folder.name), default=None)
+
+
+def files_below(path: Path) -> Found:
+    """All files below a folder. Linked folders are followed, each real folder once, and never to where the tree lies.
+
+    A link to a file that is gone counts as a file, so that whoever reads it says so.
+    """
+    root = Path(os.path.realpath(path))
+    seen: set[str] = set()
+    files: list[Path] = []
+    outside, repeated, runs, waiting = [], [], [], [path]
+    while waiting:  # what is no link comes first, so that a folder goes by its own name
+        top = waiting.pop(0)
+        real = Path(os.path.realpath(top))
+        if top != path and (str(real) in seen or root.is_relative_to(real)):
+            repeated.append(top)
+            continue
+        if not real.is_relative_to(root):
+            outside.append(top)
+        for folder, inner, names in os.walk(top):
+            here = Path(folder)
+            if str(resolved := os.path.realpath(here)) in seen:
+                inner[:] = []
+                continue
+            seen.add(str(resolved))
+            inner[:] = sorted(name for name in inner if not _hidden(name))
+            if is_run(here):
+                runs.append(here)
+                inner[:] = [name for name in inner if name not in RUN_FOLDERS]
+            waiting += [here / name for name in inner if (here / name).is_symlink()]
+            files += [here / name for name in names if not _hidden(name)]
+    return Found(tuple(sorted(files)), tuple(outside), tuple(repeated), tuple(runs))
+
+
+def tell_left_out(
+    path: Path, found: Found, others: Iterable[Path], masks: Sequence[Path] = ()
+) -> None:
+    """One warning for each kind of thing below a folder that was not read, or was read from elsewhere.
+
+    Args:
+        path: the folder.
+        found: what is below it.
+        others: files that are neither images nor parts of volumes.
+        masks: files that were left out as masks.
+    """
+    _warn(
+        masks, path, "leaves out files that are masks by their names", "rename them if they are not"
+    )
+    _warn(
+        found.outside,
+        path,
+        "follows linked folders that lead out of it",
+        "unlink them if not wanted",
+    )
+    _warn(
+        found.repeated,
+        path,
+        "leaves out linked folders whose files it has already",
+        "nothing to do",
+    )
+    _warn(found.runs, path, "leaves out pictures of runs of jaxdpmm", "write runs elsewhere")
+    left_out = [file for file in others if not _is_companion(file)]
+    if left_out:
+        counts = Counter(file.suffix.lower() or "no suffix" for file in left_out).most_common(8)
+        kinds = ", ".join(f"{number} of {suffix}" for suffix, number in counts)
+        warnings.warn(
+            f"{path}: leaves out {len(left_out)} files that are not known as images ({kinds}; for example "
+            f"{left_out[0].relative_to(path)}); convert those that are.",
+            stacklevel=3,
+        )
+
+
+def _warn(folders: Sequence[Path], path: Path, what: str, advice: str) -> None:
+    if folders:
+        names = ", ".join(str(folder.relative_to(path)) for folder in folders[:5])
+        warnings.warn(f"{path}: {what} ({len(folders)}: {names}); {advice}.", stacklevel=4)
+
+
+def _is_companion(file: Path) -> bool:
+    return file.suffix.lower() in COMPANIONS or file.stem.lower() in (
+        "readme",
+        "license",
+        "licence",
+    )
 
 
 def content_of(folder: Path) -> str:
@@ -65,3 +199,11 @@ def wrong_layout(path: Path, layout: str, wanted: str) -> ValueError:
         f"path must have the layout of {layout} ({wanted}), got {path} with "
         f"{', '.join(inside[:12]) or content_of(path)}; rearrange it, or give a folder of images."
     )
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".")
+
+
+def _is_file(path: Path) -> bool:
+    return path.is_file() or (path.is_symlink() and not path.exists())

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image, ImageOps
 
+from jaxdpmm.images.listing import images_in
 from jaxdpmm.images.records import ImageRecord
 
 _LARGEST_16_BIT = 65535.0
@@ -54,7 +55,7 @@ def load_image(path: str | Path) -> Float[np.ndarray, "H W 3"]:
 
 
 def load_mask(path: str | Path) -> Bool[np.ndarray, "H W"]:
-    """Mask of an image: every nonzero pixel is anomalous.
+    """Mask of an image: every nonzero pixel is anomalous, in any file where it is a folder of them (MVTec LOCO).
 
     Not only 255: some data sets write their masks through a colour map, as grey levels or colours.
     Transparency is not looked at. Store masks without loss, JPEG turns zeros into small numbers.
@@ -63,6 +64,8 @@ def load_mask(path: str | Path) -> Bool[np.ndarray, "H W"]:
         FileNotFoundError: there is no such file.
         ValueError: the file is not an image, or is damaged or cut short; the message names it.
     """
+    if Path(path).is_dir():
+        return np.logical_or.reduce([load_mask(file) for file in images_in(Path(path))])
     if Path(path).suffix.lower() == ".npy":
         return _load_array(Path(path)).astype(bool)
     image = _open(Path(path))

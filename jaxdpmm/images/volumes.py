@@ -6,6 +6,7 @@ Hounsfield units, for example `window=(-160, 240)` for soft tissue. Slices of on
 side of every split. Needs the extra `medical` (pydicom, nibabel), imported on first use.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -111,14 +112,15 @@ def read_volume(
             own = ANOMALOUS if np.take(marks, index, axis=axis).any() else NORMAL
         kind = {NORMAL: "good", ANOMALOUS: "anomalous", None: ""}[own]
         source = VolumeSlice(path, axis, index, window, mask_path)
-        name = path.with_name(f"{path.name}-{index:04d}")
+        name = (
+            path / f"{index:04d}" if path.is_dir() else path.with_name(f"{path.name}-{index:04d}")
+        )
         records.append(ImageRecord(name, own, kind, None, source))
     return tuple(records)
 
 
-def volumes_in(path: Path) -> list[Path]:
-    """NIfTI files below a folder, and folders that hold DICOM files by their suffix `.dcm`, sorted by path."""
-    files = [p for p in path.rglob("*") if not p.name.startswith(".") and p.is_file()]
+def volumes_in(files: Sequence[Path]) -> list[Path]:
+    """NIfTI files among files, and folders that hold DICOM files by their suffix `.dcm`, sorted by path."""
     nifti = {p for p in files if p.name.lower().endswith(NIFTI_SUFFIXES)}
     return sorted(nifti | {p.parent for p in files if p.suffix.lower() == ".dcm"})
 

@@ -1,4 +1,4 @@
-"""Tiny folders in the layouts of VisA, BTAD and BMAD, arrays in memory, and what is said of a layout that is wrong."""
+"""Tiny folders in the layouts of public data sets, arrays in memory, and what is said of a layout that is wrong."""
 
 from pathlib import Path
 
@@ -169,6 +169,53 @@ def test_grey_levels_of_a_mask_are_all_anomalous(tmp_path):
     Image.fromarray(levels).save(root / "test/Ungood/label/2.png")
     record = open_data_set(root).test[0]
     np.testing.assert_array_equal(mask_of(record), levels > 0)
+
+
+def test_mvtec_ad_2(tmp_path):
+    files = ["train/good/000_regular.png", "validation/good/1.png", "test_public/good/2.png"]
+    root = touch(tmp_path / "can", *files, "test_public/bad/3_regular.png")
+    touch(root, "test_public/ground_truth/bad/3_regular_mask.png", "test_private/4.png")
+    touch(root, "test_private_mixed/5.png")
+    data = open_data_set(root)
+    assert seen(root, data.train) == [(0, "good", files[0], None)]
+    assert seen(root, data.validation) == [(0, "good", files[1], None)]
+    assert seen(root, data.test) == [
+        (
+            *(1, "bad", "test_public/bad/3_regular.png"),
+            "test_public/ground_truth/bad/3_regular_mask.png",
+        ),
+        (0, "good", files[2], None),
+    ]
+
+
+def test_mvtec_loco_has_several_masks_an_image_and_images_for_thresholds(tmp_path):
+    files = ["train/good/0.png", "validation/good/1.png", "test/good/2.png"]
+    kind = "logical_anomalies"
+    root = touch(tmp_path / "pushpins", *files, f"test/{kind}/000.png")
+    masks = root / "ground_truth" / kind / "000"
+    masks.mkdir(parents=True)
+    marks = np.zeros((2, 3, 3), np.uint8)
+    marks[0, 0, 0], marks[1, 2, 1] = 255, 255
+    for number, mark in enumerate(marks):
+        Image.fromarray(mark).save(masks / f"00{number}.png")
+    data = open_data_set(root)
+    assert [record.path.name for record in data.validation] == ["1.png"]
+    assert [(r.kind, r.label) for r in data.test] == [("good", 0), (kind, 1)]
+    np.testing.assert_array_equal(mask_of(data.test[1]), marks.any(axis=0))
+
+
+def test_dagm_learns_from_images_without_a_label(tmp_path):
+    files = ["Train/1.PNG", "Train/2.PNG", "Train/Label/2_label.PNG", "Train/Label/Labels.txt"]
+    root = touch(tmp_path / "Class1", *files, "Test/3.PNG", "Test/4.PNG", "Test/Label/4_label.PNG")
+    data = open_data_set(root)
+    assert seen(root, data.train) == [(0, "good", "Train/1.PNG", None)]
+    assert seen(root, data.test) == [
+        (1, "defect", "Test/4.PNG", "Test/Label/4_label.PNG"),
+        (0, "good", "Test/3.PNG", None),
+    ]
+    (root / "Train/1.PNG").unlink()
+    with pytest.raises(ValueError, match=r"layout of DAGM \(images in Train and Test, labels"):
+        open_data_set(root)
 
 
 def test_arrays_are_images_too(tmp_path):

@@ -27,7 +27,8 @@ ALLOWED = {
     "sticks": {"trees"},
     "model": {"checks", "trees", "families", "sticks"},
     "grouping": {"trees", "precision", "families", "sticks", "model"},
-    "images": {"checks", "wheels", "files"},
+    "outputs": set(),
+    "images": {"checks", "wheels", "files", "outputs"},
     "features": {
         *("wheels", "files", "locks", "descriptions", "tree_store"),
         *("images", "precision", "programs"),

@@ -1,0 +1,93 @@
+"""The layout that anomalib calls Folder: normal images in one folder, others beside it, masks in a third.
+
+    good/*    <kind>/*    mask/<kind>/* (or mask/* where there is one kind)    good_test/* or test_good/*
+
+The folder of normal images goes by any usual name. Without a folder of normal images for the test, a fifth of the
+normal images is kept for it, as anomalib does: those whose names have the smallest hashes, so that adding images moves
+none of the others. Every other folder is a kind of defect.
+
+References:
+    Akcay et al. (2022), Anomalib: A Deep Learning Library for Anomaly Detection. ICIP. (Its data module `Folder`.)
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+from jaxdpmm.images import names
+from jaxdpmm.images.listing import check_folder, folders_in, images_in, wrong_layout
+from jaxdpmm.images.masks import mask_folder, masks_for
+from jaxdpmm.images.mvtec import normal_records, records_of_kind
+from jaxdpmm.images.names import role_of, words
+from jaxdpmm.images.records import ANOMALOUS, DataSet, ImageRecord
+
+TEST_SHARE = 5  # one in so many normal images
+
+
+def is_folder_layout(path: Path) -> bool:
+    """Whether a folder holds normal images in one folder, by its name, others beside it, and nothing else."""
+    normal, _, kinds = _parts(path)
+    return len(normal) == 1 and bool(kinds) and not images_in(path) and not _has_other_parts(path)
+
+
+def read_folder_layout(path: str | Path) -> DataSet:
+    """Normal images, and others beside them, in the layout above.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: a folder of the layout is absent or empty, or a mask is missing.
+    """
+    path = check_folder(path)
+    normal, for_test, kinds = _parts(path)
+    if not is_folder_layout(path):
+        raise wrong_layout(
+            path, "a folder of normal images and others beside it", "good and <kind>"
+        )
+    files = images_in(normal[0])
+    kept = [file for folder in for_test for file in images_in(folder)] or _drawn(files)
+    train = normal_records([file for file in files if file not in set(kept)])
+    test = [record for folder in kinds for record in _of_kind(path, folder, len(kinds) == 1)]
+    return DataSet(path.resolve().name, train, (*test, *normal_records(kept)))
+
+
+def _parts(path: Path) -> tuple[list[Path], list[Path], list[Path]]:
+    """Folders of normal images to learn from, of normal images for the test, and of the others, masks left out."""
+    normal: list[Path] = []
+    for_test: list[Path] = []
+    kinds: list[Path] = []
+    for folder in folders_in(path):
+        role = role_of(folder.name)
+        if not images_in(folder) or role == names.MASK:
+            continue
+        if _is_normal_test(folder.name):
+            for_test.append(folder)
+        else:
+            (normal if role == names.NORMAL else kinds).append(folder)
+    return normal, for_test, kinds
+
+
+def _is_normal_test(name: str) -> bool:
+    parts = words(name).split("_")
+    rest = "_".join(part for part in parts if part != "test")
+    return "test" in parts and role_of(rest) == names.NORMAL
+
+
+def _has_other_parts(path: Path) -> bool:
+    """Whether there is a folder to learn from, to validate or to test with, so that it is another layout."""
+    parts = (names.TRAIN, names.VALIDATION, names.TEST)
+    return any(role_of(f.name) in parts and not _is_normal_test(f.name) for f in folders_in(path))
+
+
+def _drawn(files: list[Path]) -> list[Path]:
+    """A fifth of the files, rounded down, by the hash of their names."""
+    order = sorted(files, key=lambda file: hashlib.sha256(os.fsencode(file.name)).digest())
+    return sorted(order[: len(files) // TEST_SHARE])
+
+
+def _of_kind(path: Path, folder: Path, is_only: bool) -> list[ImageRecord]:
+    masks = mask_folder(path)
+    if masks is not None and is_only and images_in(masks):
+        files = images_in(folder)
+        pairs = zip(files, masks_for(files, masks), strict=True)
+        return [ImageRecord(file, ANOMALOUS, folder.name, mask) for file, mask in pairs]
+    return records_of_kind(folder, masks)
