@@ -26,7 +26,7 @@ COLUMNS = ("path", "score", "width", "height", "p_value", "anomalous")
 
 def score(
     model: Annotated[Path, typer.Argument(help="Model file that `jaxdpmm fit` wrote.")],
-    images: Annotated[Path, typer.Argument(help="Folder of images, or one image.")],
+    images: Annotated[Path, typer.Argument(help="Folder of images, one image or one volume.")],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="Folder for scores.csv, maps/ and overlays/."),
@@ -50,11 +50,10 @@ def score(
     places = [run_folder("--output", output), new_file("--json", json, RESULT)]
     check_places({"MODEL": model, "IMAGES": images}, places, weights=backbone or weights_of(model))
     from jaxdpmm.detection.reporting.runs import RunWriter
-    from jaxdpmm.images.layouts import read_folder
-    from jaxdpmm.images.records import ImageRecord
+    from jaxdpmm.images.layouts import read_images
     from jaxdpmm.persist import write_whole
 
-    records = (ImageRecord(images),) if images.is_file() else read_folder(images)
+    records = read_images(images)
     root = images.parent if images.is_file() else images
     detector = load_detector(model, backbone)
     data = images.resolve().name

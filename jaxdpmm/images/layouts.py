@@ -28,7 +28,7 @@ from jaxdpmm.images.names import role_of
 from jaxdpmm.images.records import NORMAL, DataSet, ImageRecord
 from jaxdpmm.images.unknown import check_all_normal
 from jaxdpmm.images.visa import is_visa, read_visa
-from jaxdpmm.images.volumes import read_volume, volumes_in
+from jaxdpmm.images.volumes import is_volume, read_volumes, volumes_in
 
 NAMED_DATA_SETS = {"elpv": read_elpv}
 Layout = tuple[Callable[[Path], bool], Callable[[Path], DataSet]]
@@ -83,8 +83,8 @@ def read_folder(path: str | Path, label: int | None = None) -> tuple[ImageRecord
     """Records of all images below a folder, sorted by path, whatever its layout is.
 
     Hidden files, masks by their names, and files without the suffix of an image are left out; linked folders are
-    followed. One warning says what was left out of each kind. NIfTI files and folders of DICOM files (`.dcm`) count as
-    images slice by slice, see `volumes.read_volume`. To learn from a folder use `read_normal_folder`.
+    followed. One warning says what was left out of each kind. NIfTI files and folders of DICOM files count as images
+    slice by slice, see `volumes.read_volumes`. To learn from a folder use `read_normal_folder`.
 
     Args:
         path: a folder; folders in it are searched too.
@@ -109,19 +109,32 @@ def read_normal_folder(path: str | Path, label: int | None = None) -> tuple[Imag
     return _records(path, label, only_normal=True)
 
 
+def read_images(path: str | Path) -> tuple[ImageRecord, ...]:
+    """Records of one image, of the slices of one NIfTI or DICOM file, or of all that lies below a folder.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: a folder holds no images.
+    """
+    path = Path(path).expanduser()
+    if is_volume(path):
+        return read_volumes(path)
+    return (ImageRecord(path),) if path.is_file() else read_folder(path)
+
+
 def _records(path: Path, label: int | None, only_normal: bool) -> tuple[ImageRecord, ...]:
     found = files_below(path)
     volumes = volumes_in(found.files)
-    of_volumes = {f for f in found.files if f in volumes or f.parent in volumes}
+    of_volumes = {file for files in volumes.values() for file in files}
     images = [file for file in found.files if is_image(file)]
     if only_normal:
         check_all_normal(path, [*images, *of_volumes])
     masks = set(masks_below(path, [*images, *of_volumes]))
     kind = "good" if label == NORMAL else ""
     records = tuple(ImageRecord(file, label, kind) for file in images if file not in masks)
-    for volume in volumes:
-        if volume not in masks and not masks.intersection(volume.glob("*")):
-            records += read_volume(volume, label=label)
+    for volume, files in volumes.items():
+        if not masks.intersection(files):
+            records += read_volumes(volume, label=label)
     if not records:
         raise ValueError(
             f"path must hold at least one image ({', '.join(sorted(image_suffixes()))}), "

@@ -156,7 +156,7 @@ def tell_left_out(
         "nothing to do",
     )
     _warn(found.runs, path, "leaves out pictures of runs of jaxdpmm", "write runs elsewhere")
-    left_out = [file for file in others if not _is_companion(file)]
+    left_out = [file for file in others if not is_companion(file)]
     if left_out:
         counts = Counter(file.suffix.lower() or "no suffix" for file in left_out).most_common(8)
         kinds = ", ".join(f"{number} of {suffix}" for suffix, number in counts)
@@ -173,7 +173,8 @@ def _warn(folders: Sequence[Path], path: Path, what: str, advice: str) -> None:
         warnings.warn(f"{path}: {what} ({len(folders)}: {names}); {advice}.", stacklevel=4)
 
 
-def _is_companion(file: Path) -> bool:
+def is_companion(file: Path) -> bool:
+    """Whether a file lies beside images and is no picture for sure, by its name."""
     return file.suffix.lower() in COMPANIONS or file.stem.lower() in (
         "readme",
         "license",

@@ -4,44 +4,14 @@ import sys
 
 import numpy as np
 import pytest
+from medical import write_dicom, write_nifti
 
 from jaxdpmm.images.layouts import read_folder
 from jaxdpmm.images.reading import mask_of, pixels_of
 from jaxdpmm.images.volumes import load_volume, read_volume
 
-nibabel = pytest.importorskip("nibabel")
-pydicom = pytest.importorskip("pydicom")
-
-
-def write_nifti(path, values):
-    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
-    return path
-
-
-def write_dicom(path, values, position, **fields):
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
-
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = FileDataset(path, {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
-    dataset.SeriesInstanceUID = "1.2.3"
-    dataset.Rows, dataset.Columns = values.shape
-    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
-    dataset.BitsAllocated = dataset.BitsStored = 16
-    dataset.HighBit = 15
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.ImagePositionPatient = [0, 0, position]
-    dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-    dataset.RescaleSlope, dataset.RescaleIntercept = 1, -1024
-    for name, value in fields.items():
-        setattr(dataset, name, value)
-    dataset.PixelData = values.astype(np.uint16).tobytes()
-    dataset.save_as(path, enforce_file_format=True)
-    return path
+pytest.importorskip("nibabel")
+pytest.importorskip("pydicom")
 
 
 def test_nifti_slices_share_one_window(tmp_path):
