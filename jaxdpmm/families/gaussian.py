@@ -88,13 +88,23 @@ class Gaussian(Family):
 
         K components that tile the data have each 1/K of its volume, hence a covariance K^(-2/D)
         times the data's. The mean counts for DEFAULT_MEAN_COUNT points, the covariance for `default_dof`.
+
+        The prior is in the units of the data: where `covariance` follows a change of units or a rotation, so do the
+        densities and labels of every fit from it (diagonal and low rank: a factor for each feature; full: that, and
+        rotations as far as `GaussianFull.covariance` says; spherical: rotations and one factor for all).
         """
         spread = self.covariance(x) * num_components ** (-2.0 / self.dim)
         return self.prior(jnp.zeros_like(x[0]), spread, DEFAULT_MEAN_COUNT, self.default_dof)
 
+    def units(self, x: Float[Array, "N D"]) -> Float[Array, " D"]:
+        """Spread of each feature of centred data, to divide by before k-means measures distances."""
+        return jnp.sqrt(floored_variances(x))
+
     def reference_point(self, x: Float[Array, "N D"]) -> Float[Array, " D"]:
         """The mean of the data: squares of centred features lose the least in float32."""
-        return jnp.mean(x, axis=0)
+        mean = jnp.mean(x, axis=0)
+        # Once more, of what is left: constant features are then zero exactly, and not their mean's rounding.
+        return mean + jnp.mean(x - mean[None], axis=0)
 
     def log_base_measure(self, x: Float[Array, " D"]) -> Float[Array, ""]:
         """-D/2 log 2 pi."""
@@ -112,9 +122,17 @@ class Gaussian(Family):
 def floored_variances(
     x: Float[Array, "N D"], total: Float[Array, ""] | None = None
 ) -> Float[Array, " D"]:
-    """Variances of centred data, at least a millionth of their mean each."""
+    """Variances of centred data; those of constant features, which have none, from the other features.
+
+    A constant feature gets a millionth of the geometric mean of the others' variances, and 1 where no feature varies:
+    no label depends on the value, since all points are alike in it. All other variances are left as they are, however
+    small beside others, so that every feature may be in units of its own.
+    """
     variance = jnp.sum(x * x, axis=0) / (x.shape[0] if total is None else total)
-    return jnp.maximum(variance, 1e-6 * jnp.mean(variance) + jnp.finfo(x.dtype).tiny)
+    varies = variance > jnp.finfo(x.dtype).tiny
+    logs = jnp.where(varies, jnp.log(jnp.where(varies, variance, 1)), 0)
+    others = 1e-6 * jnp.exp(jnp.sum(logs) / jnp.maximum(jnp.sum(varies), 1))
+    return jnp.where(varies, variance, jnp.where(jnp.any(varies), others, 1))
 
 
 def log_student_t(

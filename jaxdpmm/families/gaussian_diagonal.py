@@ -50,7 +50,7 @@ class GaussianDiagonal(NormalWishartGaussian):
     def covariance(
         self, x: Float[Array, "N D"], total: Float[Array, ""] | None = None
     ) -> Float[Array, " D"]:
-        """Variances of centred data, at least a millionth of their mean each."""
+        """Variances of centred data, `floored_variances`."""
         return floored_variances(x, total)
 
     def expected_params(self, natural: NormalWishart) -> GaussianParams:

@@ -25,6 +25,7 @@ from jaxdpmm.families.factorize import (
 from jaxdpmm.families.gaussian import (
     LOG_TWO_PI,
     ROUNDING,
+    floored_variances,
     log_student_t,
     student_t_constant,
 )
@@ -38,6 +39,7 @@ from jaxdpmm.families.normal_wishart import (
 
 LOG_TWO = float(np.log(2))
 BLOCK = 128  # columns a block; below, matrix products lose more than the zeros save
+POINTS_PER_FEATURE = 10  # with fewer, correlations are shrunk
 ROWS = 256  # points a block, of those that count in a component
 
 
@@ -92,19 +94,27 @@ class GaussianFull(NormalWishartGaussian):
     def covariance(
         self, x: Float[Array, "N D"], total: Float[Array, ""] | None = None
     ) -> Float[Array, "D D"]:
-        """Covariance of centred data, shrunk towards its diagonal's mean as far as so few points call for.
+        """Covariance of centred data, its correlations shrunk where the points are too few to know them.
 
-        The share is that of oracle approximating shrinkage (Chen, Wiesel, Eldar and Hero 2010, eq. 23, in the form
-        without terms of order 1 / D): nearly nothing for many points, all of it for points without a direction.
+        From POINTS_PER_FEATURE points per feature on, correlations are known well enough in every direction, however
+        narrow, and the share taken from them is what rounding needs, sqrt(eps). With fewer points it is that of oracle
+        approximating shrinkage (Chen, Wiesel, Eldar and Hero 2010, eq. 23, in the form without terms of order 1 / D),
+        of correlations in place of covariances: all of it for points without a direction.
+
+        Features may thus be in any units: covariance(x * s) is covariance(x) * outer(s, s), exactly. Rotated points
+        have the rotated covariance but for the share, which is taken towards the features' own variances.
         """
         weight = x.shape[0] if total is None else total
-        covariance = x.T @ x / weight
-        level = jnp.trace(covariance) / self.dim
-        size = jnp.mean(covariance**2)
-        excess = (weight + 1) * (size - level**2 / self.dim)
-        share = jnp.where(excess > 0, jnp.minimum((size + level**2) / excess, 1), 1)
-        level = share * level + jnp.finfo(x.dtype).tiny
-        return (1 - share) * covariance + level * jnp.eye(self.dim, dtype=x.dtype)
+        scale = jnp.sqrt(floored_variances(x, total))
+        x = x / scale[None]
+        correlation = x.T @ x / weight
+        size = jnp.mean(correlation**2)
+        excess = (weight + 1) * (size - 1 / self.dim)
+        share = jnp.where(excess > 0, jnp.minimum((size + 1) / excess, 1), 1)
+        least = jnp.sqrt(jnp.finfo(x.dtype).eps).astype(x.dtype)
+        share = jnp.where(weight < POINTS_PER_FEATURE * self.dim, jnp.maximum(share, least), least)
+        off_diagonal = (1 - share) * correlation * (1 - jnp.eye(self.dim, dtype=x.dtype))
+        return (off_diagonal + jnp.eye(self.dim, dtype=x.dtype)) * jnp.outer(scale, scale)
 
     def expected_params(self, natural: NormalWishart) -> GaussianParams:
         """E[Lambda] = nu Psi^-1 and E[log |Lambda|] (Bishop 2006, eqs. 10.64 and 10.65)."""

@@ -133,7 +133,7 @@ class GaussianLowRank(Gaussian):
     def covariance(
         self, x: Float[Array, "N D"], total: Float[Array, ""] | None = None
     ) -> Float[Array, " D"]:
-        """Variances of centred data, at least a millionth of their mean each: all of it noise, to begin with."""
+        """Variances of centred data, `floored_variances`: all of it noise, to begin with."""
         return floored_variances(x, total)
 
     @property

@@ -52,7 +52,12 @@ class GaussianSpherical(NormalWishartGaussian):
     ) -> Float[Array, ""]:
         """Mean variance of centred data."""
         weight = x.shape[0] if total is None else total
-        return jnp.sum(x * x) / (weight * self.dim) + jnp.finfo(x.dtype).tiny
+        variance = jnp.sum(x * x) / (weight * self.dim)
+        return jnp.where(variance > jnp.finfo(x.dtype).tiny, variance, 1)  # no unit in equal points
+
+    def units(self, x: Float[Array, "N D"]) -> Float[Array, " D"]:
+        """One spread for all features, so that distances follow rotations."""
+        return jnp.full(self.dim, jnp.sqrt(self.covariance(x)))
 
     def expected_params(self, natural: NormalWishart) -> GaussianParams:
         """E[lambda] = D nu / psi and E[log lambda] = digamma(D nu / 2) - log(psi / 2)."""

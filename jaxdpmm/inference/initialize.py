@@ -69,7 +69,7 @@ def initialize(
     sample = draw_sample(key_sample, points, max(sample_size, num_components))
     _check_enough(num_components, len(sample))  # all of them, where there are too few
     check_finite(sample)
-    labels = k_means(key_seeds, _flat(sample), num_components, num_iterations)
+    labels = k_means(key_seeds, in_units(mixture, _flat(sample)), num_components, num_iterations)
     return _posterior_of_labels(mixture, prior, jnp.asarray(sample), labels)
 
 
@@ -103,7 +103,7 @@ def clustered_prior(
     points = jnp.asarray(sample)
     prior = default_prior(mixture, points)
     centred = centre(points, prior.offset)
-    residuals = _from_centres(key_seeds, centred, mixture.num_components)
+    residuals = _from_centres(key_seeds, mixture, centred)
     return prior._replace(component=mixture.family.default_prior(residuals, 1))
 
 
@@ -172,11 +172,20 @@ def _check_enough(num_components: int, num_points: int) -> None:
         )
 
 
-@partial(jax.jit, static_argnums=2)
-def _from_centres(key: PRNGKeyArray, x: Float[Array, "N D"], num_centres: int) -> Array:
-    labels = k_means(key, x, num_centres)
+@partial(jax.jit, static_argnums=1)
+def _from_centres(key: PRNGKeyArray, mixture: Mixture, x: Float[Array, "N D"]) -> Array:
+    num_centres = mixture.num_components
+    labels = k_means(key, in_units(mixture, x), num_centres)
     counts = jnp.maximum(jnp.bincount(labels, length=num_centres), 1).astype(x.dtype)
     return x - (jax.ops.segment_sum(x, labels, num_centres) / counts[:, None])[labels]
+
+
+def in_units(mixture: Mixture, x: Float[Array, "N D"]) -> Float[Array, "N D"]:
+    """Points for k-means: centred, each feature of a Gaussian's over its spread, so that no unit decides."""
+    if not isinstance(mixture.family, Gaussian):
+        return x
+    centred = x - mixture.family.reference_point(x)[None]
+    return centred / mixture.family.units(centred)[None]
 
 
 def _flat(x: np.ndarray) -> Float[Array, "N D"]:

@@ -46,14 +46,22 @@ def test_a_component_of_small_shares_only_loses_nothing(x):
     np.testing.assert_allclose(found, 1e-12 * x.T @ x, atol=1e-22)
 
 
-@pytest.mark.parametrize("num_points", [2, 5, 400])
-def test_prior_covariance_is_shrunk_as_scikit_learn_does(num_points):
+@pytest.mark.parametrize("num_points", [2, 5, 50])
+def test_prior_correlations_are_shrunk_as_scikit_learn_does(num_points):
+    """With fewer than ten points per feature; with more they are the data's but for rounding."""
     peer = pytest.importorskip("sklearn.covariance")
     random = np.random.default_rng(0)
     x = random.normal(size=(num_points, 6)) * np.array([5, 3, 1, 1, 0.3, 0.1])
-    expected, share = peer.oas(x, assume_centered=True)
+    scale = np.sqrt(np.mean(x**2, axis=0))
+    correlation, _ = peer.oas(x / scale, assume_centered=True)
+    expected = correlation * np.outer(scale, scale)
     np.testing.assert_allclose(GaussianFull(6).covariance(jnp.asarray(x)), expected, rtol=1e-10)
-    assert (share < 0.02) == (num_points == 400)
+
+
+def test_prior_covariance_of_many_points_is_theirs():
+    x = np.random.default_rng(0).normal(size=(60, 6)) * np.array([5, 3, 1, 1, 0.3, 0.1])
+    found = GaussianFull(6).covariance(jnp.asarray(x))
+    np.testing.assert_allclose(found, x.T @ x / 60, rtol=1e-7)
 
 
 def test_prior_covariance_of_constant_points_is_positive():

@@ -22,7 +22,7 @@ from jaxdpmm.grouping import label_statistics
 from jaxdpmm.inference.backends.gibbs import GibbsState, Move, gibbs
 from jaxdpmm.inference.base import Layout
 from jaxdpmm.inference.data.arrays import check_finite, check_points
-from jaxdpmm.inference.initialize import k_means
+from jaxdpmm.inference.initialize import in_units, k_means
 from jaxdpmm.model import Batch, Mixture, Posterior, Prior, Readout, global_update
 
 START_SAMPLE = 10_000  # points that k-means sees; where a chain starts is forgotten in the warm-up
@@ -176,7 +176,7 @@ def _k_means_start(
     rows = jax.random.choice(key_rows, x.shape[0], (size,), replace=False)
     batch = _one_batch(x[rows], prior)
     flat = batch.x.reshape(size, -1).astype(batch.weight.dtype)
-    labels = k_means(key_seeds, flat, mixture.num_components).astype(jnp.int32)
+    labels = k_means(key_seeds, in_units(mixture, flat), mixture.num_components).astype(jnp.int32)
     stats = label_statistics(mixture, labels, batch.x, batch.weight, prior.offset)
     return global_update(mixture, prior, stats)
 
