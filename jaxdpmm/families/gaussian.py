@@ -131,7 +131,7 @@ def floored_variances(
     variance = jnp.sum(x * x, axis=0) / (x.shape[0] if total is None else total)
     varies = variance > jnp.finfo(x.dtype).tiny
     logs = jnp.where(varies, jnp.log(jnp.where(varies, variance, 1)), 0)
-    others = 1e-6 * jnp.exp(jnp.sum(logs) / jnp.maximum(jnp.sum(varies), 1))
+    others = 1e-6 * jnp.exp(jnp.sum(logs) / jnp.maximum(jnp.sum(varies, dtype=x.dtype), 1))
     return jnp.where(varies, variance, jnp.where(jnp.any(varies), others, 1))
 
 
