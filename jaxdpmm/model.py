@@ -24,6 +24,7 @@ from jaxtyping import Array, Bool, Float, Int, Num
 from jaxdpmm import trees
 from jaxdpmm.checks import check_at_least_one
 from jaxdpmm.families import Family
+from jaxdpmm.points import check_finite, check_points, compute_type
 from jaxdpmm.sticks import DirichletProcess, StickBreaking, Sticks, expected_log_weights
 
 
@@ -143,8 +144,15 @@ def _require_conjugate(mixture: Mixture) -> None:
 
 
 def centre(x: Num[Array, "N ..."], offset: Array | None) -> Num[Array, "N ..."]:
-    """Points relative to the reference point, or as they are."""
-    return x if offset is None else x - offset[None].astype(x.dtype)
+    """Points relative to the reference point, or as they are where there is none.
+
+    Whole numbers and half precision, which cannot hold the difference, are taken in the reference point's type.
+    """
+    if offset is None:
+        return x
+    if not jnp.issubdtype(x.dtype, jnp.floating) or jnp.finfo(x.dtype).bits < 32:
+        x = x.astype(offset.dtype)
+    return x - offset[None].astype(x.dtype)
 
 
 def log_joint(mixture: Mixture, readout: Readout, x: Num[Array, "N ..."]) -> Float[Array, "N K"]:
@@ -289,10 +297,14 @@ def default_prior(mixture: Mixture, x: Num[Array | np.ndarray, "N ..."]) -> Prio
         `default_prior`.
 
     Raises:
-        TypeError: the family has no data-driven prior.
+        TypeError: the family has no data-driven prior, or points that are not numbers.
+        ValueError: no points, or points of the wrong shape, not finite, or too large for their type.
     """
     _require_conjugate(mixture)
-    points = jnp.asarray(x)
+    points = check_points(x, mixture.family)
+    points = jnp.asarray(points, compute_type(np.dtype(points.dtype)))
+    if not isinstance(points, jax.core.Tracer):
+        check_finite(points)
     offset = mixture.family.reference_point(points)
     component = mixture.family.default_prior(centre(points, offset), mixture.num_components)
     dtype = jax.tree.leaves(component)[0].dtype

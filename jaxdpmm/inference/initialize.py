@@ -20,7 +20,6 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 from jaxdpmm.distances import nearest_centres, squared_distances, squared_norms
 from jaxdpmm.families.gaussian import Gaussian
 from jaxdpmm.grouping import label_statistics
-from jaxdpmm.inference.data.arrays import check_finite, check_points
 from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.model import (
     Mixture,
@@ -31,6 +30,7 @@ from jaxdpmm.model import (
     expected_readout,
     global_update,
 )
+from jaxdpmm.points import check_finite, check_points
 from jaxdpmm.precision import full_precision
 
 SAMPLE_PER_COMPONENT = 50

@@ -16,10 +16,10 @@ from jaxdpmm import trees
 from jaxdpmm.families import GaussianFull
 from jaxdpmm.inference.backends.online_em import PAPER_STEP_SIZE, gaussian_of, online_em
 from jaxdpmm.inference.base import Algorithm, LocalStep
-from jaxdpmm.inference.data.arrays import check_points
 from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.inference.local_steps.dense import dense
 from jaxdpmm.model import Mixture, Posterior, Prior
+from jaxdpmm.points import check_points
 from jaxdpmm.sticks import Gamma, Sticks
 
 PAPER_CONCENTRATION = 2.0  # alpha at the start

@@ -25,7 +25,8 @@ ALLOWED = {
     "model_trees": {"model", "sticks", "descriptions", "tree_store"},
     "families": {"trees", "precision", "distances"},
     "sticks": {"trees"},
-    "model": {"checks", "trees", "families", "sticks"},
+    "points": {"families"},
+    "model": {"checks", "points", "trees", "families", "sticks"},
     "grouping": {"trees", "precision", "families", "sticks", "model"},
     "outputs": set(),
     "images": {"checks", "wheels", "files", "outputs"},
@@ -45,6 +46,7 @@ ALLOWED = {
         "grouping",
     },
     "inference": {
+        "points",
         *("checks", "distances", "trees", "precision", "families", "sticks", "model", "grouping"),
         *("files", "descriptions", "tree_store", "programs"),
     },

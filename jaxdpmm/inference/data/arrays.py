@@ -1,7 +1,6 @@
 """Where batches come from: any array, in memory or on disk, cut into batches of one shape.
 
-This is the user's boundary: shapes, weights and finiteness are checked here, with one sentence each, so that
-nothing has to be checked inside a compiled step. An array is whatever has a NumPy `dtype`, a `shape` and slices: NumPy,
+An array is whatever has a NumPy `dtype`, a `shape` and slices: NumPy,
 JAX, a memory map, a `FeatureStore`, HDF5, zarr. Next file to read: `pieces.py`, for data that come in pieces.
 """
 
@@ -20,6 +19,7 @@ from numpy.typing import ArrayLike
 from jaxdpmm.checks import check_at_least_one
 from jaxdpmm.families import Likelihood
 from jaxdpmm.model import Batch
+from jaxdpmm.points import check_finite, check_points, compute_type, in_compute_type
 
 BATCH_SIZE = 65_536  # points held on the device at a time when data are streamed
 CACHED_BYTES = 2**31  # arrays in memory up to this size go to the device once and stay
@@ -186,77 +186,6 @@ def digest(*parts: Any) -> str:
     for part in parts:
         sha.update(part.tobytes() if isinstance(part, np.ndarray) else repr(part).encode())
     return sha.hexdigest()[:12]
-
-
-def is_array(x: Any) -> bool:
-    """Whether rows can be sliced out of `x` as it is."""
-    has_parts = all(hasattr(x, name) for name in ("shape", "__getitem__"))
-    return has_parts and isinstance(getattr(x, "dtype", None), np.dtype)
-
-
-def compute_type(dtype: np.dtype) -> np.dtype:
-    """The type to compute in: that of floating data, but of 32 bits at least, else JAX's default."""
-    if dtype.kind == "f":
-        wanted: Any = np.promote_types(dtype, np.float32)
-    else:
-        wanted = np.float32 if dtype == jnp.bfloat16 else float
-    return np.dtype(jax.dtypes.canonicalize_dtype(wanted))
-
-
-def in_compute_type(x: Any, dtype: np.dtype | None = None) -> Any:
-    """Floating points in `dtype`, by default in `compute_type`; whole numbers stay what they are."""
-    x = x if isinstance(x, jax.Array) else np.asarray(x)
-    return x if x.dtype.kind in "iub" else x.astype(dtype or compute_type(x.dtype), copy=False)
-
-
-def check_points(x: Any, family: Likelihood) -> Any:
-    """The points as an array of the family's shape.
-
-    Raises:
-        ValueError: wrong shape or no points, with what to do.
-        TypeError: not numbers.
-    """
-    array = x if is_array(x) else np.asarray(x)
-    if array.dtype.kind not in "fiub" and array.dtype != jnp.bfloat16:
-        raise TypeError(
-            f"x must be an array of numbers, got dtype {array.dtype}; convert it with np.asarray(x, float)."
-        )
-    shape = family.point_shape
-    num_axes = len(array.shape)
-    if num_axes == 0 or (shape is not None and array.shape[1:] != shape):
-        expected = "(N, ...)" if shape is None else f"({', '.join(('N', *map(str, shape)))})"
-        hint = "add a leading axis for the points."
-        if num_axes == 2 and shape is not None and len(shape) == 1:
-            hint = f"build the family with dim={array.shape[1]} or use features of that dimension."
-        raise ValueError(
-            f"x must have shape {expected} to match {family}, got {array.shape}; {hint}"
-        )
-    if array.shape[0] == 0:
-        raise ValueError(
-            f"x must hold at least one point, got shape {array.shape}; pass some data."
-        )
-    return array
-
-
-def check_finite(x: np.ndarray | jax.Array, start: int = 0) -> None:
-    """Nothing, or a sentence about the first point that is not finite.
-
-    Args:
-        x: points, (B, ...).
-        start: number of the first of them, for the message.
-
-    Raises:
-        ValueError: nan or infinite values.
-    """
-    if x.dtype.kind in "iub":
-        return
-    finite = np.isfinite(np.asarray(x)).reshape(x.shape[0], -1).all(axis=1)
-    if not finite.all():
-        first = start + int(np.argmin(finite))
-        raise ValueError(
-            f"x must be finite, got nan or infinity in {int((~finite).sum())} of {len(finite)} points, "
-            f"first in point {first}; remove or repair them."
-        )
 
 
 def check_weights(weight: ArrayLike | None, num_points: int, dtype: np.dtype) -> np.ndarray:

@@ -20,20 +20,16 @@ from jaxdpmm.inference.data.arrays import (
     ArraySource,
     DataSource,
     check_batch_size,
-    check_finite,
-    check_points,
     check_weights,
-    compute_type,
     digest,
     even_batches,
     host_batch,
-    in_compute_type,
-    is_array,
     on_device,
     padded,
     prefetched,
 )
 from jaxdpmm.model import Batch
+from jaxdpmm.points import check_finite, check_points, compute_type, in_compute_type, is_array
 
 Piece = tuple[np.ndarray, np.ndarray]
 

@@ -21,9 +21,9 @@ from numpyro.infer.mcmc import MCMCKernel
 from jaxdpmm.grouping import label_statistics
 from jaxdpmm.inference.backends.gibbs import GibbsState, Move, gibbs
 from jaxdpmm.inference.base import Layout
-from jaxdpmm.inference.data.arrays import check_finite, check_points
 from jaxdpmm.inference.initialize import in_units, k_means
 from jaxdpmm.model import Batch, Mixture, Posterior, Prior, Readout, global_update
+from jaxdpmm.points import check_finite, check_points
 
 START_SAMPLE = 10_000  # points that k-means sees; where a chain starts is forgotten in the warm-up
 

@@ -24,7 +24,6 @@ import numpyro.distributions as dist
 from jaxtyping import Array, Num, PRNGKeyArray
 from numpyro.distributions import constraints
 
-from jaxdpmm.inference.data.arrays import check_points
 from jaxdpmm.inference.local_steps.dense import sum_over_tiles
 from jaxdpmm.inference.numpyro.families import component_readout, component_variational
 from jaxdpmm.model import (
@@ -38,6 +37,7 @@ from jaxdpmm.model import (
     log_joint,
     summarize,
 )
+from jaxdpmm.points import check_points
 from jaxdpmm.precision import full_precision
 from jaxdpmm.programs import jitted
 from jaxdpmm.sticks import DirichletProcess, Gamma, Sticks
