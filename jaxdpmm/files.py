@@ -8,6 +8,7 @@ what a living one is writing is not. Knows of neither models nor features. Next 
 
 import contextlib
 import functools
+import hashlib
 import os
 import re
 import shutil
@@ -30,6 +31,7 @@ OWNER = (
 MAX_AGE = (
     24 * 3600.0
 )  # seconds without a change after which a writer whose lock cannot be seen counts as dead
+LONGEST_NAME = 255  # bytes, of a file in a folder
 CLEAN_EVERY = 60.0  # seconds; listing a folder for each of ten thousand files in it would take longer than writing them
 
 _EARLIER_NAME = re.compile(
@@ -94,6 +96,28 @@ def folder_aside(folder: Path) -> Iterator[Path]:
         if descriptor is not None:
             os.close(descriptor)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def name_text(path: str | os.PathLike) -> str:
+    r"""A path as text that UTF-8, JSON and other programs hold: bytes that are no UTF-8 are written as `\xe9`.
+
+    Names on disks are bytes; Python keeps those of an old Latin-1 disk as half characters, which no encoder takes.
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def with_suffix_added(name: str, suffix: str) -> str:
+    """A name, perhaps with folders before it, with a suffix, within the length that file systems allow.
+
+    Where the last part would be too long its end gives way to a digest of it, so that names that differ stay different.
+    """
+    folder, slash, last = name.rpartition("/")
+    room = LONGEST_NAME - len(suffix.encode())
+    if len(last.encode()) > room:
+        digest = hashlib.sha256(last.encode()).hexdigest()[:16]
+        kept = last.encode()[: room - len(digest) - 1].decode("utf-8", "ignore")
+        last = f"{kept}-{digest}"
+    return f"{folder}{slash}{last}{suffix}"
 
 
 def remove_partial_files(folder: Path) -> None:

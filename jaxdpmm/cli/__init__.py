@@ -6,6 +6,7 @@ SIGTERM, 129 for a terminal that was closed, 141 when nobody reads the output an
 runs, so that `--help` comes at once. `app.py` puts the commands together. Read `fit.py` next.
 """
 
+import io
 import signal
 import sys
 import warnings
@@ -18,6 +19,8 @@ DEFECT, BAD_INPUT = 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # so that a path in no encoding costs no result
+        sys.stdout.reconfigure(errors="backslashreplace")
     watch = ending.Watch()
     status = DEFECT
     try:

@@ -51,12 +51,14 @@ def evaluate(
     from jaxdpmm.detection.evaluate import labels_of
     from jaxdpmm.detection.methods import check_methods
     from jaxdpmm.detection.reporting.runs import write_run
+    from jaxdpmm.images.checks import check_masks
     from jaxdpmm.images.layouts import open_data_set
 
     methods = tuple(dict.fromkeys(method or ["bank"]))
     check_methods(methods)
     data_set = open_data_set(data)
     labels_of(data_set.test)  # a data set without labels is no use, and better refused now
+    check_masks(data_set.test)
     detector = load_detector(model, backbone)
     result, images = _compare_on(data_set, detector, methods, strict, cache)
     result = {"model": str(model), "data": data_set.name, **result}

@@ -34,5 +34,5 @@ def report(
     from jaxdpmm.persist import write_whole
 
     found = read_run(run)
-    write_whole(path, render_report(found, side=side).encode())
+    write_whole(path, render_report(found, side=side).encode("utf-8", "backslashreplace"))
     print(f"{path}: {len(found.images)} images, {size_text(path.stat().st_size)}")

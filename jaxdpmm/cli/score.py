@@ -19,6 +19,7 @@ from jaxdpmm.cli.terminal import (
     skipped_text,
     write_json,
 )
+from jaxdpmm.files import name_text, with_suffix_added
 from jaxdpmm.outputs import RESULT
 
 COLUMNS = ("path", "score", "width", "height", "p_value", "anomalous")
@@ -69,7 +70,8 @@ def score(
     with keeping(write_tables):  # also what is done until a signal or an error
         for scored in detector.score(records, strict=strict, progress="images"):
             row = _row(detector, scored, rate)
-            _write_pictures(detector, scored, output, scored.record.path.relative_to(root), writer)
+            name = name_text(scored.record.path.relative_to(root).as_posix())
+            _write_pictures(detector, scored, output, name, writer)
             rows.append(row)
     num_skipped = len(records) - len(rows)
     write_json(json, {"model": str(model), "images": rows, "num_skipped": num_skipped})
@@ -83,7 +85,7 @@ def _row(detector, scored, rate: float) -> dict:
     height, width = scored.frame.original
     p_value = detector.p_value(scored)
     return {
-        "path": str(scored.record.path),
+        "path": name_text(scored.record.path),
         "score": scored.score,
         "width": width,
         "height": height,
@@ -100,14 +102,14 @@ def _csv(rows: list[dict]) -> bytes:
     return text.getvalue().encode()
 
 
-def _write_pictures(detector, scored, output: Path, name: Path, writer) -> None:
+def _write_pictures(detector, scored, output: Path, name: str, writer) -> None:
     from jaxdpmm.detection.overlay import Tile, panel, png_of
     from jaxdpmm.images.reading import pixels_of
     from jaxdpmm.persist import write_whole
 
     pixels = scored.pixel_scores(detector.config.sigma)
     tile = Tile(pixels_of(scored.record), pixels, f"{name}   score {scored.score:.4g}")
-    writer.add(name.as_posix(), scored, tile.image, pixels)
-    path = output / "overlays" / name.parent / f"{name.name}.png"
+    writer.add(name, scored, tile.image, pixels)
+    path = output / "overlays" / with_suffix_added(name, ".png")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, png_of(panel(tile, detector.colour_limits)))

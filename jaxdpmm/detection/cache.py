@@ -24,6 +24,7 @@ from jaxdpmm.features import Backbone
 from jaxdpmm.features.digest import backbone_digest
 from jaxdpmm.features.store import FeatureStore
 from jaxdpmm.features.store_writer import FeatureWriter
+from jaxdpmm.files import name_text
 from jaxdpmm.images.geometry import Frame, frame_of
 from jaxdpmm.images.reading import pixels_of
 from jaxdpmm.images.records import ImageRecord
@@ -87,7 +88,7 @@ def cached_training(
             cached_patches(records, config, backbone, folder, **options), len(records)
         )
     sources = tuple(
-        (str(record.path), _frame(name, config, backbone).grid)
+        (name_text(record.path), _frame(name, config, backbone).grid)
         for record, name in zip(records, names, strict=True)
         if name in known
     )

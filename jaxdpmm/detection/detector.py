@@ -13,11 +13,10 @@ import jax
 import numpy as np
 
 from jaxdpmm.detection import calibration as thresholds
-from jaxdpmm.detection.calibration import Calibration, learned_and_held_out
+from jaxdpmm.detection.calibration import Calibration
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.diagnosis import PatchDiagnosis, diagnose, remember_examples
 from jaxdpmm.detection.evaluate import evaluate
-from jaxdpmm.detection.few_shot import choose_references
 from jaxdpmm.detection.fitting import SAMPLE_SIZE, fit_mixture, model_scorer
 from jaxdpmm.detection.overlay import colour_limits
 from jaxdpmm.detection.patches import BATCH_SIZE, TrainingPatches, stream_batches, stream_patches
@@ -28,9 +27,10 @@ from jaxdpmm.detection.scored import (
     score_images,
 )
 from jaxdpmm.detection.stored import load_detector_model, num_inputs
-from jaxdpmm.detection.training import training_patches
+from jaxdpmm.detection.training import chosen_records, tell_of_learned, training_patches
 from jaxdpmm.features import Backbone, PatchExtractor, load_backbone
 from jaxdpmm.features.digest import backbone_digest
+from jaxdpmm.images.checks import check_masks
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.persist import MODEL_FILE, Model, save_model
@@ -83,15 +83,9 @@ class Detector:
             ValueError: bad settings, no readable image, fewer patches than components.
         """
         config = config or DetectorConfig()
+        learned, held_out = chosen_records(records, validation, config)
         backbone = backbone or load_backbone(config.backbone, dtype=config.dtype)
         config = config.resolved(backbone)
-        if config.num_shots is None:
-            learned, held_out = learned_and_held_out(
-                records, validation, config.held_out, config.seed
-            )
-        else:
-            learned = choose_references(tuple(records), config.num_shots, config.seed)
-            held_out = tuple(validation)
         patches = training_patches(learned, config, backbone, strict, progress, cache)
         detector = cls.fit_patches(patches, config, backbone, progress=progress)
         if held_out:
@@ -206,6 +200,7 @@ class Detector:
         Raises:
             ValueError: labels are unknown or all alike, or a mask does not fit its image.
         """
+        check_masks(records)
         held_out, images = (
             list(self.score(part, strict=strict, batch_size=1)) if part else []
             for part in (normal, records)
@@ -224,7 +219,11 @@ class Detector:
 
         Raises:
             ValueError: no image could be read.
+
+        Warns:
+            UserWarning: some of them were learned from, so that rates would be too low for new images.
         """
+        tell_of_learned(records, self.model.settings.get("images", ()))
         images = list(self.score(records, strict=strict, progress=progress))
         found = thresholds.calibrate(images, self.config.sigma)
         self.model = self.model._replace(

@@ -19,9 +19,14 @@ def choose_references(items: Sequence[T], num_shots: int, seed: int) -> tuple[T,
         seed: which run, from 0 on.
 
     Raises:
-        ValueError: there is no such run.
+        ValueError: there is no such run, or there are fewer items.
     """
     start = seed * num_shots
+    if num_shots > len(items):
+        raise ValueError(
+            f"num_shots must be at most the {len(items)} images there are, got {num_shots}; ask for fewer, or leave it "
+            "out to learn from all."
+        )
     if num_shots < 1 or seed < 0 or start + num_shots > len(items):
         raise ValueError(
             f"num_shots and seed must choose a run of {len(items)} images, got num_shots={num_shots} and seed={seed}; "

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.features import Backbone, PatchExtractor
 from jaxdpmm.features.tiling import extract_in_tiles
+from jaxdpmm.files import name_text
 from jaxdpmm.images.geometry import Frame
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.images.rotation import rotated
@@ -166,7 +167,7 @@ def stack_patches(
             rows = np.concatenate([rows[:filled], np.empty((more, dim), np.float32)])
         rows[filled : filled + height * width] = image.features.reshape(-1, dim)
         filled += height * width
-        sources.append((str(image.record.path), (height, width)))
+        sources.append((name_text(image.record.path), (height, width)))
     return TrainingPatches(rows[:filled], number, tuple(sources))
 
 

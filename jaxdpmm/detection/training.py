@@ -1,16 +1,56 @@
-"""Features to learn from: of images as they are or rotated, from a cache or from the backbone.
+"""Which images to learn from, and their features: as they are or rotated, from a cache or from the backbone.
 
 Read `fitting.py` next.
 """
 
 import os
+import warnings
 from collections.abc import Sequence
 
 from jaxdpmm.detection.cache import cached_training
+from jaxdpmm.detection.calibration import learned_and_held_out
 from jaxdpmm.detection.config import DetectorConfig
+from jaxdpmm.detection.few_shot import choose_references
 from jaxdpmm.detection.patches import TrainingPatches, stack_patches, stream_patches
 from jaxdpmm.features import Backbone
+from jaxdpmm.files import name_text
 from jaxdpmm.images.records import ImageRecord
+
+
+def chosen_records(
+    records: Sequence[ImageRecord], validation: Sequence[ImageRecord], config: DetectorConfig
+) -> tuple[tuple[ImageRecord, ...], tuple[ImageRecord, ...]]:
+    """What to learn from, and what thresholds come from.
+
+    Args:
+        records: normal images.
+        validation: further ones; where there are none, a share of `records` unless few shots are asked for.
+        config: the share, the number of shots, and the seed.
+
+    Raises:
+        ValueError: more shots than images.
+    """
+    if config.num_shots is None:
+        return learned_and_held_out(records, validation, config.held_out, config.seed)
+    return choose_references(tuple(records), config.num_shots, config.seed), tuple(validation)
+
+
+def tell_of_learned(records: Sequence[ImageRecord], learned: Sequence[str]) -> None:
+    """Warn where images for thresholds are among those that a model has learned from.
+
+    Args:
+        records: images for thresholds.
+        learned: names of files that a model holds, some of those it has learned from.
+    """
+    known = {os.path.realpath(name) for name in learned}
+    names = [name_text(record.path) for record in records]
+    found = [name for name in names if os.path.realpath(name) in known]
+    if found:
+        warnings.warn(
+            f"images for thresholds must not be learned from, got {len(found)} that were, for example {found[0]}; give "
+            "others, since new images will give more false alarms than the rate.",
+            stacklevel=3,
+        )
 
 
 def training_patches(

@@ -37,11 +37,7 @@ def extract_in_tiles(
         ValueError: the side is no multiple of the patch size, or the images are refused.
     """
     patch = backbone.config.patch_size
-    if tile_side < 4 * patch or tile_side % patch:
-        raise ValueError(
-            f"tile_side must be a multiple of the patch size {patch} and at least {4 * patch}, got {tile_side}; use "
-            f"{max(tile_side // patch, 4) * patch}."
-        )
+    check_tile_side(tile_side, patch)
     sides = [side // patch for side in np.shape(images)[1:3]]
     sizes = [min(tile_side // patch, side) for side in sides]
     rows, columns = (tile_starts(*pair) for pair in zip(sides, sizes, strict=True))
@@ -54,6 +50,23 @@ def extract_in_tiles(
             for image in images
         ]
     )
+
+
+def check_tile_side(tile_side: int, patch: int) -> None:
+    """Raise unless a tile holds whole patches, and four at least.
+
+    Args:
+        tile_side: in pixels.
+        patch: side of a patch in pixels.
+
+    Raises:
+        ValueError: it is no multiple of the patch size, or too small.
+    """
+    if tile_side < 4 * patch or tile_side % patch:
+        raise ValueError(
+            f"tile_side must be a multiple of the patch size {patch} and at least {4 * patch}, got {tile_side}; use "
+            f"{max(tile_side // patch, 4) * patch}."
+        )
 
 
 def tile_starts(num_patches: int, size: int) -> list[int]:

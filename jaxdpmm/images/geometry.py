@@ -8,6 +8,9 @@ An image is resized (short side to a given length) and cropped in the centre to 
 from dataclasses import dataclass
 
 SHAPES = ("crop", "bucket", "square")
+LARGEST_PROPORTION = (
+    100  # of a long side to a short one; a line of pixels would be drawn out to gigabytes
+)
 BUCKET = 4  # patches; a bucket's long side differs from the true one by half of it at most
 
 
@@ -75,7 +78,9 @@ class Frame:
         return top, left, bottom, right
 
 
-def frame_of(size: tuple[int, int], preprocessing: Preprocessing) -> Frame:
+def frame_of(
+    size: tuple[int, int], preprocessing: Preprocessing, name: object = "one in memory"
+) -> Frame:
     """Frame of an image of a given size.
 
     The long side becomes floor(short_side * long / short), as in torchvision's `Resize`, so that
@@ -85,8 +90,17 @@ def frame_of(size: tuple[int, int], preprocessing: Preprocessing) -> Frame:
     Args:
         size: (height, width) of the original image.
         preprocessing: the sizes wanted.
+        name: of the image, for the message.
+
+    Raises:
+        ValueError: the image is so much longer than wide that it cannot keep its proportions.
     """
     short = min(size)
+    if preprocessing.shape != "square" and max(size) > LARGEST_PROPORTION * short:
+        raise ValueError(
+            f"image must be at most {LARGEST_PROPORTION} times as long as wide, got {name} of {size[0]} x {size[1]} "
+            "pixels; cut it into pieces, or use the shape 'square'."
+        )
     height, width = (preprocessing.short_side * side // short for side in size)
     patch = preprocessing.patch_size
     if preprocessing.shape != "crop":

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from jaxdpmm.images.listing import images_in
 from jaxdpmm.images.records import ImageRecord
+from jaxdpmm.outputs import MARK
 
 _LARGEST_16_BIT = 65535.0
 # What Pillow raises on damaged files, beside OSError: SyntaxError for broken PNG chunks, and the
@@ -58,7 +59,9 @@ def load_mask(path: str | Path) -> Bool[np.ndarray, "H W"]:
     """Mask of an image: every nonzero pixel is anomalous, in any file where it is a folder of them (MVTec LOCO).
 
     Not only 255: some data sets write their masks through a colour map, as grey levels or colours.
-    Transparency is not looked at. Store masks without loss, JPEG turns zeros into small numbers.
+    Of a palette without black, index 0 is what is not marked (label maps, as Pascal VOC has them).
+    What is transparent is not marked; where all that can be seen is black, it is the marks. Store
+    masks without loss, JPEG turns zeros into small numbers.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -67,10 +70,14 @@ def load_mask(path: str | Path) -> Bool[np.ndarray, "H W"]:
     if Path(path).is_dir():
         return np.logical_or.reduce([load_mask(file) for file in images_in(Path(path))])
     if Path(path).suffix.lower() == ".npy":
-        return _load_array(Path(path)).astype(bool)
+        return _marked(_load_array(Path(path)), Path(path))
     image = _open(Path(path))
     if image.mode.startswith("I") or image.mode == "F":
         return np.asarray(image).astype(bool)
+    if image.has_transparency_data:
+        return _visible(np.asarray(image.convert("RGBA")))
+    if image.mode == "P" and (index := _indices(image)) is not None:
+        return index.astype(bool)
     return np.asarray(image.convert("RGB")).max(axis=2).astype(bool)
 
 
@@ -111,18 +118,46 @@ def to_rgb(values: np.ndarray, path: Path) -> Float[np.ndarray, "H W 3"]:
     return np.ascontiguousarray(np.broadcast_to(scaled, (*scaled.shape[:2], 3)))
 
 
+def _marked(values: np.ndarray, path: Path) -> Bool[np.ndarray, "H W"]:
+    """Marks of an array of a grey or colour mask."""
+    if values.ndim not in (2, 3) or values.dtype.kind not in "buif":
+        raise ValueError(
+            f"a mask must be an array of numbers of shape (H, W) or (H, W, C), got {path} with shape {values.shape} "
+            f"and dtype {values.dtype}; convert it."
+        )
+    return (values if values.ndim == 2 else np.abs(values).max(axis=2)).astype(bool)
+
+
+def _visible(values: np.ndarray) -> Bool[np.ndarray, "H W"]:
+    """Marks of a mask in RGBA."""
+    coloured, seen = values[:, :, :3].max(axis=2) > 0, values[:, :, 3] > 0
+    marked = coloured & seen
+    return marked if seen.all() or marked.any() else seen
+
+
+def _indices(image: Image.Image) -> np.ndarray | None:
+    """Numbers of a label map with a palette in which 0 is not black and nothing else is; None for another palette."""
+    index = np.asarray(image)
+    colours = np.asarray(image.convert("RGB"))
+    return index if colours.max(axis=2).all() and (index == 0).any() else None
+
+
 def _load_array(path: Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(
             f"image must be a file, got {path} (nothing there); check the path."
         )
     try:
-        return np.load(path, allow_pickle=False)
-    except _READ_ERRORS as error:
-        raise ValueError(
-            f"image must be a whole .npy file of numbers, got {path} ({path.stat().st_size} bytes: "
-            f"{_one_line(error)}); replace it or leave it out."
-        ) from error
+        values = np.load(path, allow_pickle=False)
+        if isinstance(values, np.ndarray):
+            return values
+        found = "an archive of arrays"
+    except Exception as error:  # NumPy parses the header as Python and raises whatever that does
+        found = _one_line(error)
+    raise ValueError(
+        f"image must be a whole .npy file of numbers, got {path} ({path.stat().st_size} bytes: {found}); replace it or "
+        "leave it out."
+    )
 
 
 def _open(path: Path) -> Image.Image:
@@ -134,6 +169,8 @@ def _open(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             image.load()
+            if str(image.info.get("Software", "")).startswith(MARK):
+                raise ValueError("a picture that jaxdpmm drew")
             return ImageOps.exif_transpose(image)
     except _READ_ERRORS as error:
         raise ValueError(

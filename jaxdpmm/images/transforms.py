@@ -68,7 +68,8 @@ def prepare(
         FileNotFoundError, ValueError: see `load_image`.
     """
     pixels = pixels_of(image) if isinstance(image, ImageRecord) else load_image(image)
-    frame = frame_of(pixels.shape[:2], preprocessing)
+    name = image.path if isinstance(image, ImageRecord) else image
+    frame = frame_of(pixels.shape[:2], preprocessing, name)
     return np.ascontiguousarray(_crop(resize(pixels, frame.resized), frame)), frame
 
 

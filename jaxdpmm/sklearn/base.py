@@ -28,7 +28,13 @@ from jaxdpmm.inference.initialize import MINIMUM_SAMPLE, SAMPLE_PER_COMPONENT
 from jaxdpmm.model import Mixture, Posterior, Prior, active_components
 from jaxdpmm.scoring import in_tiles, predictive
 from jaxdpmm.scoring.density import Predictive
-from jaxdpmm.sklearn.settings import Priors, check_settings, mixture_of, prior_of
+from jaxdpmm.sklearn.settings import (
+    Priors,
+    check_settings,
+    mixture_of,
+    prior_of,
+    tell_of_contradiction,
+)
 
 
 class BaseDirichletProcess(BaseEstimator):
@@ -87,6 +93,7 @@ class BaseDirichletProcess(BaseEstimator):
         check_settings(self)
         x = validate_data(self, X, dtype=[np.float64, np.float32], ensure_min_samples=2)
         weight = check_weights(sample_weight, len(x), x.dtype)
+        tell_of_contradiction(self)
         with precision(x.dtype):
             self._learn(x, weight)
         return self
@@ -96,7 +103,7 @@ class BaseDirichletProcess(BaseEstimator):
 
         log sum_k E[w_k] t_k(x), t_k the Student-t that a Gaussian of unknown mean and covariance predicts.
         """
-        return self._over_points(_log_density, X)
+        return self._over_points(_log_density, self._points(X))
 
     def _learn(self, x: Float[np.ndarray, "N D"], weight: Float[np.ndarray, " N"]) -> None:
         mixture = mixture_of(self, x.shape[1])
@@ -192,12 +199,15 @@ class BaseDirichletProcess(BaseEstimator):
         """Prior and posterior as JAX arrays."""
         return jax.tree.map(jnp.asarray, (self.prior_, self.posterior_))
 
-    def _over_points(self, of: Any, X: Any) -> np.ndarray:
+    def _points(self, X: Any) -> Float[np.ndarray, "N D"]:
+        """Checked points, in the type of the fit and within its range."""
         check_is_fitted(self)
         x = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        dtype = self.weights_.dtype
-        with precision(dtype):
-            points = x.astype(dtype, copy=False)
+        largest = np.finfo(self.weights_.dtype).max
+        return np.clip(x, -largest, largest).astype(self.weights_.dtype, copy=False)
+
+    def _over_points(self, of: Any, points: Float[np.ndarray, "N D"]) -> np.ndarray:
+        with precision(self.weights_.dtype):
             return in_tiles(partial(of, self.mixture_), jax.device_put(self._predictive), points)
 
 

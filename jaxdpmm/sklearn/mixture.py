@@ -21,6 +21,7 @@ from jaxdpmm.model import Mixture
 from jaxdpmm.scoring.density import Predictive, log_predictive_joint
 from jaxdpmm.sklearn.base import BaseDirichletProcess, precision
 
+MOST_STEPS = 50  # each of all digits of a number; the largest number is 21 of them away from 1
 PARTIAL_FIT_SWEEPS = 10  # over the new points; an old cluster needs one, a new one some
 
 
@@ -106,11 +107,33 @@ class DirichletProcessMixture(DensityMixin, BaseDirichletProcess):
 
     def predict(self, X: Any) -> Int[np.ndarray, " N"]:
         """Number of the most probable component of each point, (N,)."""
-        return self._over_points(_best_component, X)
+        return self._within_reach(_best_component, X, lambda found: found >= 0)
 
     def predict_proba(self, X: Any) -> Float[np.ndarray, "N K"]:
         """Probability of each component given a point, E[w_k] t_k(x) / sum_j E[w_j] t_j(x), (N, K)."""
-        return self._over_points(_probabilities, X)
+        return self._within_reach(_probabilities, X, lambda found: np.isfinite(found).all(axis=1))
+
+    def _within_reach(self, of: Any, X: Any, is_known: Any) -> np.ndarray:
+        """`of` points, those too far for a density above 0 drawn towards the mean until they have one.
+
+        They keep their direction, and stay so far out that the tails alone decide.
+        """
+        points = self._points(X)
+        found = self._over_points(of, points)
+        far = np.flatnonzero(~is_known(found))
+        if not len(far):
+            return found
+        found, points = np.array(found), points[far]
+        step, middle = np.finfo(points.dtype).eps, np.asarray(self.posterior_.offset, points.dtype)
+        for _ in range(MOST_STEPS):
+            points = points * step + middle * (1 - step)
+            again = self._over_points(of, points)
+            known = is_known(again)
+            found[far[known]] = again[known]
+            far, points = far[~known], points[~known]
+            if not len(far):
+                break
+        return found
 
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Mean log density of points, in nats, weighted."""
@@ -157,4 +180,5 @@ def _probabilities(mixture: Mixture, params: Predictive, x: Array) -> Float[Arra
 
 @partial(jax.jit, static_argnums=0)
 def _best_component(mixture: Mixture, params: Predictive, x: Array) -> Int[Array, " N"]:
-    return jnp.argmax(log_predictive_joint(mixture, params, x), axis=1)
+    joint = log_predictive_joint(mixture, params, x)
+    return jnp.where(jnp.isfinite(jnp.max(joint, axis=1)), jnp.argmax(joint, axis=1), -1)

@@ -3,6 +3,7 @@
 Not here: detection in images (`../detection/detector.py`), and thresholds with a guarantee on new normal points.
 """
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,8 @@ class DirichletProcessOutlierDetector(OutlierMixin, BaseDirichletProcess):
         Raises:
             ValueError: as `DirichletProcessMixture.fit`, or `contamination` not in (0, 0.5].
         """
-        if not 0 < self.contamination <= 0.5:
+        share = self.contamination
+        if not isinstance(share, Real) or not 0 < float(share) <= 0.5:
             raise ValueError(
                 f"contamination must be above 0 and at most 0.5, got {self.contamination!r}; the default is 0.1."
             )

@@ -4,6 +4,7 @@ Values have the meaning that they have in `BayesianGaussianMixture`; None stands
 priors, from weighted data. Next file to read: `outliers.py`.
 """
 
+import warnings
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ COVARIANCES: dict[str, type[NormalWishartGaussian]] = {
     "diag": GaussianDiagonal,
     "spherical": GaussianSpherical,
 }
+LARGEST_SHARE_BEYOND = 0.5  # of the weight, beyond the truncation
 STICKS = ("dirichlet_process", "dirichlet_distribution")
 
 
@@ -74,6 +76,26 @@ def check_settings(estimator: Any) -> None:
             raise ValueError(
                 f"{name} must be a positive number or None, got {value!r}; leave it out for the default."
             )
+
+
+def tell_of_contradiction(estimator: Any) -> None:
+    """Warn where a given alpha expects most of the weight beyond the truncation.
+
+    A stick-breaking process of concentration alpha leaves (alpha / (1 + alpha))^K beyond its first K components, which
+    the last one has to take (Ishwaran and James, 2001, Gibbs Sampling Methods for Stick-Breaking Priors, JASA).
+    """
+    alpha, number = estimator.weight_concentration_prior, int(estimator.n_components)
+    if alpha is None or estimator.weight_concentration_prior_type != "dirichlet_process":
+        return
+    beyond = float(np.exp(-number * np.log1p(1 / float(alpha))))
+    if beyond > LARGEST_SHARE_BEYOND:
+        needed = int(np.ceil(np.log(1 / LARGEST_SHARE_BEYOND) / np.log1p(1 / float(alpha))))
+        warnings.warn(
+            f"weight_concentration_prior must leave most of the weight to the {number} components of n_components, got "
+            f"{alpha:g}, which expects {beyond:.0%} beyond them; use at least {needed} components, a smaller alpha, or "
+            "None to infer it.",
+            stacklevel=4,
+        )
 
 
 def mixture_of(estimator: Any, dim: int) -> Mixture:
@@ -162,7 +184,12 @@ def _given_covariance(family: NormalWishartGaussian, given: Any, dtype: Any) -> 
 
 
 def _checked(name: str, given: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    array = np.asarray(given, dtype)
+    try:
+        array = np.asarray(given, dtype)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{name} must be numbers of shape {shape}, got {given!r}; leave it out for the data's own."
+        ) from error
     if array.shape != shape or not np.isfinite(array).all():
         raise ValueError(
             f"{name} must be finite and have shape {shape}, got shape {array.shape}; "

@@ -1,6 +1,7 @@
 """The estimators: scikit-learn's own checks, its mixture and SciPy as oracles, weights, updates, outliers, messages."""
 
 import pickle
+import re
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator, parametri
 
 from jaxdpmm.sklearn import DirichletProcessMixture, DirichletProcessOutlierDetector
 from jaxdpmm.sklearn.outliers import lower_end
+from jaxdpmm.sklearn.settings import tell_of_contradiction
 
 SMALL = DirichletProcessMixture(4, random_state=0)
 TYPES = (
@@ -333,9 +335,67 @@ def test_parameters_that_cannot_work(settings, message):
         DirichletProcessMixture(**settings).fit(blobs())
 
 
+@pytest.mark.parametrize("given", [0, "auto", None, "0.1", float("nan"), True, [0.1]])
+def test_contamination_that_is_no_share(given):
+    message = rf"contamination must be above 0 and at most 0\.5, got {re.escape(repr(given))}; the"
+    with pytest.raises(ValueError, match=message):
+        DirichletProcessOutlierDetector(contamination=given).fit(blobs())
+
+
+@pytest.mark.parametrize("name", ["mean_prior", "covariance_prior"])
+def test_priors_that_are_no_numbers(name):
+    with pytest.raises(ValueError, match=rf"{name} must be numbers of shape \(3.*, got 'auto'; le"):
+        DirichletProcessMixture(**{name: "auto"}).fit(blobs())
+
+
+@pytest.mark.parametrize("covariance_type", TYPES)
+def test_probabilities_at_any_distance(covariance_type):
+    """Where densities are zero in floating point the tails decide, as they do at the last distance that is not zero."""
+    model = DirichletProcessMixture(4, covariance_type=covariance_type, random_state=0)
+    points = blobs()
+    model.fit(points)
+    ways = np.array([[1.0, 2, -1], [-3, 0, 1], [0, 0, 1]])
+    expected = model.predict_proba(ways * 1e100)
+    for distance in (1e200, 1e307):
+        found = model.predict_proba(ways * distance)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        np.testing.assert_array_equal(model.predict(ways * distance), expected.argmax(axis=1))
+    single = clone(model).fit(points.astype(np.float32))
+    for distance in (1e25, 1e38, 1e200):  # the last is beyond float32 itself
+        found = single.predict_proba(ways * distance)
+        np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+        np.testing.assert_array_equal(single.predict(ways * distance), found.argmax(axis=1))
+    both = np.concatenate([points[:2], ways * 1e200])
+    np.testing.assert_allclose(model.predict_proba(both)[:2], model.predict_proba(points[:2]))
+
+
+@pytest.mark.parametrize(("alpha", "number"), [(1000.0, 5), (20, 10)])
+def test_alpha_that_expects_more_components_than_there_are(alpha, number):
+    """Sampling the sticks says how much lies beyond the first K."""
+    sticks = np.random.default_rng(0).beta(1, alpha, (20_000, number))
+    beyond = (1 - sticks).prod(axis=1).mean()
+    model = DirichletProcessMixture(number, weight_concentration_prior=alpha, random_state=0)
+    with pytest.warns(UserWarning, match=rf"got {alpha:g}, which expects {beyond:.0%} beyond them"):
+        model.fit(blobs())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"weight_concentration_prior": 5.0, "n_components": 10},
+        {"weight_concentration_prior": 1.0, "n_components": 1},
+        {
+            "weight_concentration_prior_type": "dirichlet_distribution",
+            "weight_concentration_prior": 99,
+        },
+        {},
+    ],
+)
+def test_alpha_and_truncation_that_go_together(settings):
+    tell_of_contradiction(DirichletProcessMixture(**settings))  # a warning would be an error
+
+
 def test_other_errors(fitted):
-    with pytest.raises(ValueError, match=r"contamination must be above 0 and at most 0\.5, got 0"):
-        DirichletProcessOutlierDetector(contamination=0).fit(blobs())
     with pytest.raises(ValueError, match="n_samples must be at least 1, got 0"):
         fitted.sample(0)
     with pytest.raises(ValueError, match="sample_weight must be finite, not negative and not all"):

@@ -22,6 +22,7 @@ from jaxtyping import Float
 from jaxdpmm.detection.detector import Detector
 from jaxdpmm.detection.evaluate import true_mask
 from jaxdpmm.detection.scored import ScoredImage
+from jaxdpmm.files import name_text, with_suffix_added
 from jaxdpmm.images.reading import pixels_of
 from jaxdpmm.outputs import RUN_INDEX, check_replaceable
 from jaxdpmm.persist import write_whole
@@ -126,16 +127,19 @@ class RunWriter:
         Raises:
             ValueError: the mask does not fit the image.
         """
+        name = name_text(name)
         mask = true_mask(scored)
-        entry = {
+        entry: dict[str, Any] = {
             "name": name,
             "score": scored.score,
             "label": scored.record.label,
             "kind": scored.record.kind,
-            "preview": f"previews/{name}.jpg",
-            "map": f"maps/{name}.npy",
-            "mask": f"masks/{name}.png" if mask is not None and mask.any() else None,
+            "preview": with_suffix_added(f"previews/{name}", ".jpg"),
+            "map": with_suffix_added(f"maps/{name}", ".npy"),
+            "mask": None,
         }
+        if mask is not None and mask.any():
+            entry["mask"] = with_suffix_added(f"masks/{name}", ".png")
         self._write(entry["preview"], _preview(image))
         buffer = io.BytesIO()
         np.save(buffer, pixel_scores.astype(np.float32))
