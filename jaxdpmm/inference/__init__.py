@@ -28,6 +28,7 @@ from jaxdpmm.inference.growth import *  # noqa: F403
 from jaxdpmm.inference.history import Epoch
 from jaxdpmm.inference.initialize import clustered_prior, initialize
 from jaxdpmm.inference.local_steps import *  # noqa: F403
+from jaxdpmm.inference.moved import keep_old_names
 from jaxdpmm.inference.paper import paper_preset, paper_start
 from jaxdpmm.inference.truncation import truncation_binds
 from jaxdpmm.inference.update import from_stats, merge, partial_fit, subtract
@@ -60,3 +61,5 @@ __all__ += backends.__all__
 __all__ += data.__all__
 __all__ += growth.__all__
 __all__ += local_steps.__all__
+
+keep_old_names(__name__)
