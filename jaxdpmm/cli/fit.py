@@ -23,7 +23,7 @@ def fit(
     data: Annotated[
         str,
         typer.Argument(
-            help='Folder of normal images, data set in the layout of MVTec AD, VisA, BTAD or BMAD, or "elpv".'
+            help='Folder of normal images, data set in a known layout (MVTec AD, VisA, ...), or "elpv".'
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The model file to write.")],

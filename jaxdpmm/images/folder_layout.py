@@ -25,9 +25,9 @@ TEST_SHARE = 5  # one in so many normal images
 
 
 def is_folder_layout(path: Path) -> bool:
-    """Whether a folder holds normal images in one folder, by its name, others beside it, and nothing else."""
+    """Whether a folder holds normal images in folders, by their names, others beside them, and nothing else."""
     normal, _, kinds = _parts(path)
-    return len(normal) == 1 and bool(kinds) and not images_in(path) and not _has_other_parts(path)
+    return bool(normal) and bool(kinds) and not images_in(path) and not _has_other_parts(path)
 
 
 def read_folder_layout(path: str | Path) -> DataSet:
@@ -43,7 +43,7 @@ def read_folder_layout(path: str | Path) -> DataSet:
         raise wrong_layout(
             path, "a folder of normal images and others beside it", "good and <kind>"
         )
-    files = images_in(normal[0])
+    files = [file for folder in normal for file in images_in(folder)]
     kept = [file for folder in for_test for file in images_in(folder)] or _drawn(files)
     train = normal_records([file for file in files if file not in set(kept)])
     test = [record for folder in kinds for record in _of_kind(path, folder, len(kinds) == 1)]

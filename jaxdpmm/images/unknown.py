@@ -32,7 +32,7 @@ def check_all_normal(path: Path, files: Sequence[Path]) -> None:
     """
     roles = {folder: _roles(path, folder) for folder in {file.parent for file in files}}
     telling = {role for found in roles.values() for role in found} & NOT_NORMAL
-    masks, mixed = masks_among(files), _mixed_names(files)
+    masks, mixed = masks_among(files), _mixed_names(files) + _beside_normal(path, files)
     if not (telling or masks or mixed):
         return
     seen = [
@@ -77,6 +77,19 @@ def _mixed_names(files: Sequence[Path]) -> list[str]:
         f"files called {found[names.NORMAL]} and {found[names.ANOMALOUS]} in one folder"
         for found in examples.values()
         if len(found) == 2
+    ]
+
+
+def _beside_normal(path: Path, files: Sequence[Path]) -> list[str]:
+    """One line for a folder that lies beside one of normal images and says nothing, as crack beside good."""
+    children: dict[Path, dict[str | None, str]] = defaultdict(dict)
+    for file in files:
+        for folder in (place for place in file.parents if place != path and path in place.parents):
+            children[folder.parent].setdefault(role_of(folder.name), folder.name)
+    return [
+        f"{found[None]}/ beside {found[names.NORMAL]}/"
+        for found in children.values()
+        if None in found and names.NORMAL in found
     ]
 
 

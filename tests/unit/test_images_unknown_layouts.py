@@ -85,6 +85,13 @@ def test_normal_images_beside_others(tmp_path):
     assert [r.path.name for r in data.test if r.label == 0] == ["t.png"]
 
 
+def test_normal_images_in_several_folders_beside_others(tmp_path):
+    root = touch(tmp_path / "x", "good_1/0.png", "good_2/0.png", "crack/0.png")
+    data = open_data_set(root)
+    assert below(root, data.train) == ["good_1/0.png", "good_2/0.png"]
+    assert below(root, data.test) == ["crack/0.png"]
+
+
 def test_normal_images_beside_one_kind_with_masks(tmp_path):
     root = touch(tmp_path / "x", "OK/0.bmp", "NG/1.bmp", "masks/1_mask.png")
     (record,) = open_data_set(root).test
@@ -107,6 +114,7 @@ REFUSED = {
         "use `jaxdpmm fit ROOT/train --output MODEL` and `jaxdpmm score MODEL ROOT/val --output SCORES`",
     ),
     "loose": (["0.png", "defects/1.png"], "defects/ (1 images: anomalous)", "sort normal images"),
+    "kinds beside": (["good/1/0.png", "crack/1/0.png"], "crack/ beside good/", "sort normal"),
     "volumes": (["imagesTr/a.nii.gz", "labelsTr/a.nii.gz"], "labelsTr/ (1 images: mask)", "sort"),
     "volumes beside": (["a.nii.gz", "a_seg.nii.gz"], "masks such as a_seg.nii.gz", "sort normal"),
 }
