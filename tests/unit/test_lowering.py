@@ -7,6 +7,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AbstractMesh
 from patches import FAMILIES as ALL_FAMILIES
 from patches import WITHOUT_DRAWS, mixture_of, ones_of, shapes_of
 
@@ -22,8 +23,15 @@ from jaxdpmm.inference.backends import (
     stochastic,
 )
 from jaxdpmm.inference.base import Layout
+from jaxdpmm.inference.data.mesh import COMPONENTS, DATA
 from jaxdpmm.inference.initialize import k_means
-from jaxdpmm.inference.local_steps import candidates, dense, sparse
+from jaxdpmm.inference.local_steps import (
+    candidates,
+    dense,
+    sharded,
+    sharded_components,
+    sparse,
+)
 from jaxdpmm.model import global_update, summarize
 from jaxdpmm.scoring import SCORERS
 
@@ -65,7 +73,14 @@ def test_memory_banks(metric, num_neighbours):
     check_lowers(memory_bank(metric, num_neighbours, chunk_size=16), jnp.asarray(X))
 
 
-LOCAL_STEPS = {"dense": dense, "sparse": sparse(2), "candidates": candidates(3, 2)}
+MESH = AbstractMesh((1, 1), (DATA, COMPONENTS))
+LOCAL_STEPS = {
+    "dense": dense,
+    "sparse": sparse(2),
+    "candidates": candidates(3, 2),
+    "sharded": sharded(dense, MESH),
+    "sharded components": sharded_components(MESH),
+}
 BACKENDS = {
     "memoized": memoized,
     "stochastic": stochastic,
