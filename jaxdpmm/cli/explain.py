@@ -29,7 +29,7 @@ HEADER = (
 
 def explain(
     model: Annotated[Path, typer.Argument(help="Model file that `jaxdpmm fit` wrote.")],
-    image: Annotated[Path, typer.Argument(help="The image.")],
+    image: Annotated[Path, typer.Argument(help="The image, or a volume.")],
     num_patches: Annotated[int, typer.Option(help="How many of its patches.")] = 5,
     backbone: BackboneOption = None,
     json: JsonOption = None,
@@ -37,21 +37,28 @@ def explain(
     """The most anomalous patches of an image: the nearest component, how far, and what it has learned there.
 
     "distance" is the Mahalanobis distance to the component, "usual" the median and the 95 % quantile of the training
-    patches in it, and "like" the training patch nearest to it (image, row and column of patches).
+    patches in it, and "like" the training patch nearest to it (image, row and column of patches). Of a volume
+    the slice that scores highest is explained.
     """
     check_places(
         {"MODEL": model, "IMAGE": image},
         [new_file("--json", json, RESULT)],
         weights=backbone or weights_of(model),
     )
+    from jaxdpmm.images.layouts import read_images
     from jaxdpmm.images.records import ImageRecord
 
-    found = load_detector(model, backbone).explain(ImageRecord(image), num_patches)
+    detector = load_detector(model, backbone)
+    records = read_images(image) if image.is_file() else (ImageRecord(image),)
+    if len(records) > 1:
+        records = (max(detector.score(records), key=lambda scored: scored.score).record,)
+        print(f"{records[0].path}, the slice that scores highest:")
+    found = detector.explain(records[0], num_patches)
     patches = [
         {**one._asdict(), "examples": [example._asdict() for example in one.examples]}
         for one in found
     ]
-    write_json(json, {"model": str(model), "image": str(image), "patches": patches})
+    write_json(json, {"model": str(model), "image": str(records[0].path), "patches": patches})
     print(table(HEADER, [_cells(one) for one in found]))
 
 

@@ -45,12 +45,14 @@ def score(
     """Score images: one number an image, one map an image, one picture an image.
 
     Writes scores.csv, with p-values among held-out normal images where the model has some; maps/<image>.npy (float32,
-    one number a pixel of the original), overlays/<image>.png, and what `jaxdpmm report` takes.
+    one number a pixel of the original), overlays/<image>.png, and what `jaxdpmm report` takes; for a volume also
+    maps/<volume>.nii.gz, in the geometry of its file.
     """
     check_rate(rate)
     places = [run_folder("--output", output), new_file("--json", json, RESULT)]
     check_places({"MODEL": model, "IMAGES": images}, places, weights=backbone or weights_of(model))
     from jaxdpmm.detection.reporting.runs import RunWriter
+    from jaxdpmm.detection.reporting.volume_maps import VolumeMaps
     from jaxdpmm.images.layouts import read_images
     from jaxdpmm.persist import write_whole
 
@@ -59,10 +61,12 @@ def score(
     detector = load_detector(model, backbone)
     data = images.resolve().name
     writer = RunWriter(output, detector, model=str(model), data=data, rate=rate)
+    maps = VolumeMaps(output / "maps", root)
     rows: list[dict] = []
 
     def write_tables() -> None:
         done = len(rows)
+        maps.finish()
         if done:
             write_whole(output / "scores.csv", _csv(rows[:done]))
             writer.finish(num_images=done)
@@ -71,7 +75,7 @@ def score(
         for scored in detector.score(records, strict=strict, progress="images"):
             row = _row(detector, scored, rate)
             name = name_text(scored.record.path.relative_to(root).as_posix())
-            _write_pictures(detector, scored, output, name, writer)
+            maps.add(scored.record, _write_pictures(detector, scored, output, name, writer))
             rows.append(row)
     num_skipped = len(records) - len(rows)
     write_json(json, {"model": str(model), "images": rows, "num_skipped": num_skipped})
@@ -102,7 +106,8 @@ def _csv(rows: list[dict]) -> bytes:
     return text.getvalue().encode()
 
 
-def _write_pictures(detector, scored, output: Path, name: str, writer) -> None:
+def _write_pictures(detector, scored, output: Path, name: str, writer):
+    """Scores of the pixels, after they and the pictures are written."""
     from jaxdpmm.detection.overlay import Tile, panel, png_of
     from jaxdpmm.images.reading import pixels_of
     from jaxdpmm.persist import write_whole
@@ -113,3 +118,4 @@ def _write_pictures(detector, scored, output: Path, name: str, writer) -> None:
     path = output / "overlays" / with_suffix_added(name, ".png")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, png_of(panel(tile, detector.colour_limits)))
+    return pixels

@@ -4,6 +4,7 @@ Every volume is turned to the nearest of right, anterior and superior (`nibabel.
 is the same anatomical direction for all files. Read `volume.py` first.
 """
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -47,11 +48,10 @@ def load_nifti(path: Path) -> Volume:
     return Volume(values, usual_window(values), spacing, turned.affine, stored_axes=axes)
 
 
-def save_nifti(path: Path, values: Float[np.ndarray, "X Y Z"], volume: Volume) -> None:
-    """Write numbers of the voxels of a volume, in the directions and with the affine of the file it came from.
+def nifti_bytes(values: Float[np.ndarray, "X Y Z"], volume: Volume) -> bytes:
+    """Content of a `.nii.gz` with numbers of a volume, in the directions and with the affine of the file it came from.
 
     Args:
-        path: with the suffix `.nii.gz`.
         values: one for each voxel of `volume.values`.
         volume: where they belong.
     """
@@ -63,7 +63,7 @@ def save_nifti(path: Path, values: Float[np.ndarray, "X Y Z"], volume: Volume) -
         image = image.as_reoriented(
             nibabel.orientations.ornt_transform(canonical, volume.stored_axes)
         )
-    nibabel.save(image, path)
+    return gzip.compress(image.to_bytes(), mtime=0)
 
 
 def marks_of(mask: Volume, path: Path, volume: Volume) -> np.ndarray:

@@ -53,6 +53,11 @@ class VolumeSlice:
         """The whole volume."""
         return _cached(self.path, self.places)
 
+    def is_beside(self, other: "VolumeSlice") -> bool:
+        """Whether two slices are of one volume, cut across one axis."""
+        keys = [(one.path, one.axis, one.places) for one in (self, other)]
+        return keys[0] == keys[1]
+
     def pixels(self) -> np.ndarray:
         """Float32 RGB in [0, 1]; grey is repeated three times."""
         volume = self.volume()
