@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from jaxdpmm.files import name_text, with_suffix_added
 from jaxdpmm.images.nifti import nifti_bytes
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.images.volumes import VolumeSlice
@@ -51,14 +52,14 @@ class VolumeMaps:
     def finish(self) -> None:
         """Write the volume begun last; slices that were not scored are not a number."""
         if self._source is not None and self._values.shape[self._source.axis] > 1:
-            path = self._folder / f"{self._name}.nii.gz"
+            path = self._folder / with_suffix_added(self._name, ".nii.gz")
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, nifti_bytes(self._values, self._source.volume()))
         self._source = None
 
     def _name_of(self, record: ImageRecord) -> str:
         """Name of a slice without its number."""
-        name = record.path.relative_to(self._root).as_posix()[: -len("-0000")]
+        name = name_text(record.path.relative_to(self._root).as_posix())[: -len("-0000")]
         for suffix in (".gz", ".nii", ".dcm"):
             name = name.removesuffix(suffix)
         return name or self._root.resolve().name
