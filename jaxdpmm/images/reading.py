@@ -13,7 +13,7 @@ from jaxdpmm.images.listing import images_in
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.outputs import MARK
 
-_LARGEST_16_BIT = 65535.0
+LARGEST_16_BIT = 65535.0
 # What Pillow raises on damaged files, beside OSError: SyntaxError for broken PNG chunks, and the
 # others from decoders that run off the end of their data.
 _READ_ERRORS = (
@@ -99,7 +99,7 @@ def to_rgb(values: np.ndarray, path: Path) -> Float[np.ndarray, "H W 3"]:
     Raises:
         ValueError: another shape or type, or values out of range; the message names `path`.
     """
-    known = {"u1": 255.0, "u2": _LARGEST_16_BIT, "b1": 1.0}
+    known = {"u1": 255.0, "u2": LARGEST_16_BIT, "b1": 1.0}
     largest = known.get(values.dtype.str[1:], 1.0 if values.dtype.kind == "f" else None)
     is_image = values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (1, 3))
     if not is_image or largest is None or not values.size:
@@ -181,7 +181,7 @@ def _open(path: Path) -> Image.Image:
 
 def _deep_grey(image: Image.Image, path: Path) -> Float[np.ndarray, "H W"]:
     values = np.asarray(image)
-    largest = 1.0 if image.mode == "F" else _LARGEST_16_BIT
+    largest = 1.0 if image.mode == "F" else LARGEST_16_BIT
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= largest):
         raise ValueError(
