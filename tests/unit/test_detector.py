@@ -290,7 +290,10 @@ def test_held_out_images_give_thresholds_that_can_be_changed(tmp_path, calibrate
 
 
 def test_validation_images_take_the_place_of_held_out_ones(calibrated, backbone, data, config):
-    detector = Detector.fit(data.train, config, validation=data.train[:5], backbone=backbone)
+    with pytest.warns(
+        UserWarning, match="images for thresholds must not be learned from, got [1-5]"
+    ):
+        detector = Detector.fit(data.train, config, validation=data.train[:5], backbone=backbone)
     assert detector.model.settings["num_images"] == len(data.train)
     assert detector.calibration.image.num_images == 5
 
