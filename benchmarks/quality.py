@@ -61,6 +61,14 @@ VARIANTS: Mapping[str, Variant] = {
     "mixture-full": Variant(
         {"covariance": "full", "num_components": 100}, ("predictive", "nearest_predictive")
     ),
+    "coverage": Variant(
+        {"start": "coverage", "covariance": "spherical", "num_components": None, "num_epochs": 0},
+        ("predictive", "nearest_predictive", "cosine"),
+    ),
+    "coverage-sweeps": Variant(
+        {"start": "coverage", "covariance": "spherical", "num_components": None, "num_epochs": 4},
+        ("predictive", "nearest_predictive", "cosine"),
+    ),
     "finite": Variant({"weights": "finite"}, ("predictive",)),
     "k-means": Variant(method="k-means"),
     "coreset": Variant(method="coreset"),

@@ -38,7 +38,16 @@ def fit(
     covariance: Annotated[
         str, typer.Option(help="Of a component: full, tied, low_rank, diagonal or spherical.")
     ] = "diagonal",
-    num_components: Annotated[int, typer.Option(help="Truncation K of the mixture.")] = 200,
+    num_components: Annotated[
+        int | None,
+        typer.Option(help="Truncation K. Default: 200, or 1 % of the patches with coverage."),
+    ] = None,
+    start: Annotated[
+        str, typer.Option(help="Of the fit: k-means, or coverage for rare normal patches.")
+    ] = "k-means",
+    num_epochs: Annotated[
+        int, typer.Option(help="Most sweeps; 0 leaves the mixture as it starts.")
+    ] = 100,
     score: Annotated[
         str,
         typer.Option(
@@ -99,6 +108,8 @@ def fit(
         short_side=short_side,
         covariance=covariance,
         num_components=num_components,
+        start=start,
+        num_epochs=num_epochs,
         score=score,
         seed=seed,
         dtype=dtype,
@@ -156,11 +167,13 @@ def _result(detector, output: Path, num_records: int, seconds: float) -> dict:
 
 
 def _summary(result: dict) -> str:
+    bound = result["elbo_per_patch"]
+    bound_text = "" if bound is None else f", ELBO {bound:.4f} nats a patch"
     return (
         f"{result['model']}: {size_text(result['model_bytes'])}, {result['num_components']} components"
         f"{' (all there may be; more would be used)' if result['truncation_binds'] else ''} from "
         f"{result['num_patches']:,} patches of {result['num_images']} images"
         f"{skipped_text(result['num_skipped'])}; {result['num_sweeps']} sweeps"
-        f"{'' if result['converged'] else ', not converged'}, ELBO {result['elbo_per_patch']:.4f} nats a patch; "
+        f"{'' if result['converged'] or bound is None else ', not converged'}{bound_text}; "
         f"{result['seconds']:.1f} s"
     )

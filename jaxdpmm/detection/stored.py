@@ -31,7 +31,7 @@ class _Settings(msgspec.Struct):
     num_sweeps: Count
     converged: bool
     truncation_binds: bool
-    elbo_per_patch: float
+    elbo_per_patch: float | None
     num_held_out: Count = 0
 
 

@@ -1,9 +1,11 @@
-"""Where a fit starts: k-means++ and a few Lloyd steps on a sample, then one global update.
+"""Where a fit starts: points given to the nearest of some centres, then one global update.
 
 The mixture's optimum depends on its start more than on anything else (`random patches of one image`, the start of the
-published code, loses half of the accuracy), hence greedy k-means++ on points drawn from all data. The same clusters
-tell how far points lie from their centre, which is what a component's covariance is before its points are known.
-Next file to read: `../scoring/scorer.py`.
+published code, loses half of the accuracy), hence two careful ones. Greedy k-means++ and a few Lloyd steps, on points
+drawn from all data, put components where points are many. Seeds for coverage (`coverage.py`) are chosen from all
+points so that rare ones have a component too, which is what a detector of anomalies needs, given components enough.
+The k-means clusters also tell how far points lie from their centre, which is what a component's covariance is before
+its points are known. Next file to read: `../scoring/scorer.py`.
 
 References:
     Arthur and Vassilvitskii (2007), k-means++: the advantages of careful seeding.
@@ -17,14 +19,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
+from jaxdpmm import trees
 from jaxdpmm.distances import nearest_centres, squared_distances, squared_norms
 from jaxdpmm.families.gaussian import Gaussian
+from jaxdpmm.families.gaussian_spherical import GaussianSpherical
 from jaxdpmm.grouping import label_statistics
-from jaxdpmm.inference.data.pieces import draw_sample
+from jaxdpmm.inference.coverage import cover_batches, farthest_first, flat
+from jaxdpmm.inference.data.arrays import DataSource
+from jaxdpmm.inference.data.pieces import as_source, draw_sample
+from jaxdpmm.inference.local_steps.dense import over_tiles
 from jaxdpmm.model import (
+    Batch,
     Mixture,
     Posterior,
     Prior,
+    Stats,
     centre,
     default_prior,
     expected_readout,
@@ -36,6 +45,7 @@ from jaxdpmm.precision import full_precision
 SAMPLE_PER_COMPONENT = 50
 MINIMUM_SAMPLE = 10_000
 PRIOR_SAMPLE = 20_000
+STARTS = ("k-means", "coverage")
 LOCAL_SWEEPS = 20  # with labels held, of families with local variables; cheap
 
 
@@ -47,20 +57,35 @@ def initialize(
     key: PRNGKeyArray,
     sample_size: int | None = None,
     num_iterations: int = 10,
+    start: str = "k-means",
 ) -> Posterior:
-    """A posterior to start from: every point of a sample belongs to its nearest k-means centre.
+    """A posterior to start from: every point belongs to its nearest centre.
+
+    Nearest by Euclidean distance, for Gaussians in units of each feature's spread, but for spherical ones.
+    With "k-means", the points are a sample, and the centres those of k-means. With "coverage", they are all points,
+    each with its sample weight, and the centres are farthest-first seeds: nothing is random, a rare kind of point has
+    a component of its own, and the posterior's statistics are those of all data. Exact (`farthest_first`) of data that
+    come in one batch, in few sweeps (`cover_batches`) of others. Components beyond the number of different points are
+    empty.
 
     Args:
         mixture: static description.
         prior: hyper-parameters.
         x: all points, (N, ...), of which rows are read where the sample needs them; or a `DataSource`.
-        key: random key.
-        sample_size: points to use, by default 50 a component and at least 10,000.
-        num_iterations: Lloyd steps after the seeding.
+        key: random key, of "k-means".
+        sample_size: points that "k-means" uses, by default 50 per component and at least 10,000.
+        num_iterations: Lloyd steps of "k-means" after the seeding.
+        start: "k-means" or "coverage".
 
     Raises:
-        ValueError: wrong shape, not finite, or fewer points than components.
+        ValueError: unknown start, wrong shape, not finite, or, with "k-means", fewer points than components.
     """
+    if start not in STARTS:
+        raise ValueError(
+            f"start must be one of {', '.join(STARTS)}, got {start!r}; choose one of them."
+        )
+    if start == "coverage":
+        return _covering(mixture, prior, as_source(x, mixture.family))
     points = x if hasattr(x, "sweep") else check_points(x, mixture.family)
     num_components = mixture.num_components
     if sample_size is None:
@@ -69,7 +94,7 @@ def initialize(
     sample = draw_sample(key_sample, points, max(sample_size, num_components))
     _check_enough(num_components, len(sample))  # all of them, where there are too few
     check_finite(sample)
-    labels = k_means(key_seeds, in_units(mixture, _flat(sample)), num_components, num_iterations)
+    labels = k_means(key_seeds, in_units(mixture, flat(sample)), num_components, num_iterations)
     return _posterior_of_labels(mixture, prior, jnp.asarray(sample), labels)
 
 
@@ -145,6 +170,70 @@ def _plus_plus(key: PRNGKeyArray, x: Array, num_clusters: int) -> Float[Array, "
     return jax.lax.fori_loop(1, num_clusters, add_seed, start)[0]
 
 
+def _covering(mixture: Mixture, prior: Prior, source: DataSource) -> Posterior:
+    """Posterior of all points under one assignment, to the nearest farthest-first seed."""
+    labels, units = None, _units(mixture, prior, source)
+    if source.num_batches == 1:
+        (batch,) = source.sweep()
+        x = flat(batch.x, units)
+        found = farthest_first(x, mixture.num_components, weight=batch.weight)
+        seeds, labels = x[found.rows], found.labels
+    else:
+        seeds = jnp.asarray(cover_batches(source, mixture.num_components, units))
+
+    def update(params: Any) -> Posterior:
+        total: Any = None
+        for batch in source.sweep():
+            own = labels if labels is not None else _nearest(batch.x, seeds, units)
+            stats = _label_statistics(mixture, batch, prior.offset, own, params)
+            if total is None:
+                total = rounding = trees.zeros_like(stats)
+            total, rounding = trees.add_compensated(total, rounding, stats)
+        return global_update(mixture, prior, total)
+
+    posterior = update(None)
+    for _ in range(LOCAL_SWEEPS if mixture.family.has_local_variables else 0):
+        posterior = update(expected_readout(mixture, posterior).params)
+    return posterior
+
+
+@jax.jit
+@full_precision()
+def _nearest(x: Num[Array, "B ..."], seeds: Float[Array, "S D"], units: Array | None) -> Array:
+    """The number of each point's nearest seed."""
+    middle = jnp.mean(seeds, axis=0)[None]  # products of points about zero lose the least
+    return over_tiles(lambda x: nearest_centres(flat(x, units) - middle, seeds - middle), x)
+
+
+@partial(jax.jit, static_argnums=0)
+def _label_statistics(
+    mixture: Mixture, batch: Batch, offset: Array | None, labels: Int[Array, " B"], params: Any
+) -> Stats:
+    return label_statistics(mixture, labels, batch.x, batch.weight, offset, params)
+
+
+def _units(mixture: Mixture, prior: Prior, source: DataSource) -> Float[Array, " D"] | None:
+    """The weighted spread of each feature of Gaussian points, as in `in_units`; None where nothing is to be scaled.
+
+    A feature that is constant but for rounding has an infinite unit, so that it does not count.
+    """
+    is_spherical = isinstance(mixture.family, GaussianSpherical)  # whose one unit changes no order
+    if prior.offset is None or is_spherical or not isinstance(mixture.family, Gaussian):
+        return None
+    squares: Any = 0.0
+    for batch in source.sweep():
+        squares = squares + _weighted_squares(batch, prior.offset)
+    spread = jnp.sqrt(squares / source.total_weight)
+    rounding = 8 * jnp.finfo(spread.dtype).eps * jnp.abs(prior.offset)
+    return jnp.where(spread > rounding, spread, jnp.inf)
+
+
+@jax.jit
+@full_precision()
+def _weighted_squares(batch: Batch, offset: Array) -> Float[Array, " D"]:
+    return batch.weight @ centre(batch.x, offset) ** 2
+
+
 @partial(jax.jit, static_argnums=0)
 def _posterior_of_labels(
     mixture: Mixture, prior: Prior, x: Num[Array, "N ..."], labels: Int[Array, " N"]
@@ -186,8 +275,3 @@ def in_units(mixture: Mixture, x: Float[Array, "N D"]) -> Float[Array, "N D"]:
         return x
     centred = x - mixture.family.reference_point(x)[None]
     return centred / mixture.family.units(centred)[None]
-
-
-def _flat(x: np.ndarray) -> Float[Array, "N D"]:
-    flat = jnp.asarray(x.reshape(x.shape[0], -1))
-    return flat if jnp.issubdtype(flat.dtype, jnp.floating) else flat.astype(float)

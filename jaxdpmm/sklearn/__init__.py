@@ -12,7 +12,7 @@ From `BayesianGaussianMixture` to here:
     n_components, tol, max_iter, n_init   the same; `tol` in nats a point, `n_components` is 20 by default
     covariance_type                       the same: "full", "tied", "diag" or "spherical"
     reg_covar                             gone: the prior keeps covariances proper
-    init_params                           gone: always k-means++ and Lloyd steps
+    init_params                           "kmeans" (k-means++ and Lloyd steps) or "coverage" (farthest-first seeds)
     weight_concentration_prior_type       the same
     weight_concentration_prior=None       inferred, under a Gamma(1, 1) prior, in place of fixed at 1 / n_components
     weight_concentration_prior=a          the same

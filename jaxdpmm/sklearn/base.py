@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jaxdpmm.families import GaussianParams, GaussianTied
 from jaxdpmm.inference import cavi, fit, initialize
-from jaxdpmm.inference.data.arrays import check_weights
+from jaxdpmm.inference.data.arrays import ArraySource, check_weights
 from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.inference.initialize import MINIMUM_SAMPLE, SAMPLE_PER_COMPONENT
 from jaxdpmm.model import Mixture, Posterior, Prior, active_components
@@ -51,6 +51,7 @@ class BaseDirichletProcess(BaseEstimator):
         tol=1e-3,
         max_iter=100,
         n_init=1,
+        init_params="kmeans",
         weight_concentration_prior_type="dirichlet_process",
         weight_concentration_prior=None,
         mean_precision_prior=None,
@@ -66,6 +67,7 @@ class BaseDirichletProcess(BaseEstimator):
         self.tol = tol
         self.max_iter = max_iter
         self.n_init = n_init
+        self.init_params = init_params
         self.weight_concentration_prior_type = weight_concentration_prior_type
         self.weight_concentration_prior = weight_concentration_prior
         self.mean_precision_prior = mean_precision_prior
@@ -155,8 +157,12 @@ class BaseDirichletProcess(BaseEstimator):
         """One start for each of `n_init`, each from the distinct points of a sample.
 
         Distinct and sorted, so that neither the order of the points matters nor whether one comes twice or weighs two;
-        where there are fewer than components some come again, and components stay empty.
+        where there are fewer than components some come again, and components stay empty. From seeds for coverage there
+        is one start, whatever `n_init`, since nothing is random.
         """
+        if self.init_params == "coverage":
+            source, key = ArraySource(x, mixture.family, weight), jax.random.key(0)
+            return [initialize(mixture, prior, source, key=key, start="coverage")]
         points = x if weight.all() else x[weight > 0]
         size = max(SAMPLE_PER_COMPONENT * mixture.num_components, MINIMUM_SAMPLE)
         seeds = check_random_state(self.random_state).randint(

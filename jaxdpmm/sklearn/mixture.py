@@ -36,6 +36,8 @@ class DirichletProcessMixture(DensityMixin, BaseDirichletProcess):
         tol: the fit ends when a sweep changes the bound by less than this, in nats a point.
         max_iter: most sweeps over the points.
         n_init: fits from so many starts, the one of the highest bound is kept.
+        init_params: how a fit starts, "kmeans" (where points are many) or "coverage" (farthest-first seeds, so that
+            rare kinds of points have a component too; there is one such start, whatever `n_init`).
         weight_concentration_prior_type: "dirichlet_process" or "dirichlet_distribution".
         weight_concentration_prior: alpha of the process, or a component's mass of the Dirichlet. None: alpha is
             inferred under a Gamma(1, 1) prior, or the mass is 1 / n_components.

@@ -31,6 +31,7 @@ COVARIANCES: dict[str, type[NormalWishartGaussian]] = {
     "spherical": GaussianSpherical,
 }
 LARGEST_SHARE_BEYOND = 0.5  # of the weight, beyond the truncation
+INITS = ("kmeans", "coverage")
 STICKS = ("dirichlet_process", "dirichlet_distribution")
 
 
@@ -64,6 +65,10 @@ def check_settings(estimator: Any) -> None:
         raise ValueError(
             f"covariance_type must be 'full', 'tied', 'diag' or 'spherical', got {estimator.covariance_type!r}; "
             "choose one of them."
+        )
+    if estimator.init_params not in INITS:
+        raise ValueError(
+            f"init_params must be one of {', '.join(INITS)}, got {estimator.init_params!r}; choose one of them."
         )
     if estimator.weight_concentration_prior_type not in STICKS:
         raise ValueError(

@@ -43,3 +43,27 @@ def test_candidates_are_as_good_as_all_components():
         np.mean(score(*model_scorer(model, "predictive"), X)) for model in (candidate, all_scored)
     ]
     assert densities[0] == pytest.approx(densities[1], abs=1e-3)
+
+
+@pytest.mark.parametrize("num_epochs", [0, 2])
+def test_start_for_coverage(num_epochs, tmp_path):
+    """1 % of the patches, but 50 at least; without sweeps the components hold the patches nearest to their seeds."""
+    settings = DetectorConfig(covariance="spherical", start="coverage", num_epochs=num_epochs)
+    model = fit_mixture(X, settings)
+    assert model.settings["num_sweeps"] == num_epochs
+    assert (model.settings["elbo_per_patch"] is None) == (num_epochs == 0)
+    if num_epochs == 0:
+        assert model.mixture.num_components == 50
+        assert float(model.posterior.counts.sum()) == len(X)
+        np.testing.assert_array_equal(model.posterior.counts % 1, 0)
+    scores = score(*model_scorer(model, "predictive"), np.concatenate([X, FAR]))
+    assert scores[-1] > scores[:-1].max()
+
+
+def test_number_of_components():
+    coverage = DetectorConfig(start="coverage")
+    assert [coverage.truncation(number) for number in (20, 3_000, 30_000)] == [20, 50, 300]
+    assert DetectorConfig().truncation(30_000) == 200
+    assert DetectorConfig(start="coverage", num_components=7).truncation(30_000) == 7
+    with pytest.raises(ValueError, match=r"start must be one of k-means, coverage, got 'far'"):
+        DetectorConfig(start="far")

@@ -3,7 +3,6 @@
 Both give rows that `exact.memory_bank` takes as they are. Read `faiss_bank.py` next for another engine.
 """
 
-from functools import partial
 from typing import Any
 
 import jax
@@ -11,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from jaxdpmm.distances import nearest_centres, squared_distances, squared_norms
+from jaxdpmm.distances import nearest_centres
+from jaxdpmm.inference.coverage import farthest_first
 from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.inference.initialize import k_means
 from jaxdpmm.precision import full_precision
@@ -32,7 +32,7 @@ def greedy_coreset(
     """Rows such that every other row is near one of them: each next row is the one farthest from those chosen.
 
     The largest distance to a chosen row is at most twice the smallest possible. Costs N x size distances in
-    `num_projected` dimensions; memory is N of them and the projected features.
+    `num_projected` dimensions; memory is N of them and the projected features. See `inference/coverage.py`.
 
     Args:
         features: normal patch features.
@@ -41,7 +41,8 @@ def greedy_coreset(
         num_projected: random directions that features are projected on first; None to measure in all D.
 
     Returns:
-        Row numbers, in the order in which they were chosen: the first ones are a coreset of a smaller size.
+        Row numbers, in the order in which they were chosen: the first ones are a coreset of a smaller size. Fewer than
+        `size` where the features hold fewer different rows.
 
     Raises:
         ValueError: `size` is not between 1 and N.
@@ -61,7 +62,7 @@ def greedy_coreset(
         directions = jax.random.normal(key_projection, (x.shape[1], num_projected), x.dtype)
         x = x @ directions / jnp.sqrt(jnp.asarray(num_projected, x.dtype))
     first = jax.random.randint(key_first, (), 0, x.shape[0])
-    return np.asarray(_farthest_first(x, first, size))
+    return farthest_first(x, size, first=int(first)).rows
 
 
 def k_means_rows(
@@ -90,22 +91,6 @@ def k_means_rows(
     for _ in range(num_iterations):
         means = _improved(features, means)
     return np.asarray(means)
-
-
-@partial(jax.jit, static_argnums=2)
-def _farthest_first(x: Float[Array, "N D"], first: Int[Array, ""], size: int) -> Int[Array, " S"]:
-    norms = squared_norms(x)
-
-    def from_row(row: Array) -> Float[Array, " N"]:
-        return squared_distances(x, x[row][None], norms, norms[row][None])[:, 0]
-
-    def choose(number: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        chosen, nearest = carry
-        row = jnp.argmax(nearest)
-        return chosen.at[number].set(row), jnp.minimum(nearest, from_row(row))
-
-    chosen = jnp.zeros(size, first.dtype).at[0].set(first)
-    return jax.lax.fori_loop(1, size, choose, (chosen, from_row(first)))[0]
 
 
 def _improved(features: Any, means: Float[Array, "K D"]) -> Float[Array, "K D"]:
