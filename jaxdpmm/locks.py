@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 NOTICE = 2.0  # seconds of waiting before somebody is told
 PATIENCE = 600.0  # seconds without a sign of life of the holder before waiting ends
@@ -49,7 +50,7 @@ def locked(
         lock.release()
 
 
-def _acquired(path: Path, purpose: str, sign_of_life: Callable[[], object]):
+def _acquired(path: Path, purpose: str, sign_of_life: Callable[[], object]) -> Any:
     from filelock import FileLock, Timeout
 
     lock = FileLock(path, mode=0o666, thread_local=False)  # other users of the folder open it too

@@ -67,8 +67,8 @@ def add_compensated(total: Tree, error: Tree, term: Tree) -> tuple[Tree, Tree]:
     return new_total, new_error
 
 
-def _aligned(operation):
-    def apply(left, right):
+def _aligned(operation: Any) -> Any:
+    def apply(left: Any, right: Any) -> Any:
         missing = jnp.ndim(left) - jnp.ndim(right)
         return operation(left, jnp.reshape(right, (1,) * missing + jnp.shape(right)))
 

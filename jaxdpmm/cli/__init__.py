@@ -11,6 +11,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from jaxdpmm.cli import ending
 
@@ -102,5 +103,7 @@ def _say(message: str) -> None:
     say(message)
 
 
-def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+def _show_warning(
+    message: Any, category: Any, filename: Any, lineno: Any, file: Any = None, line: Any = None
+) -> None:
     _say(f"warning: {' '.join(str(message).split())}")

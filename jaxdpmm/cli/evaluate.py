@@ -72,7 +72,9 @@ def evaluate(
     print(comparison_text(result))
 
 
-def _compare_on(data_set, detector, methods, strict, cache) -> tuple[dict[str, Any], list]:
+def _compare_on(
+    data_set: Any, detector: Any, methods: Any, strict: Any, cache: Any
+) -> tuple[dict[str, Any], list]:
     """`compare` on a data set, with how many images took part; and the images as the mixture scores them."""
     from jaxdpmm.detection import stream_patches
     from jaxdpmm.detection.calibration import learned_and_held_out

@@ -1,7 +1,7 @@
 """`jaxdpmm explain`: why an image scores high, patch by patch, beside the training patches most like it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -62,7 +62,7 @@ def explain(
     print(table(HEADER, [_cells(one) for one in found]))
 
 
-def _cells(one) -> list[str]:
+def _cells(one: Any) -> list[str]:
     like = ", ".join(f"{Path(e.image).name} {e.row}:{e.column}" for e in one.examples[:1])
     return [
         "({}, {}) to ({}, {})".format(*one.box),

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,9 @@ from jaxdpmm.cli.terminal import (
     write_json,
 )
 from jaxdpmm.outputs import MODEL, RESULT
+
+if TYPE_CHECKING:  # loads JAX
+    from jaxdpmm.detection import Detector
 
 
 def fit(
@@ -144,7 +147,7 @@ def fit(
     print(calibration_text(detector))
 
 
-def _result(detector, output: Path, num_records: int, seconds: float) -> dict:
+def _result(detector: "Detector", output: Path, num_records: int, seconds: float) -> dict:
     settings = detector.model.settings
     names = (
         "truncation_binds",

@@ -3,7 +3,7 @@
 import csv
 import io
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -85,7 +85,7 @@ def score(
         print(f"{number} called anomalous; {calibration_text(detector, rate)}")
 
 
-def _row(detector, scored, rate: float) -> dict:
+def _row(detector: Any, scored: Any, rate: float) -> dict:
     height, width = scored.frame.original
     p_value = detector.p_value(scored)
     return {
@@ -106,7 +106,7 @@ def _csv(rows: list[dict]) -> bytes:
     return text.getvalue().encode()
 
 
-def _write_pictures(detector, scored, output: Path, name: str, writer):
+def _write_pictures(detector: Any, scored: Any, output: Path, name: str, writer: Any) -> Any:
     """Scores of the pixels, after they and the pictures are written."""
     from jaxdpmm.detection.overlay import Tile, panel, png_of
     from jaxdpmm.images.reading import pixels_of

@@ -7,11 +7,14 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jaxdpmm import __version__
+
+if TYPE_CHECKING:  # loads JAX
+    from jaxdpmm.detection import Detector
 
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON.")
@@ -82,7 +85,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
-def load_detector(model: Path, backbone: str | None):
+def load_detector(model: Path, backbone: str | None) -> Any:
     """The detector of a model file, with its weights from where the file or the user says."""
     from jaxdpmm.detection import Detector
     from jaxdpmm.detection.stored import load_detector_model
@@ -94,7 +97,7 @@ def load_detector(model: Path, backbone: str | None):
     return Detector.load(model, backbone=load_backbone(backbone, dtype=config.dtype))
 
 
-def calibration_text(detector, rate: float = 0.05) -> str:
+def calibration_text(detector: "Detector", rate: float = 0.05) -> str:
     """From which score on an image is called anomalous, or why that is not known."""
     found = detector.calibration
     if found is None:

@@ -96,7 +96,13 @@ def cached_training(
 
 
 def _filled(
-    records, config, backbone, folder, strict, progress, part
+    records: Any,
+    config: DetectorConfig,
+    backbone: Any,
+    folder: Any,
+    strict: Any,
+    progress: Any,
+    part: Any,
 ) -> tuple[FeatureStore, list[str]]:
     """The store with all of the images that can be read, and their names in it, "" for the others."""
     config = config.resolved(backbone)

@@ -190,7 +190,9 @@ def _at_rates(
     return {f"{name}_at_{rate}": f1_at(table, threshold_at_rate(normal, rate)) for rate in RATES}
 
 
-def _intervals(images, labels, scores, pixels, sigma, seed) -> dict[str, tuple[float, float]]:
+def _intervals(
+    images: Any, labels: Any, scores: Any, pixels: Any, sigma: Any, seed: Any
+) -> dict[str, tuple[float, float]]:
     counts = bootstrap.image_counts(labels, scores)
     found = bootstrap.intervals(counts, bootstrap.FIGURES, seed=seed)
     ends = {f"image_{name}": pair for name, pair in found.items()}

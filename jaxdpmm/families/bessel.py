@@ -13,6 +13,7 @@ References:
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +35,7 @@ def log_scaled_bessel(order: float, z: Float[Array, "..."]) -> Float[Array, "...
     if not num_steps:
         return _expansion(top, z)
 
-    def lower(carry, mu):
+    def lower(carry: Any, mu: Any) -> Any:
         # F(mu - 1) = F(mu) + z^2 F(mu + 1) / (4 mu (mu + 1)): positive terms, so nothing cancels.
         value, ratio = carry
         growth = (z / (2 * mu)) * (z / (2 * (mu + 1))) * ratio

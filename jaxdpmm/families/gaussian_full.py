@@ -7,6 +7,7 @@ Next file to read: `gaussian_tied.py`.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -176,7 +177,7 @@ class GaussianFull(NormalWishartGaussian):
     ) -> Float[Array, "N K"]:
         """Component by component: N D^2 (1 + BLOCK / D) operations each, N x D floats held."""
 
-        def to_component(args):
+        def to_component(args: Any) -> Any:
             mean, factor = args
             centred = x - mean[None]
             blocks = [

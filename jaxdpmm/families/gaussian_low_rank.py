@@ -16,7 +16,7 @@ References:
 
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -228,7 +228,7 @@ class GaussianLowRank(Gaussian):
         if params is None:
             return super().local_statistics(params, x, responsibilities)
 
-        def of_component(args):
+        def of_component(args: Any) -> Any:
             one, r = args
             factors = self._squares_and_factors(one, x)[1] @ one.factor.T
             covariance = one.factor @ one.factor.T

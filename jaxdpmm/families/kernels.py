@@ -122,7 +122,7 @@ def _scatter_of_rows(
     size = num_points + -num_points % rows
     order = jnp.nonzero(used, size=size, fill_value=num_points)[0]
 
-    def add(number, total):
+    def add(number: Any, total: Any) -> Any:
         chosen = jax.lax.dynamic_slice(order, (number * rows,), (rows,))
         points = x.at[chosen].get(mode="fill", fill_value=0)
         weight = weights.at[chosen].get(mode="fill", fill_value=0)

@@ -17,7 +17,7 @@ References:
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -249,7 +249,7 @@ class VonMisesFisher(Family):
         half = 0.5 * self.dim
         return math.lgamma(half) - math.log(2) - half * math.log(math.pi)
 
-    def _grid(self, dtype) -> Float[Array, " J"]:
+    def _grid(self, dtype: Any) -> Float[Array, " J"]:
         ends = math.log(self.min_concentration), math.log(self.max_concentration)
         return jnp.exp(jnp.linspace(*ends, self.num_concentrations, dtype=dtype))
 
@@ -277,7 +277,7 @@ def _sample_gap(key: PRNGKeyArray, kappa: Float[Array, ""], degree: int) -> Floa
     b = degree / (2 * kappa + jnp.sqrt(4 * kappa * kappa + degree**2))
     best = 2 * b / (1 + b)  # 1 - x_0, where the envelope touches
 
-    def propose(carry):
+    def propose(carry: Any) -> Any:
         key, _, _ = carry
         key, key_beta, key_accept = jax.random.split(key, 3)
         z = jax.random.beta(key_beta, 0.5 * degree, 0.5 * degree, dtype=kappa.dtype)

@@ -9,6 +9,8 @@ from `weights.py`; image normalisation and patch grids from `extractor.py`, whic
 next.
 """
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -163,17 +165,17 @@ def dot_product_attention(
     )
 
 
-def _attention_at_once(query, key, value):
+def _attention_at_once(query: Any, key: Any, value: Any) -> Any:
     # jax's own mixes bfloat16 and float32 inside, which strict promotion would refuse.
     with jax.numpy_dtype_promotion("standard"):
         return jax.nn.dot_product_attention(query, key, value)
 
 
-def _attention_head_by_head(query, key, value):
+def _attention_head_by_head(query: Any, key: Any, value: Any) -> Any:
     """One head of one image at a time, so that its T x T scores stay in the processor's cache."""
     batch, length, num_heads, width = query.shape
 
-    def one_head(head):
+    def one_head(head: Any) -> Any:
         query, key, value = head
         scores = jnp.einsum(
             "qe,ke->qk", query * width**-0.5, key, preferred_element_type=jnp.float32
@@ -192,7 +194,7 @@ class _PatchProjection(nn.Module):
     config: Dinov2Config
 
     @nn.compact
-    def __call__(self, pixels):
+    def __call__(self, pixels: Any) -> Any:
         """Pixels (B, H, W, 3) to float32 patches (B, h, w, D)."""
         side = (self.config.patch_size, self.config.patch_size)
         projection = nn.Conv(
@@ -208,7 +210,7 @@ class _PatchProjection(nn.Module):
 
 class _LayerScale(nn.Module):
     @nn.compact
-    def __call__(self, change):
+    def __call__(self, change: Any) -> Any:
         """Each coordinate times its learned factor."""
         factor = self.param("lambda1", nn.initializers.ones, (change.shape[-1],), jnp.float32)
         return change * factor[None, None]

@@ -89,7 +89,7 @@ class PatchExtractor:
 
 
 @partial(bounded, num_static=2)
-def _extract(config: Dinov2Config, extractor: PatchExtractor, params, images):
+def _extract(config: Dinov2Config, extractor: PatchExtractor, params: Any, images: Any) -> Any:
     pixels = normalize_images(images)
     tokens: Any = Dinov2(config).apply({"params": params}, pixels, extractor.layers)
     patches = [layer[:, config.num_prefix_tokens :] for layer in tokens]

@@ -71,7 +71,7 @@ def _within_limit(hub_id: str, revision: str | None) -> str:
     """The commit that a revision names; in a thread, as name resolution knows no timeout."""
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def ask():
+    def ask() -> Any:
         from huggingface_hub import HfApi
 
         try:

@@ -88,7 +88,7 @@ def _owners(num_patches: int, size: int, starts: list[int]) -> np.ndarray:
     return np.abs(np.arange(num_patches)[:, None] - middles[None]).argmin(axis=1)
 
 
-def _sources(owners, sizes, starts) -> Int[np.ndarray, "h w"]:
+def _sources(owners: Any, sizes: Any, starts: Any) -> Int[np.ndarray, "h w"]:
     """Where each patch of an image is found among the patches of all its tiles, counted tile after tile."""
     row, column = np.ix_(*(np.arange(len(owner)) for owner in owners))
     down, across = np.ix_(*owners)
@@ -97,7 +97,9 @@ def _sources(owners, sizes, starts) -> Int[np.ndarray, "h w"]:
     return (tile * sizes[0] + row - first_row) * sizes[1] + column - first_column
 
 
-def _in_batches(extractor, backbone, image, places, sizes, batch_size) -> list[Array]:
+def _in_batches(
+    extractor: Any, backbone: Any, image: Any, places: Any, sizes: Any, batch_size: Any
+) -> list[Array]:
     """Features of all tiles, the last batch filled up so that there is one shape."""
     patch = backbone.config.patch_size
     height, width = (size * patch for size in sizes)

@@ -127,7 +127,7 @@ class Checkpoint:
     def _check_shapes(
         self, wanted: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]
     ) -> None:
-        def describe(tensors):
+        def describe(tensors: Any) -> Any:
             return {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in tensors.items()}
 
         left, right = describe(wanted), describe(found)

@@ -182,13 +182,13 @@ def _choose(
 ) -> tuple[Int[Array, " B"], Int[Array, ""]]:
     """The next seeds among the pool, as many as are certain, at least one if any is farther than `least`."""
 
-    def goes_on(carry):
+    def goes_on(carry: Any) -> Any:
         squares, _, number = carry
         largest = jnp.max(squares)
         is_certain = (number == 0) | (largest >= outside)
         return (number < limit) & (largest > least) & is_certain
 
-    def choose(carry):
+    def choose(carry: Any) -> Any:
         squares, chosen, number = carry
         row = jnp.argmax(squares).astype(chosen.dtype)
         squares = jnp.minimum(squares, _squares_from(x, x[row]))

@@ -128,7 +128,7 @@ def fit(
     return FitResult(algorithm.posterior(now.state), tuple(history), converged, now.state)
 
 
-def _sweep(step: Callable, source: DataSource, now: Progress, shuffle: bool):
+def _sweep(step: Callable, source: DataSource, now: Progress, shuffle: bool) -> Any:
     """One sweep: key, state and diagnostics after it."""
     key, state, info = now.key, now.state, None
     order: tuple = ()

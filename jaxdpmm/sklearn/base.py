@@ -45,23 +45,23 @@ class BaseDirichletProcess(BaseEstimator):
 
     def __init__(
         self,
-        n_components=20,
+        n_components: Any = 20,
         *,
-        covariance_type="full",
-        tol=1e-3,
-        max_iter=100,
-        n_init=1,
-        init_params="kmeans",
-        weight_concentration_prior_type="dirichlet_process",
-        weight_concentration_prior=None,
-        mean_precision_prior=None,
-        mean_prior=None,
-        degrees_of_freedom_prior=None,
-        covariance_prior=None,
-        random_state=None,
-        warm_start=False,
-        verbose=0,
-    ):
+        covariance_type: Any = "full",
+        tol: Any = 1e-3,
+        max_iter: Any = 100,
+        n_init: Any = 1,
+        init_params: Any = "kmeans",
+        weight_concentration_prior_type: Any = "dirichlet_process",
+        weight_concentration_prior: Any = None,
+        mean_precision_prior: Any = None,
+        mean_prior: Any = None,
+        degrees_of_freedom_prior: Any = None,
+        covariance_prior: Any = None,
+        random_state: Any = None,
+        warm_start: Any = False,
+        verbose: Any = 0,
+    ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
         self.tol = tol

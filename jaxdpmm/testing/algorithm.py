@@ -87,7 +87,7 @@ def check_algorithm(
 # ------------------------------------------------------------------ what the algorithm says of itself
 
 
-def _check_identity(make, algorithm: Algorithm, mixture: Mixture, prior: Prior) -> None:
+def _check_identity(make: Any, algorithm: Algorithm, mixture: Mixture, prior: Prior) -> None:
     name, again = algorithm.identity.name, make(mixture, prior)
     try:
         is_same = hash(again.identity) == hash(algorithm.identity)

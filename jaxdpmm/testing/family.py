@@ -70,13 +70,13 @@ class _OnlyRequired(Family):
     def __init__(self, family: Family):
         self._family = family
 
-    def sufficient_statistics(self, x):
+    def sufficient_statistics(self, x: Any) -> Any:
         return self._family.sufficient_statistics(x)
 
-    def log_partition(self, natural):
+    def log_partition(self, natural: Any) -> Any:
         return self._family.log_partition(natural)
 
-    def log_base_measure(self, x):
+    def log_base_measure(self, x: Any) -> Any:
         return self._family.log_base_measure(x)
 
 
@@ -130,7 +130,7 @@ def _check_partition(family: Family, natural: Any, prior: Any) -> None:
 def _each_point(params: str, density: str) -> Callable:
     """Densities of all points under one component."""
 
-    def of(family, natural, prior, x):
+    def of(family: Family, natural: Any, prior: Any, x: Any) -> Any:
         found = getattr(family, params)(natural)
         return jax.vmap(lambda point: getattr(family, density)(found, point))(x)
 
@@ -140,14 +140,14 @@ def _each_point(params: str, density: str) -> Callable:
 def _matrix(params: str, density: str) -> Callable:
     """Densities of all points under two components."""
 
-    def of(family, natural, prior, x):
+    def of(family: Family, natural: Any, prior: Any, x: Any) -> Any:
         components = jax.tree.map(lambda a, b: jnp.stack([a, 0.5 * (a + b)]), natural, prior)
         return getattr(family, density)(jax.vmap(getattr(family, params))(components), x)
 
     return of
 
 
-def _weighted(family, natural, prior, x):
+def _weighted(family: Family, natural: Any, prior: Any, x: Any) -> Any:
     weights = jnp.linspace(0.1, 1.0, 2 * x.shape[0], dtype=_dtype(natural)).reshape(-1, 2)
     return family.weighted_statistics(x, weights)
 
@@ -169,7 +169,9 @@ _GROUPS: list[dict[str, Callable]] = [
 _DERIVED = {name: of for group in _GROUPS for name, of in group.items()}
 
 
-def _check_derived(family, natural, prior, x, tolerance, single_tolerance) -> None:
+def _check_derived(
+    family: Family, natural: Any, prior: Any, x: Any, tolerance: Any, single_tolerance: Any
+) -> None:
     """Overrides against defaults, then float32 against float64."""
     arguments = (natural, prior, x)
     plain = _OnlyRequired(family)
@@ -205,30 +207,30 @@ def _check_derived(family, natural, prior, x, tolerance, single_tolerance) -> No
 def _evaluate(family: Family, natural: Any, prior: Any, x: Array) -> dict[str, Any]:
     """Values of all derived functions."""
 
-    def compiled(group):
+    def compiled(group: Any) -> Any:
         return jax.jit(lambda *args: {name: of(family, *args) for name, of in group.items()})
 
     values = [compiled(group)(natural, prior, x) for group in _GROUPS]
     return {name: value for of_group in values for name, value in of_group.items()}
 
 
-def _check_point_params(family, natural, x) -> None:
+def _check_point_params(family: Family, natural: Any, x: Any) -> None:
     """Where there is a point estimate, `log_likelihood` must take it."""
     if not family.offers("point_params"):
         return
     _trace(family, "point_params", family.point_params, natural)
 
-    def density(natural, point):
+    def density(natural: Any, point: Any) -> Any:
         return family.log_likelihood(family.point_params(natural), point)
 
     _trace(family, "log_likelihood at point_params", density, natural, x[0])
     _require_finite(family, "log_likelihood at point_params", jax.jit(density)(natural, x[0]))
 
 
-def _check_draws(family, natural, x, num_draws) -> None:
+def _check_draws(family: Family, natural: Any, x: Any, num_draws: Any) -> None:
     _trace(family, "sample_params", family.sample_params, jax.random.key(0), natural)
 
-    def both(key, natural, x):
+    def both(key: Any, natural: Any, x: Any) -> Any:
         keys = jax.random.split(key, num_draws)
         draws = jax.vmap(family.sample_params, (0, None))(keys, natural)
         one = jax.tree.map(lambda leaf: leaf[None], family.expected_params(natural))
@@ -280,7 +282,9 @@ def _require_finite(family: Family, what: str, tree: Any) -> None:
         )
 
 
-def _require_equal(family, name, what, ours, default, tolerance) -> None:
+def _require_equal(
+    family: Family, name: Any, what: Any, ours: Any, default: Any, tolerance: Any
+) -> None:
     pairs = zip(*map(jax.tree.leaves, (ours[name], default[name])), strict=True)
     error = max(_relative_difference(found, wanted) for found, wanted in pairs)
     if not error <= tolerance:

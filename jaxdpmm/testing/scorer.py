@@ -73,7 +73,9 @@ def _check_form(name: str, scores: Array, x: Array) -> None:
         )
 
 
-def _check_points_apart(name, score, params, x: Array, scores: Array, tolerance: float) -> None:
+def _check_points_apart(
+    name: Any, score: Any, params: Any, x: Array, scores: Array, tolerance: float
+) -> None:
     order = np.random.default_rng(0).permutation(len(x))
     shuffled = _call(name, "score", score, params, x[order])
     half = _call(name, "score", score, params, x[: len(x) // 2])

@@ -13,7 +13,7 @@ References:
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -135,7 +135,7 @@ def mean_distances(
 def _closest(bank: Bank, point: Float[Array, " D"], num: int) -> Float[Array, " num"]:
     """The largest closenesses of one point over the whole bank, best first; a chunk at a time."""
 
-    def visit(best, chunk):
+    def visit(best: Any, chunk: Any) -> Any:
         rows, biases = chunk
         found = _largest(rows @ point - biases, min(num, biases.shape[0]))
         return _largest(jnp.concatenate([best, found]), num), None
@@ -151,7 +151,7 @@ def _closest_at_once(
     num_chunks, size, _ = bank.rows.shape
     together = min(num_chunks, blocks_at_once(point.dtype, num_queries * size))
 
-    def visit(best, number):
+    def visit(best: Any, number: Any) -> Any:
         # The last chunks begin early, so that all products are of one size; what was seen is left out
         start = jnp.minimum(number * together, num_chunks - together)
         rows, biases = (

@@ -8,7 +8,7 @@ References:
 """
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -92,12 +92,12 @@ def _functions(mixture: Mixture, local_step: LocalStep) -> tuple[StartFn, StepFn
         new, _, memory = visit(local_step, mixture, state.readout, batch, state.memory)
         stats, rounding = trees.add_compensated(state.stats, state.rounding, new)
 
-        def end_sweep(_):
+        def end_sweep(_: Any) -> Any:
             posterior = global_update(mixture, state.prior, stats, state.posterior)
             bound = elbo_after_update(mixture, state.prior, posterior, stats)
             return begin_sweep(state.prior, posterior, memory), bound
 
-        def go_on(_):
+        def go_on(_: Any) -> Any:
             nan = jnp.full_like(stats.entropy, jnp.nan)
             return state._replace(stats=stats, rounding=rounding, memory=memory), nan
 

@@ -282,7 +282,9 @@ def _if(condition: Any, yes: Callable, no: Callable) -> Any:
     return yes() if isinstance(condition, tuple) else jax.lax.cond(condition, yes, no)
 
 
-def _move(mixture, prior, moves, key, alpha, partition, batch) -> tuple[Partition, Array]:
+def _move(
+    mixture: Mixture, prior: Prior, moves: Any, key: Any, alpha: Any, partition: Any, batch: Batch
+) -> tuple[Partition, Array]:
     shares = []
     for number, move in enumerate(moves):
         key_move = jax.random.fold_in(key, number)

@@ -50,7 +50,9 @@ def label_switching(num_proposals: int | None = None) -> Move:
     if num_proposals is not None:
         check_at_least_one("num_proposals", num_proposals, "leave the move out for none")
 
-    def propose(key, mixture: Mixture, prior: Prior, alpha, partition: Partition, batch: Batch):
+    def propose(
+        key: Any, mixture: Mixture, prior: Prior, alpha: Any, partition: Partition, batch: Batch
+    ) -> Any:
         del batch
         num = num_proposals or 2 * mixture.num_components
         log_prior = partial(log_prior_of_counts, mixture, alpha)
@@ -89,7 +91,9 @@ def split_merge(num_proposals: int = 1, num_refinements: int = 5) -> Move:
             f"num_refinements must not be negative, got {num_refinements}; the default is 5."
         )
 
-    def propose(key, mixture: Mixture, prior: Prior, alpha, partition: Partition, batch: Batch):
+    def propose(
+        key: Any, mixture: Mixture, prior: Prior, alpha: Any, partition: Partition, batch: Batch
+    ) -> Any:
         def attempt(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, None]:
             labels, stats, num_accepted = carry
             labels, stats, accepted = _split_or_merge(

@@ -99,7 +99,7 @@ def with_room(mixture: Mixture, prior: Prior, posterior: Posterior) -> tuple[Mix
     larger = Mixture(mixture.family, -(-wanted // ROUNDED_TO) * ROUNDED_TO, mixture.sticks)
     num_new = larger.num_components - mixture.num_components
 
-    def pad(leaf):
+    def pad(leaf: Any) -> Any:
         return jnp.concatenate([leaf, jnp.zeros((num_new, *leaf.shape[1:]), leaf.dtype)])
 
     stats = stats_of(prior, posterior)

@@ -9,7 +9,7 @@ the local step. A sweep costs twice as much; `adaptive.py` is the loop that give
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -122,7 +122,7 @@ def _functions(
         nothing = jax.tree.map(jnp.zeros_like, state.changes)
         proposals = [partial(_propose, mixture, name) for name in moves]
 
-        def end_sweep(_):
+        def end_sweep(_: Any) -> Any:
             is_better = rival_info.objective > info.objective
             kept, bound, done = jax.tree.map(
                 partial(jnp.where, is_better),
@@ -139,7 +139,7 @@ def _functions(
             )
             return new, MovesInfo(bound, *done)
 
-        def go_on(_):
+        def go_on(_: Any) -> Any:
             return state._replace(current=current, rival=rival), MovesInfo(info.objective, *nothing)
 
         return jax.lax.cond(batch.is_last, end_sweep, go_on, None)
@@ -147,7 +147,9 @@ def _functions(
     return start, step, lambda state: posterior_of(state.current)
 
 
-def _propose(mixture, name: str, key, prior, posterior, batch) -> tuple[Posterior, Changes]:
+def _propose(
+    mixture: Mixture, name: str, key: Any, prior: Prior, posterior: Posterior, batch: Batch
+) -> tuple[Posterior, Changes]:
     proposal = MOVES[name](key, mixture, prior, posterior, batch)
     size, zero = proposal.size.astype(jnp.int32), jnp.zeros((), jnp.int32)
     return proposal.posterior, Changes(*(size if name == other else zero for other in MOVES))

@@ -12,7 +12,7 @@ References:
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -154,7 +154,7 @@ def _leaving(
     gain = gain + _gain_of_joining(counts, counts[partner])
     gain = jnp.where(active_components(posterior), gain, -jnp.inf)
 
-    def consider(carry, rank_and_component):
+    def consider(carry: Any, rank_and_component: Any) -> Any:
         goes, stays = carry
         rank, k = rank_and_component
         promising = jnp.isfinite(gain[k]) & ((gain[k] > 0) | (rank == 0))
@@ -178,7 +178,9 @@ def _pair_with_empty(
     return target, empty, promising & (counts[empty] < 0.5)
 
 
-def _sub_clusters(key, mixture: Mixture, prior: Prior, posterior: Posterior, batch: Batch) -> Stats:
+def _sub_clusters(
+    key: Any, mixture: Mixture, prior: Prior, posterior: Posterior, batch: Batch
+) -> Stats:
     """Two sub-clusters of every component, 2 k and 2 k + 1: EM on its points, from two of them."""
     key_points, key_seeds = jax.random.split(key)
     x, weight = _some_points(key_points, mixture, batch)
@@ -196,14 +198,14 @@ def _sub_clusters(key, mixture: Mixture, prior: Prior, posterior: Posterior, bat
         readout = Readout(jnp.log1p(stats.counts), params, prior.offset)
         return jnp.argmax(candidate_log_joint(halves, readout, x, sides), axis=1)
 
-    def refine(_, stats: Stats) -> Stats:
+    def refine(_: Any, stats: Stats) -> Stats:
         return statistics(2 * own + divide(stats), weight)
 
     start = statistics(*_seeds(key_seeds, own, weight, mixture.num_components))
     return jax.lax.fori_loop(0, NUM_REFINEMENTS, refine, start)
 
 
-def _some_points(key, mixture: Mixture, batch: Batch) -> tuple[Array, Float[Array, " S"]]:
+def _some_points(key: Any, mixture: Mixture, batch: Batch) -> tuple[Array, Float[Array, " S"]]:
     """A sample of the batch, as large as finding sub-clusters needs; padding last."""
     size = max(POINTS_PER_COMPONENT * mixture.num_components, LEAST_POINTS)
     if batch.x.shape[0] <= size:
@@ -213,7 +215,7 @@ def _some_points(key, mixture: Mixture, batch: Batch) -> tuple[Array, Float[Arra
     return batch.x[chosen], batch.weight[chosen]
 
 
-def _seeds(key, own: Int[Array, " S"], weight: Float[Array, " S"], num_components: int):
+def _seeds(key: Any, own: Int[Array, " S"], weight: Float[Array, " S"], num_components: int) -> Any:
     """Labels and weights that put one random point of each component on either side, all others nowhere."""
     luck = jax.random.uniform(key, own.shape)
     highest = (
@@ -232,7 +234,9 @@ def _side(sides: Stats, number: int) -> Stats:
     )
 
 
-def _sorted(mixture: Mixture, prior: Prior, posterior: Posterior, counts, components) -> Posterior:
+def _sorted(
+    mixture: Mixture, prior: Prior, posterior: Posterior, counts: Any, components: Any
+) -> Posterior:
     """Posterior = prior + statistics, largest component first: the order that sticks expect."""
     order = jnp.argsort(-counts)
     zero = jnp.zeros((), counts.dtype)

@@ -73,7 +73,7 @@ def sum_over_tiles(
         return of_tile(x, weight)
     zeros = trees.zeros_like(jax.eval_shape(of_tile, x[:tile_size], weight[:tile_size]))
 
-    def add_tile(number, carry):
+    def add_tile(number: Any, carry: Any) -> Any:
         start, (rows, some) = _tile(number, num_points, tile_size, x, weight)
         is_new = start + jnp.arange(tile_size) >= number * tile_size
         total, error = carry

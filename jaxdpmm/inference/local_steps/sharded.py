@@ -119,7 +119,7 @@ class ShardedComponents(LocalStep):
         return LocalResult(*run(readout, batch), memory)
 
 
-def _cut_dense(mixture, readout: Readout, x: Array, weight: Array) -> tuple[Stats, Array]:
+def _cut_dense(mixture: Mixture, readout: Readout, x: Array, weight: Array) -> tuple[Stats, Array]:
     """Responsibilities of some components, normalised over all; the entropy is theirs alone."""
     joint = log_joint(mixture, readout, x)
     largest = jax.lax.pmax(jnp.max(joint, axis=1), COMPONENTS)

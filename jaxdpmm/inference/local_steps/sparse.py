@@ -11,7 +11,7 @@ References:
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -111,7 +111,9 @@ class Candidates(LocalStep):
         return LocalResult(*found, component.astype(jnp.int32))
 
 
-def _propose(mixture, readout, x, support, num_candidates) -> Int[Array, "B C"]:
+def _propose(
+    mixture: Mixture, readout: Readout, x: Any, support: Any, num_candidates: Any
+) -> Int[Array, "B C"]:
     """The support and the components best by proposal, all different."""
     num_candidates = min(num_candidates, mixture.num_components)
 

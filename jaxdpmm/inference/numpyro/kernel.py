@@ -156,7 +156,7 @@ def _sites(state: GibbsState, log_likelihood: Float[Array, ""]) -> dict[str, Arr
     }
 
 
-def _over_chains(of_chain, rng_key: Array):
+def _over_chains(of_chain: Any, rng_key: Array) -> Any:
     """The function itself, or mapped over chains, which `chain_method="vectorized"` leaves to the kernel."""
     is_typed = jnp.issubdtype(rng_key.dtype, jax.dtypes.prng_key)
     return of_chain if rng_key.ndim == (0 if is_typed else 1) else jax.vmap(of_chain)
