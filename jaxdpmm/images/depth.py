@@ -1,48 +1,69 @@
-"""Whether images of 16 bits use their range: cameras of 10 to 14 bits store small numbers, which look black.
+"""The range of images of 16 bits: cameras of 10 to 14 bits store small numbers, which would look black.
 
-Read `reading.py` first.
+One range holds for a whole data set and for the new images too: no image is stretched to its own range, which would
+hide differences between images. Read `transforms.py` next.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 
 from jaxdpmm.images.arrays import ArrayImage
-from jaxdpmm.images.reading import LARGEST_16_BIT, pixels_of
+from jaxdpmm.images.geometry import LARGEST_16_BIT
+from jaxdpmm.images.reading import pixels_of
 from jaxdpmm.images.records import ImageRecord
 
-NUM_LOOKED_AT = 32
-QUARTER = 0.25  # of the range; 14 bits are just below it
 DEPTHS = (8, 10, 12, 14)
+DARK = 2 ** DEPTHS[-1] / LARGEST_16_BIT
 
 
-def warn_if_dark(records: Sequence[ImageRecord]) -> None:
-    """Warn where none of the images of 16 bits, among 32 spread over the records, reaches a quarter of its range.
+def value_range_of(records: Iterable[ImageRecord]) -> tuple[float, float] | None:
+    """Values of 16 bits that become black and white: from 0 to the largest of 8, 10, 12 or 14 bits that holds all.
 
-    Nothing is stretched: what is bright must be bright in all images, the new ones too. Files that cannot be read are
-    left to whoever reads them.
+    None where an image needs more bits, or none has 16. Files that cannot be read are left to whoever reads them.
+
+    Args:
+        records: images to learn from.
     """
-    step = max(1, len(records) // NUM_LOOKED_AT)
     brightest = 0.0
-    for record in records[::step]:
+    for record in records:
         try:
             if is_deep(record):
                 brightest = max(brightest, float(pixels_of(record).max()))
         except (OSError, ValueError):
             continue
-        if brightest > QUARTER:
-            return
-    if brightest:
-        value = round(brightest * LARGEST_16_BIT)
-        bits = next(depth for depth in DEPTHS if value < 2**depth)
+        if brightest >= DARK:
+            return None
+    value = round(brightest * LARGEST_16_BIT)
+    ranges = ((0.0, 2.0**bits - 1) for bits in DEPTHS if value < 2**bits)
+    return next(ranges, None) if value else None
+
+
+def in_range(
+    pixels: Float[np.ndarray, "H W 3"], record: ImageRecord, value_range: tuple[float, float]
+) -> Float[np.ndarray, "H W 3"]:
+    """Pixels of an image of 16 bits in [0, 1] through a range of its values; others as they are.
+
+    Warns where an image is brighter than the range, which becomes white.
+
+    Args:
+        pixels: values divided by 65,535.
+        record: the image.
+        value_range: values that become black and white.
+    """
+    if not is_deep(record):
+        return pixels
+    low, high = (np.float32(value / LARGEST_16_BIT) for value in value_range)
+    if (brightest := pixels.max()) > high * np.float32(1 + 1e-6):
         warnings.warn(
-            f"images of 16 bits should use their range, got none brighter than {value} of 65535, which looks like "
-            f"{bits} bits and is nearly black to the backbone; multiply all images, the new ones too, by "
-            f"{2 ** (16 - bits)}.",
-            stacklevel=3,
+            f"values of an image should be at most {value_range[1]:g}, the value_range of the model, got "
+            f"{record.path} with {brightest * LARGEST_16_BIT:.0f}; store it as the training images were.",
+            stacklevel=2,
         )
+    return np.clip((pixels - low) / (high - low), 0, 1)
 
 
 def is_deep(record: ImageRecord) -> bool:

@@ -11,6 +11,7 @@ SHAPES = ("crop", "bucket", "square")
 LARGEST_PROPORTION = (
     100  # of a long side to a short one; a line of pixels would be drawn out to gigabytes
 )
+LARGEST_16_BIT = 65535.0
 BUCKET = 4  # patches; a bucket's long side differs from the true one by half of it at most
 
 
@@ -24,11 +25,13 @@ class Preprocessing:
         shape: "crop" keeps proportions, so that images of many shapes stay so, and the backbone is compiled for each;
             "bucket" stretches the long side to the nearest of a few lengths, four patches apart; "square" stretches all
             images to one shape.
+        value_range: values that become black and white in images of 16 bits, see `depth.py`; None for 0 and 65,535.
     """
 
     short_side: int = 448
     patch_size: int = 14
     shape: str = "crop"
+    value_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Refuse sizes without a single patch."""

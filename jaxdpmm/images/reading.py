@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image, ImageOps
 
+from jaxdpmm.images.geometry import LARGEST_16_BIT
 from jaxdpmm.images.listing import images_in
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.outputs import MARK
 
-LARGEST_16_BIT = 65535.0
 # What Pillow raises on damaged files, beside OSError: SyntaxError for broken PNG chunks, and the
 # others from decoders that run off the end of their data.
 _READ_ERRORS = (

@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image
 
+from jaxdpmm.images.depth import in_range
 from jaxdpmm.images.geometry import Frame, Preprocessing, frame_of
-from jaxdpmm.images.reading import load_image, load_mask, pixels_of
+from jaxdpmm.images.reading import load_mask, pixels_of
 from jaxdpmm.images.records import ImageRecord
 
 
@@ -67,7 +68,10 @@ def prepare(
     Raises:
         FileNotFoundError, ValueError: see `load_image`.
     """
-    pixels = pixels_of(image) if isinstance(image, ImageRecord) else load_image(image)
+    record = image if isinstance(image, ImageRecord) else ImageRecord(Path(image))
+    pixels = pixels_of(record)
+    if preprocessing.value_range is not None:
+        pixels = in_range(pixels, record, preprocessing.value_range)
     name = image.path if isinstance(image, ImageRecord) else image
     frame = frame_of(pixels.shape[:2], preprocessing, name)
     return np.ascontiguousarray(_crop(resize(pixels, frame.resized), frame)), frame

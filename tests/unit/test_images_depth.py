@@ -1,14 +1,18 @@
-"""Images of 10 to 14 bits in files of 16 are told of, once, with the factor that brings them to their range."""
+"""Images of 10 to 14 bits in files of 16: one range for a data set, kept with the model, with the scores of 8 bits."""
 
-import warnings
+import dataclasses
 
 import numpy as np
 import pytest
 from PIL import Image
+from synthetic import SIDE, surface, write_backbone
 
+from jaxdpmm.detection import Detector, DetectorConfig
 from jaxdpmm.images.arrays import records_of_arrays
-from jaxdpmm.images.depth import NUM_LOOKED_AT, warn_if_dark
+from jaxdpmm.images.depth import value_range_of
+from jaxdpmm.images.geometry import Preprocessing
 from jaxdpmm.images.records import ImageRecord
+from jaxdpmm.images.transforms import prepare
 
 
 def images(bits, number=3):
@@ -19,7 +23,7 @@ def images(bits, number=3):
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14])
 @pytest.mark.parametrize("suffix", ["array", ".tif", ".png", ".npy"])
-def test_few_bits_are_told_with_their_factor(tmp_path, bits, suffix):
+def test_the_range_is_that_of_the_bits_in_use(tmp_path, bits, suffix):
     values = images(bits)
     records = records_of_arrays(values)
     if suffix != "array":
@@ -27,21 +31,66 @@ def test_few_bits_are_told_with_their_factor(tmp_path, bits, suffix):
         for path, one in zip(paths, values, strict=True):
             np.save(path, one) if suffix == ".npy" else Image.fromarray(one).save(path)
         records = tuple(ImageRecord(path) for path in paths)
-    with pytest.warns(UserWarning, match=f"like {bits} bits .* by {2 ** (16 - bits)}") as told:
-        warn_if_dark(records)
-    assert len(told) == 1
-    assert f"{values.max()} of 65535" in str(told[0].message)
+    found = value_range_of(records)
+    assert found == (0.0, 2.0**bits - 1)
+    pixels, _ = prepare(records[1], Preprocessing(5, 1, value_range=found))
+    np.testing.assert_allclose(pixels[:, :, 0], values[1] / (2.0**bits - 1), atol=1e-6)
 
 
-def test_images_that_use_their_range_are_not_told_of(tmp_path):
+def test_images_that_use_their_range_or_have_8_bits_are_left_alone(tmp_path):
     (tmp_path / "bad.png").write_text("no image")
-    few = images(12, 3 * NUM_LOOKED_AT)
-    few[0] = 60000
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warn_if_dark(records_of_arrays(images(16)))
-        warn_if_dark(records_of_arrays(few))
-        warn_if_dark(records_of_arrays(np.full((2, 4, 4), 3, np.uint8)))
-        warn_if_dark(records_of_arrays(np.zeros((2, 4, 4), np.uint16)))
-        warn_if_dark(records_of_arrays(np.full((2, 4, 4), 0.01)))
-        warn_if_dark([ImageRecord(tmp_path / "bad.png"), ImageRecord(tmp_path / "absent.tif")])
+    few = images(12, 50)
+    few[37, 2, 2] = 2**14
+    for arrays in (
+        images(16),
+        few,
+        np.full((2, 4, 4), 3, np.uint8),
+        np.zeros((2, 4, 4), np.uint16),
+    ):
+        assert value_range_of(records_of_arrays(arrays)) is None
+    assert (
+        value_range_of([ImageRecord(tmp_path / "bad.png"), ImageRecord(tmp_path / "no.tif")])
+        is None
+    )
+    bytes_, floats = np.full((1, 4, 4), 51, np.uint8), np.full((1, 4, 4), 0.2, np.float32)
+    for array in (bytes_, floats):
+        pixels, _ = prepare(records_of_arrays(array)[0], Preprocessing(4, 1, value_range=(0, 4095)))
+        np.testing.assert_allclose(pixels, 0.2, rtol=1e-6)
+
+
+def test_an_image_brighter_than_the_range_is_told_of():
+    (record,) = records_of_arrays(np.full((1, 4, 4), 5000, np.uint16))
+    with pytest.warns(
+        UserWarning, match=r"at most 4095, the value_range .* with 5000; store it as"
+    ):
+        pixels, _ = prepare(record, Preprocessing(4, 1, value_range=(0, 4095)))
+    assert pixels.max() == 1
+
+
+@pytest.mark.parametrize("value_range", [(5.0, 5.0), (-1.0, 3.0), (float("nan"), 1.0), (0.0, 1e6)])
+def test_a_range_that_is_none_is_refused(value_range):
+    with pytest.raises(
+        ValueError, match="value_range must be two ascending numbers from 0 to 65535"
+    ):
+        DetectorConfig(value_range=value_range)
+
+
+def test_12_bits_score_as_8_bits_do_and_the_range_stays_with_the_model(tmp_path):
+    write_backbone(tmp_path / "tiny")
+    config = DetectorConfig(
+        str(tmp_path / "tiny"), short_side=SIDE, num_components=3, held_out=0, num_epochs=5
+    )
+    eight = np.stack([surface(seed, seed > 3)[0] for seed in range(6)])
+    deep = [eight, (eight.astype(np.uint16) << 4) | (eight >> 4)]  # all of the 12 bits
+    scores = []
+    for values in deep:
+        records = records_of_arrays(values)
+        detector = Detector.fit(records[:4], config)
+        detector.save(tmp_path / "model")
+        detector = Detector.load(tmp_path / "model")
+        scores.append([image.score for image in detector.score(records[4:])])
+    assert detector.config.value_range == (0.0, 4095.0)
+    np.testing.assert_allclose(scores[1], scores[0], rtol=2e-2)
+    settings = dataclasses.asdict(detector.config)
+    del settings["value_range"]  # as older models have it
+    assert DetectorConfig.from_dict(settings).value_range is None
