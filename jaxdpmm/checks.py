@@ -3,6 +3,11 @@
 Not here: checks of data (`inference/data/arrays.py`), which look at shapes and values.
 """
 
+from typing import Any
+
+import jax
+import numpy as np
+
 
 def check_at_least_one(name: str, value: float, advice: str, *, wanted: str = "at least 1") -> None:
     """Raise `ValueError` if a count is below 1.
@@ -15,3 +20,15 @@ def check_at_least_one(name: str, value: float, advice: str, *, wanted: str = "a
     """
     if value < 1:
         raise ValueError(f"{name} must be {wanted}, got {value}; {advice}.")
+
+
+def check_key(key: Any) -> None:
+    """Raise `TypeError` if a random key is none, such as the seed itself, or is several."""
+    dtype, num_axes = getattr(key, "dtype", None), getattr(key, "ndim", None)
+    is_typed = dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+    is_raw = dtype == np.uint32  # of jax.random.PRNGKey
+    if (is_typed and num_axes == 0) or (is_raw and num_axes == 1):
+        return
+    found = f"an array of shape {key.shape}" if num_axes else repr(key)
+    seed = key if isinstance(key, int | np.integer) else 0
+    raise TypeError(f"key must be one random key, got {found}; pass key=jax.random.key({seed}).")

@@ -51,7 +51,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         try:
             from jaxdpmm.cli.app import app
 
-            status = int(app(arguments, prog_name="jaxdpmm", standalone_mode=False) or 0)
+            given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+            status = int(app(given, prog_name="jaxdpmm", standalone_mode=False) or 0)
             if sys.stdout is not None:
                 sys.stdout.flush()
             if ending.received() or status == ending.status_of(
@@ -91,7 +92,8 @@ def _sentence(error: BaseException) -> str | None:
     if hasattr(
         error, "format_message"
     ):  # wrong options: click's own errors, wherever typer keeps click
-        return f"{one_line(error.format_message())} See --help."
+        message = one_line(error.format_message())
+        return f"{message}{'' if message.endswith(('.', '?')) else '.'} See --help."
     if isinstance(error, ValueError | TypeError | OSError | ImportError | FloatingPointError):
         return one_line(str(error))
     return None

@@ -1,7 +1,10 @@
 """The commands put together."""
 
+from typing import Annotated
+
 import typer
 
+from jaxdpmm import __version__
 from jaxdpmm.cli.calibrate import calibrate
 from jaxdpmm.cli.demo import demo
 from jaxdpmm.cli.evaluate import evaluate
@@ -13,11 +16,24 @@ from jaxdpmm.cli.score import score
 
 app = typer.Typer(
     name="jaxdpmm",
-    help="Learn what is normal from images, and find what is not, with a Dirichlet process mixture.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def show(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    """Learn what is normal from images, and find what is not, with a Dirichlet process mixture."""
+    if version:
+        typer.echo(f"jaxdpmm {__version__}")
+        raise typer.Exit
+
+
 for command in (demo, fit, score, evaluate, calibrate, explain, report, export):
     app.command()(command)

@@ -43,7 +43,7 @@ def evaluate(
 ) -> None:
     """Compare the model with other methods on the data set's training images, by default an exact memory bank.
 
-    All see the same features. Times are medians an image, one image at a time, without compilation; the size is
+    All see the same features. Times are medians per image, one image at a time, without compilation; the size is
     that of the arrays each must keep.
     """
     places = [run_folder("--output", output), cache_folder(cache), new_file("--json", json, RESULT)]

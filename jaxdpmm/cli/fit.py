@@ -178,7 +178,7 @@ def _result(detector: "Detector", output: Path, num_records: int, seconds: float
 
 def _summary(result: dict) -> str:
     bound = result["elbo_per_patch"]
-    bound_text = "" if bound is None else f", ELBO {bound:.4f} nats a patch"
+    bound_text = "" if bound is None else f", ELBO {bound:.4f} nats per patch"
     return (
         f"{result['model']}: {size_text(result['model_bytes'])}, {result['num_components']} components"
         f"{' (all there may be; more would be used)' if result['truncation_binds'] else ''} from "

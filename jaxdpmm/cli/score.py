@@ -42,10 +42,10 @@ def score(
     strict: StrictOption = False,
     json: JsonOption = None,
 ) -> None:
-    """Score images: one number an image, one map an image, one picture an image.
+    """Score images: a number, a map and a picture per image.
 
     Writes scores.csv, with p-values among held-out normal images where the model has some; maps/<image>.npy (float32,
-    one number a pixel of the original), overlays/<image>.png, and what `jaxdpmm report` takes; for a volume also
+    one number per pixel of the original), overlays/<image>.png, and what `jaxdpmm report` takes; for a volume also
     maps/<volume>.nii.gz, in the geometry of its file.
     """
     check_rate(rate)

@@ -16,7 +16,7 @@ from jaxtyping import PRNGKeyArray
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from jaxdpmm.checks import check_at_least_one
+from jaxdpmm.checks import check_at_least_one, check_key
 from jaxdpmm.inference.base import Algorithm, Layout, Objective
 from jaxdpmm.inference.checkpoint import Checkpoint, Progress
 from jaxdpmm.inference.data.arrays import DataSource, digest
@@ -92,14 +92,17 @@ def fit(
 
     Raises:
         ValueError: data of the wrong shape, not finite, a `num_epochs`, `patience` or `checkpoint_every` below 1, no
-            key or a tolerance for a sampler, or a checkpoint that is damaged, of another fit, or of data
-            that cannot be told from others.
+            key or a tolerance for a sampler, a posterior with another number of components than the mixture, or a
+            checkpoint that is damaged, of another fit, or of data that cannot be told from others.
+        TypeError: an algorithm, posterior or key that is none, such as a backend in place of `cavi(mixture, prior)`, or
+            a number in place of a key.
         OSError: the checkpoint cannot be written; the last one stays.
         FloatingPointError: the objective became nan.
     """
     check_at_least_one("num_epochs", num_epochs, "the default is 100")
     check_at_least_one("checkpoint_every", checkpoint_every, "the default is 1")
     check_at_least_one("patience", patience, "the default is 1")
+    _check_start(algorithm, posterior)
     source = as_source(data, algorithm.mixture.family, sample_weight, batch_size)
     step = jax.jit(algorithm.step, donate_argnums=1)
     key = _key(algorithm, key)
@@ -167,14 +170,38 @@ def _identity(
     }
 
 
-def _key(algorithm: Algorithm, key: PRNGKeyArray | None) -> PRNGKeyArray:
+def _check_start(algorithm: Any, posterior: Any) -> None:
+    """That the arguments are what their places are for, and the start has the truncation of the mixture."""
+    if not isinstance(algorithm, Algorithm):
+        name = getattr(algorithm, "__name__", type(algorithm).__name__)
+        raise TypeError(
+            f"algorithm must be an Algorithm, got {name}; make one with a backend, such as cavi(mixture, prior)."
+        )
+    if not isinstance(posterior, Posterior):
+        raise TypeError(
+            f"posterior must be a Posterior to start from, got {type(posterior).__name__}; make one with "
+            "initialize(mixture, prior, x, key=jax.random.key(0)), and pass algorithm, data and posterior in this "
+            "order."
+        )
+    num_components, num_found = algorithm.mixture.num_components, len(posterior.counts)
+    if num_found != num_components:
+        raise ValueError(
+            f"posterior must have the {num_components} components of the algorithm's mixture, got {num_found}; "
+            "initialize it for that mixture, or make the algorithm for the mixture that the posterior is of."
+        )
+
+
+def _key(algorithm: Algorithm, key: Any) -> PRNGKeyArray:
     """The key of the fit. A sampler's must be given, since two chains of one key are the same chain."""
     if key is None and algorithm.identity.objective is Objective.DRAW:
         raise ValueError(
             f"key must be a random key, since {algorithm.identity.name} draws from the posterior, got None; pass "
             "key=jax.random.key(0), and another number for another chain."
         )
-    return jax.random.key(0) if key is None else key
+    if key is None:
+        return jax.random.key(0)
+    check_key(key)
+    return key
 
 
 def _tolerance(algorithm: Algorithm, tolerance: float | None) -> float:

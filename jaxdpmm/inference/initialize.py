@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from jaxdpmm import trees
+from jaxdpmm.checks import check_key
 from jaxdpmm.distances import nearest_centres, squared_distances, squared_norms
 from jaxdpmm.families.gaussian import Gaussian
 from jaxdpmm.families.gaussian_spherical import GaussianSpherical
@@ -78,6 +79,7 @@ def initialize(
         start: "k-means" or "coverage".
 
     Raises:
+        TypeError: the key is none, such as a number.
         ValueError: unknown start, wrong shape, not finite, or, with "k-means", fewer points than components.
     """
     if start not in STARTS:
@@ -86,6 +88,7 @@ def initialize(
         )
     if start == "coverage":
         return _covering(mixture, prior, as_source(x, mixture.family))
+    check_key(key)
     points = x if hasattr(x, "sweep") else check_points(x, mixture.family)
     num_components = mixture.num_components
     if sample_size is None:
@@ -113,7 +116,7 @@ def clustered_prior(
         sample_size: points to use.
 
     Raises:
-        TypeError: the family is not Gaussian.
+        TypeError: the family is not Gaussian, or the key is none, such as a number.
         ValueError: wrong shape, not finite, or fewer points than components.
     """
     if not isinstance(mixture.family, Gaussian):
@@ -121,6 +124,7 @@ def clustered_prior(
             f"mixture must have Gaussian components, got {type(mixture.family).__name__}; use default_prior."
         )
     x = x if hasattr(x, "sweep") else check_points(x, mixture.family)
+    check_key(key)
     key_sample, key_seeds = jax.random.split(key)
     sample = draw_sample(key_sample, x, max(sample_size, mixture.num_components))
     _check_enough(mixture.num_components, len(sample))

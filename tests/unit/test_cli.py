@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from synthetic import SIDE, surface, write_backbone, write_mvtec
 
+import jaxdpmm
 from jaxdpmm import cli
 from jaxdpmm.cli import terminal
 
@@ -44,6 +45,20 @@ def test_help(command, capsys):
     assert f"Usage: jaxdpmm {command}" in capsys.readouterr().out
 
 
+def test_without_a_command_comes_the_help_as_it_is(capsys):
+    assert cli.run(["--help"]) == 0
+    expected = capsys.readouterr().out
+    assert "\nCommands:\n" in expected
+    assert "Dirichlet" in expected
+    assert cli.run([]) == 0
+    assert capsys.readouterr() == (expected, "")
+
+
+def test_version(capsys):
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().out == f"jaxdpmm {jaxdpmm.__version__}\n"
+
+
 def test_help_loads_nothing_heavy():
     heavy = ["flax", "numpyro", "transformers", "torch", "PIL", "scipy.ndimage"]
     code = f"import sys, jaxdpmm.cli; print(set({heavy}) & set(sys.modules))"
@@ -65,7 +80,7 @@ def test_entry_point_sets_the_exit_status():
         (["fit"], "Missing argument"),
         (["fit", "x"], "Missing option '--output'"),
         (["fit", "x", "--output", "y", "--layer", "last"], "Invalid value for '--layer'"),
-        (["fit", "x", "--output", "y", "--colour", "red"], "No such option"),
+        (["fit", "x", "--output", "y", "--zzz", "red"], "No such option: --zzz. See --help."),
         (["paint"], "No such command 'paint'"),
     ],
 )

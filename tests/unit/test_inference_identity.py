@@ -1,5 +1,7 @@
 """An algorithm says what it is, and `fit` does by that: stopping, keys, labels, checkpoints, compiled code."""
 
+import inspect
+
 import jax
 import numpy as np
 import optax
@@ -10,9 +12,11 @@ from jaxdpmm.inference import (
     ArraySource,
     candidates,
     cavi,
+    clustered_prior,
     device_mesh,
     fit,
     gibbs,
+    initialize,
     label_switching,
     memoized,
     online_em,
@@ -155,6 +159,34 @@ def test_a_sampler_asks_for_a_key():
     one, other = (run(gibbs(MIXTURE, PRIOR), key=jax.random.key(seed)) for seed in (0, 1))
     assert one.history[-1].objective != other.history[-1].objective
     assert len(run(cavi(MIXTURE, PRIOR), key=None).history) == 3
+
+
+def test_what_a_fit_starts_from_is_checked():
+    without_types = inspect.unwrap(fit)  # the tests' type checks would come first
+    algorithm = cavi(MIXTURE, PRIOR)
+    with pytest.raises(
+        TypeError, match=r"^algorithm must be an Algorithm, got cavi; make one with a backend"
+    ):
+        without_types(cavi, X, START)
+    for arguments in ((algorithm, START, X), (algorithm, X, PRIOR)):
+        with pytest.raises(TypeError, match=r"^posterior must be a Posterior .* in this order\.$"):
+            without_types(*arguments)
+    other = cavi(MIXTURE.__class__(MIXTURE.family, MIXTURE.num_components + 1), PRIOR)
+    with pytest.raises(
+        ValueError, match=r"^posterior must have the 5 components .*, got 4; initialize it"
+    ):
+        fit(other, X, START)
+
+
+def test_a_seed_in_place_of_a_key_is_one_sentence():
+    for function, arguments in (
+        (fit, (cavi(MIXTURE, PRIOR), X, START)),
+        (initialize, (MIXTURE, PRIOR, X)),
+        (clustered_prior, (MIXTURE, X)),
+    ):
+        without_types = inspect.unwrap(function)  # the tests' type checks would come first
+        with pytest.raises(TypeError, match=r"^key must be one random key, got 3; pass key=jax"):
+            without_types(*arguments, key=3)
 
 
 @pytest.mark.parametrize(
