@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM = """
-import gc, json, sys
+import gc, json, pathlib, sys
 import jax, numpy as np, psutil
 import jaxdpmm
 from jaxdpmm.detection.banks import memory_bank
@@ -38,7 +38,7 @@ mixture = jaxdpmm.Mixture(jaxdpmm.GaussianDiagonal(32), 10)
 prior = jaxdpmm.default_prior(mixture, x)
 posterior = jaxdpmm.initialize(mixture, prior, x, key=jax.random.key(0))
 sizes = random.permutation(np.arange(20, 4020, 20)).tolist()
-backbone = load_backbone(write_backbone(sys.argv[2] + "/tiny"))
+backbone = load_backbone(write_backbone(pathlib.Path(sys.argv[2], "tiny")))
 extractor, score_patches = PatchExtractor(1), compile_scorer(predictive(mixture), posterior)
 
 def of_image(number):
