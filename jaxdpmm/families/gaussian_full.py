@@ -41,6 +41,7 @@ from jaxdpmm.families.normal_wishart import (
 LOG_TWO = float(np.log(2))
 BLOCK = 128  # columns a block; below, matrix products lose more than the zeros save
 POINTS_PER_FEATURE = 10  # with fewer, correlations are shrunk
+LEAST_SHARE = 1e-3  # of correlations: with less, rounding in float32 costs densities a hundredth of a nat per point
 ROWS = 256  # points a block, of those that count in a component
 
 
@@ -98,9 +99,10 @@ class GaussianFull(NormalWishartGaussian):
         """Covariance of centred data, its correlations shrunk where the points are too few to know them.
 
         From POINTS_PER_FEATURE points per feature on, correlations are known well enough in every direction, however
-        narrow, and the share taken from them is what rounding needs, sqrt(eps). With fewer points it is that of oracle
-        approximating shrinkage (Chen, Wiesel, Eldar and Hero 2010, eq. 23, in the form without terms of order 1 / D),
-        of correlations in place of covariances: all of it for points without a direction.
+        narrow, and a thousandth is taken from them, which rounding in float32 needs (in float64 as well, so that both
+        types have one prior). With fewer points the share is that of oracle approximating shrinkage (Chen, Wiesel,
+        Eldar and Hero 2010, eq. 23, in the form without terms of order 1 / D), of correlations in place of covariances:
+        all of it for points without a direction.
 
         Features may thus be in any units: covariance(x * s) is covariance(x) * outer(s, s), exactly. Rotated points
         have the rotated covariance but for the share, which is taken towards the features' own variances.
@@ -112,8 +114,8 @@ class GaussianFull(NormalWishartGaussian):
         size = jnp.mean(correlation**2)
         excess = (weight + 1) * (size - 1 / self.dim)
         share = jnp.where(excess > 0, jnp.minimum((size + 1) / excess, 1), 1)
-        least = jnp.sqrt(jnp.finfo(x.dtype).eps).astype(x.dtype)
-        share = jnp.where(weight < POINTS_PER_FEATURE * self.dim, jnp.maximum(share, least), least)
+        share = jnp.where(weight < POINTS_PER_FEATURE * self.dim, share, 0)
+        share = jnp.maximum(share, LEAST_SHARE).astype(x.dtype)
         off_diagonal = (1 - share) * correlation * (1 - jnp.eye(self.dim, dtype=x.dtype))
         return (off_diagonal + jnp.eye(self.dim, dtype=x.dtype)) * jnp.outer(scale, scale)
 

@@ -68,7 +68,10 @@ def test_last_layer_of_the_stand_in_is_never_the_default(backbone):
         ),
         ({"score": "kl"}, "score must be one of predictive, .*, got 'kl'"),
         ({"dtype": "float16"}, "dtype must be one of float32, bfloat16"),
-        ({"num_components": 0}, "num_components must be at least 1 and num_epochs at least 0, got 0"),
+        (
+            {"num_components": 0},
+            "num_components must be at least 1 and num_epochs at least 0, got 0",
+        ),
         ({"sigma": -1.0}, "sigma from 0 to 1024"),
         ({"top_fraction": 0.0}, "top_fraction must be in"),
         ({"layers": (-1,)}, "layers must be one or several"),

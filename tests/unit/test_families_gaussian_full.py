@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from jaxdpmm import GaussianFull
-from jaxdpmm.families.gaussian_full import BLOCK, ROWS
+from jaxdpmm.families.gaussian_full import BLOCK, LEAST_SHARE, ROWS
 
 DIM = BLOCK + 2
 
@@ -58,10 +58,11 @@ def test_prior_correlations_are_shrunk_as_scikit_learn_does(num_points):
     np.testing.assert_allclose(GaussianFull(6).covariance(jnp.asarray(x)), expected, rtol=1e-10)
 
 
-def test_prior_covariance_of_many_points_is_theirs():
+def test_prior_covariance_of_many_points_is_theirs_but_for_a_thousandth_of_correlations():
     x = np.random.default_rng(0).normal(size=(60, 6)) * np.array([5, 3, 1, 1, 0.3, 0.1])
     found = GaussianFull(6).covariance(jnp.asarray(x))
-    np.testing.assert_allclose(found, x.T @ x / 60, rtol=1e-7)
+    expected = x.T @ x / 60 * (1 - LEAST_SHARE * (1 - np.eye(6)))
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_prior_covariance_of_constant_points_is_positive():
