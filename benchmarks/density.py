@@ -5,7 +5,7 @@
 
 Each method starts as its users start it (k-means; the published algorithm with random patches) and the clock stops
 while the density of the held-out patches is taken after each sweep: the predictive density here, the density of the
-point estimates for the others. The target is what scikit-learn has after its last sweep, minus 0.1 nats a patch.
+point estimates for the others. The target is what scikit-learn has after its last sweep, minus 0.1 nats per patch.
 gmmx (EM in JAX) is measured if it is installed; it holds N x K x D numbers, too many for large N. With `--compiled` a
 second run finds what the first has compiled, as on any machine where JAX's cache is on.
 """
@@ -169,7 +169,7 @@ def compare(
     for name, path in trajectories.items():
         print(
             f"{kind} {name:<14} target {target:.2f} reached after {seconds[name]} s; "
-            f"{path[-1][1]:.2f} nats a patch after {path[-1][0]:.1f} s",
+            f"{path[-1][1]:.2f} nats per patch after {path[-1][0]:.1f} s",
             flush=True,
         )
     return {

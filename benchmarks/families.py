@@ -13,8 +13,8 @@ folder `--cache`, and every row is written there when it is done, so that a run 
     python benchmarks/families.py --data magnetic_tile --cache cache --short-side 336
     python benchmarks/families.py --data elpv --cache cache --short-side 294
 
-Pixel figures are of every fourth row and column. Densities are in nats a patch; those of directions live on the sphere
-and are compared with nothing else.
+Pixel figures are of every fourth row and column. Densities are in nats per patch; those of directions live on the
+sphere and are compared with nothing else.
 """
 
 import argparse
@@ -48,7 +48,7 @@ from jaxdpmm.model import elbo_after_update, expected_readout, global_update
 from jaxdpmm.scoring import SCORERS
 
 SAMPLE_SIZE = 20_000  # patches that the prior is set by
-NUM_SWEEPS, TOLERANCE = 15, 0.1  # the latter in nats a patch; detection does not change beyond
+NUM_SWEEPS, TOLERANCE = 15, 0.1  # the latter in nats per patch; detection does not change beyond
 
 
 # ------------------------------------------------------------------ a user's family against a hand-written kernel

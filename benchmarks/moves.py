@@ -108,7 +108,7 @@ def main() -> None:
         last = records[-1]
         print(
             f"{last['name']:<22} {last['num_components']:4d} components, {last['num_sweeps']} sweeps: "
-            f"moves {last['moves_density']:.4f} nats a point in {last['moves_seconds']:.0f} s, best of "
+            f"moves {last['moves_density']:.4f} nats per point in {last['moves_seconds']:.0f} s, best of "
             f"{NUM_RESTARTS} {last['best_restart_density']:.4f} in {last['restarts_seconds']:.0f} s",
             flush=True,
         )

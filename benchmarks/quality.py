@@ -217,7 +217,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--num-components", type=int, default=200)
     parser.add_argument("--num-epochs", type=int, default=30, help="sweeps of a mixture, at most")
     parser.add_argument(
-        "--tolerance", type=float, default=0.1, help="nats a patch; detection is the same with less"
+        "--tolerance",
+        type=float,
+        default=0.1,
+        help="nats per patch; detection is the same with less",
     )
     parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("quality-cache"))
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")

@@ -59,7 +59,7 @@ class DetectorConfig:
         score: name in `jaxdpmm.scoring.SCORERS`.
         seed: of everything random.
         num_epochs: most sweeps over the training patches; 0 leaves the mixture as it starts.
-        tolerance: the fit ends when a sweep gains fewer nats a patch.
+        tolerance: the fit ends when a sweep gains fewer nats per patch.
         top_fraction: the score of an image is the mean over this share of its patches, the most anomalous ones.
         sigma: smoothing of maps, in pixels of the original image.
         dtype: of the backbone's matrix products, "float32" or "bfloat16".

@@ -102,7 +102,7 @@ class GaussianSpherical(NormalWishartGaussian):
         """`log_predictive` of all points, without an N x K x D array.
 
         The product in `squared_distance_matrix` is faster, but of unit-norm features with spread 0.003 within a
-        cluster it loses 0.006 nats a point in float32: good enough to fit with, too little for a density.
+        cluster it loses 0.006 nats per point in float32: good enough to fit with, too little for a density.
         """
         of_points = jax.vmap(self.log_predictive, (None, 0))
         return over_components(lambda one: of_points(one, x), params, size_of(x)).T

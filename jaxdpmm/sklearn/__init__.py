@@ -9,7 +9,7 @@ component, a detector's +1 for inliers and -1 for outliers. Both pass scikit-lea
 From `BayesianGaussianMixture` to here:
 
     BayesianGaussianMixture               here
-    n_components, tol, max_iter, n_init   the same; `tol` in nats a point, `n_components` is 20 by default
+    n_components, tol, max_iter, n_init   the same; `tol` in nats per point, `n_components` is 20 by default
     covariance_type                       the same: "full", "tied", "diag" or "spherical"
     reg_covar                             gone: the prior keeps covariances proper
     init_params                           "kmeans" (k-means++ and Lloyd steps) or "coverage" (farthest-first seeds)

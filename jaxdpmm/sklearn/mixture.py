@@ -33,7 +33,7 @@ class DirichletProcessMixture(DensityMixin, BaseDirichletProcess):
     Parameters:
         n_components: truncation, the most components there can be; those that are not needed stay empty.
         covariance_type: "full", "tied" (one for all components), "diag" or "spherical".
-        tol: the fit ends when a sweep changes the bound by less than this, in nats a point.
+        tol: the fit ends when a sweep changes the bound by less than this, in nats per point.
         max_iter: most sweeps over the points.
         n_init: fits from so many starts, the one of the highest bound is kept.
         init_params: how a fit starts, "kmeans" (where points are many) or "coverage" (farthest-first seeds, so that

@@ -59,7 +59,7 @@ def check_settings(estimator: Any) -> None:
             )
     if not isinstance(estimator.tol, Real) or not float(estimator.tol) >= 0:
         raise ValueError(
-            f"tol must be a number of nats a point, at least 0, got {estimator.tol!r}; the default is 0.001."
+            f"tol must be a number of nats per point, at least 0, got {estimator.tol!r}; the default is 0.001."
         )
     if estimator.covariance_type not in COVARIANCES:
         raise ValueError(

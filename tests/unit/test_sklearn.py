@@ -314,7 +314,7 @@ def test_lower_end(share, expected):
         ({"n_components": 0}, "n_components must be a whole number of at least 1, got 0"),
         ({"max_iter": 2.5}, "max_iter must be a whole number"),
         ({"n_init": -1}, "n_init must be a whole number"),
-        ({"tol": -1.0}, "tol must be a number of nats a point"),
+        ({"tol": -1.0}, "tol must be a number of nats per point"),
         (
             {"covariance_type": "banded"},
             "must be 'full', 'tied', 'diag' or 'spherical', got 'banded'",
