@@ -74,3 +74,14 @@ def padded_size(number: int) -> int:
         return SMALLEST_SIZE
     step = 1 << ((number - 1).bit_length() - 3)
     return -(-number // step) * step
+
+
+def reshaped(x: Any, *shape: int) -> Any:
+    """`x.reshape(shape)`, of NumPy or JAX arrays; on a device that is a program for each shape, hence `bounded`.
+
+    JAX itself keeps such programs, of every operation outside `jax.jit`, for thousands of shapes.
+    """
+    return _reshaped(shape, x) if isinstance(x, jax.Array) else x.reshape(shape)
+
+
+_reshaped = bounded(lambda shape, x: x.reshape(shape), 1)

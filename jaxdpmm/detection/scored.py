@@ -17,6 +17,7 @@ from jaxdpmm.detection.maps import anomaly_map, image_scores
 from jaxdpmm.detection.patches import ImagePatches, PatchBatch
 from jaxdpmm.images.geometry import Frame
 from jaxdpmm.images.records import ImageRecord
+from jaxdpmm.programs import reshaped
 from jaxdpmm.scoring import Scorer, in_tiles
 
 ScorePatches = Callable[[Any], Any]
@@ -62,8 +63,8 @@ def compile_scorer(scorer: Scorer, fitted: Any) -> ScorePatches:
     compiled = jax.jit(scorer.score)
 
     def score_patches(features: Any) -> Any:
-        points = features.reshape(-1, features.shape[-1])
-        return in_tiles(compiled, params, points).reshape(features.shape[:-1])
+        points = reshaped(features, -1, features.shape[-1])
+        return reshaped(in_tiles(compiled, params, points), *features.shape[:-1])
 
     return score_patches
 
