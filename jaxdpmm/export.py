@@ -41,10 +41,10 @@ from jaxdpmm.exported import (
 )
 from jaxdpmm.families.kernels import one_version
 from jaxdpmm.model import Mixture
-from jaxdpmm.outputs import ONNX_GRAPH, ONNX_SCORER, check_replaceable
-from jaxdpmm.outputs import SCORER as SCORER_FILE
 from jaxdpmm.persist import Model, write_whole
 from jaxdpmm.scoring import SCORERS, Scorer, nearest_predictive
+from jaxdpmm.storage.outputs import ONNX_GRAPH, ONNX_SCORER, check_replaceable
+from jaxdpmm.storage.outputs import SCORER as SCORER_FILE
 
 __all__ = ["export_onnx", "export_scorer", "load_scorer"]
 

@@ -22,8 +22,8 @@ from jax import export
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from jaxdpmm.descriptions import as_type, parse_json
 from jaxdpmm.scoring import in_tiles
+from jaxdpmm.storage.descriptions import as_type, parse_json
 
 FORMAT_VERSION = 1
 ABOUT, SCORER = "about.json", "scorer.bin"

@@ -4,8 +4,8 @@ A file holds a fitted mixture with its prior and, in `settings`, whatever its ma
 detector keeps its backbone and preprocessing there). Trees are stored leaf by leaf under the names of their fields, and
 rebuilt from the family and the sticks, whose functions tell the structure: loading runs no code of the file, and
 class names are looked up in two short tables. The format has a version of its own; a file is checked against its
-SHA-256 (`tree_store.py`), its fields against `_Description` and its arrays against the mixture (`model_trees.py`), and
-a new one takes the place of an old one only when it is complete.
+SHA-256 (`storage/tree_store.py`), its fields against `_Description` and its arrays against the mixture
+(`storage/model_trees.py`), and a new one takes the place of an old one only when it is complete.
 Next file to read: `detection/detector.py`.
 """
 
@@ -25,12 +25,12 @@ import safetensors.numpy
 
 from jaxdpmm import families
 from jaxdpmm import sticks as stick_priors
-from jaxdpmm.descriptions import as_type, shown
-from jaxdpmm.files import replace_file
 from jaxdpmm.model import Mixture, Posterior, Prior
-from jaxdpmm.model_trees import check_rebuildable, problem_of, template_of
-from jaxdpmm.outputs import MODEL, check_replaceable
-from jaxdpmm.tree_store import TreeFormat, metadata_of, named_leaves, read_tree
+from jaxdpmm.storage.descriptions import as_type, shown
+from jaxdpmm.storage.files import replace_file
+from jaxdpmm.storage.model_trees import check_rebuildable, problem_of, template_of
+from jaxdpmm.storage.outputs import MODEL, check_replaceable
+from jaxdpmm.storage.tree_store import TreeFormat, metadata_of, named_leaves, read_tree
 
 FORMAT_VERSION = 1
 MODEL_FILE = TreeFormat(

@@ -29,7 +29,7 @@ from jaxdpmm.features import load_backbone
 from jaxdpmm.features.store import FeatureStore
 from jaxdpmm.features.store_writer import FeatureWriter
 from jaxdpmm.persist import load_model
-from jaxdpmm.tree_store import named_leaves
+from jaxdpmm.storage.tree_store import named_leaves
 
 TINY = {
     "model_type": "dinov2_with_registers",

@@ -25,7 +25,7 @@ from jaxdpmm.inference import checkpoint as checkpoints
 from jaxdpmm.inference.history import Epoch
 from jaxdpmm.persist import Model, load_model
 from jaxdpmm.scoring import predictive, score
-from jaxdpmm.tree_store import named_leaves
+from jaxdpmm.storage.tree_store import named_leaves
 
 POINTS = np.random.default_rng(0).normal(size=(4, 3))
 POINTS /= np.linalg.norm(POINTS, axis=1, keepdims=True)
@@ -84,7 +84,7 @@ def _part(part: Any) -> dict[str, Any]:
 
 
 def _tree(field: str | None):
-    """Mutations of a file of `tree_store.py`, whose description stands under `field`."""
+    """Mutations of a file of `storage/tree_store.py`, whose description stands under `field`."""
 
     def mutate(random: np.random.Generator, files: Files) -> Mutation:
         (name,) = files

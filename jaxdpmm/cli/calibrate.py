@@ -15,7 +15,7 @@ from jaxdpmm.cli.terminal import (
     load_detector,
     write_json,
 )
-from jaxdpmm.outputs import MODEL, RESULT
+from jaxdpmm.storage.outputs import MODEL, RESULT
 
 
 def calibrate(

@@ -13,7 +13,7 @@ import typer
 from jaxdpmm.cli.evaluate import comparison_text
 from jaxdpmm.cli.places import check_places, new_file
 from jaxdpmm.cli.terminal import JsonOption, write_json
-from jaxdpmm.outputs import PICTURE, RESULT
+from jaxdpmm.storage.outputs import PICTURE, RESULT
 
 if TYPE_CHECKING:  # loads JAX
     from jaxdpmm.detection import Detector

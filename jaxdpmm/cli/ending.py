@@ -6,8 +6,8 @@ library or reads a file in native code nothing happens, and an exception that is
 way as any error does. And a second thread hears of the signal through a socket (`signal.set_wakeup_fd`), whatever the
 main thread does, so long as it lets go of the interpreter's lock, as XLA, NumPy and Pillow do; when the process is
 still there after `PATIENCE` it writes what `keeping` was told of, and ends the process. Where an exception would do
-harm (`_can_raise`) the handler does so itself. Files are renamed into place (`../files.py`), so none is ever half
-written. A second signal ends the process at once.
+harm (`_can_raise`) the handler does so itself. Files are renamed into place (`../storage/files.py`), so none is ever
+half written. A second signal ends the process at once.
 
 Only the standard library is imported here, and all of it at the start: later the main thread may hold an import's lock.
 Next file to read: `__init__.py`.

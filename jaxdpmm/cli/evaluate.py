@@ -17,7 +17,7 @@ from jaxdpmm.cli.terminal import (
     table,
     write_json,
 )
-from jaxdpmm.outputs import RESULT
+from jaxdpmm.storage.outputs import RESULT
 
 
 def evaluate(

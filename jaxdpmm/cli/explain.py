@@ -13,7 +13,7 @@ from jaxdpmm.cli.terminal import (
     table,
     write_json,
 )
-from jaxdpmm.outputs import RESULT
+from jaxdpmm.storage.outputs import RESULT
 
 HEADER = (
     "box in pixels",

@@ -16,7 +16,7 @@ from jaxdpmm.cli.terminal import (
     skipped_text,
     write_json,
 )
-from jaxdpmm.outputs import MODEL, RESULT
+from jaxdpmm.storage.outputs import MODEL, RESULT
 
 if TYPE_CHECKING:  # loads JAX
     from jaxdpmm.detection import Detector

@@ -1,8 +1,8 @@
 """Where a command reads and where it writes, compared before any work, so that no output takes the place of an input.
 
 Two places are one when they are the same file on the disk: links are followed, hard links and names on disks that do
-not tell capitals from small letters count. What may be written over is decided by content (`../outputs.py`). A link at
-an output is followed when it is written (`../files.py`), so it is its target that is looked at here.
+not tell capitals from small letters count. What may be written over is decided by content (`../storage/outputs.py`). A
+link at an output is followed when it is written (`../storage/files.py`), so it is its target that is looked at here.
 """
 
 import json
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxdpmm.outputs import RUN_FILES, RUN_FOLDERS, RUN_INDEX, FileKind, check_replaceable
+from jaxdpmm.storage.outputs import RUN_FILES, RUN_FOLDERS, RUN_INDEX, FileKind, check_replaceable
 
 LARGEST_HEADER = 2**26  # bytes; headers of models have some thousands
 

@@ -7,7 +7,7 @@ import typer
 
 from jaxdpmm.cli.places import check_places, new_file
 from jaxdpmm.cli.terminal import size_text
-from jaxdpmm.outputs import PAGE
+from jaxdpmm.storage.outputs import PAGE
 
 
 def report(

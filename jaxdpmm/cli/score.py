@@ -19,8 +19,8 @@ from jaxdpmm.cli.terminal import (
     skipped_text,
     write_json,
 )
-from jaxdpmm.files import name_text, with_suffix_added
-from jaxdpmm.outputs import RESULT
+from jaxdpmm.storage.files import name_text, with_suffix_added
+from jaxdpmm.storage.outputs import RESULT
 
 COLUMNS = ("path", "score", "width", "height", "p_value", "anomalous")
 

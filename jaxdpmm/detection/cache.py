@@ -24,11 +24,11 @@ from jaxdpmm.features import Backbone
 from jaxdpmm.features.digest import backbone_digest
 from jaxdpmm.features.store import FeatureStore
 from jaxdpmm.features.store_writer import FeatureWriter
-from jaxdpmm.files import name_text
 from jaxdpmm.images.geometry import Frame, frame_of
 from jaxdpmm.images.reading import pixels_of
 from jaxdpmm.images.records import ImageRecord
-from jaxdpmm.locks import locked
+from jaxdpmm.storage.files import name_text
+from jaxdpmm.storage.locks import locked
 
 FEATURE_SETTINGS = ("layers", "short_side", "shape", "dtype", "tile_side")
 

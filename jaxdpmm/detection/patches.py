@@ -17,11 +17,11 @@ from tqdm import tqdm
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.features import Backbone, PatchExtractor
 from jaxdpmm.features.tiling import extract_in_tiles
-from jaxdpmm.files import name_text
 from jaxdpmm.images.geometry import Frame
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.images.rotation import rotated
 from jaxdpmm.images.streaming import ImageStream, in_batches
+from jaxdpmm.storage.files import name_text
 
 BATCH_SIZE = 8
 

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from jaxdpmm.descriptions import as_type, shown
 from jaxdpmm.detection.calibration import Calibration, Survival
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.reduction import AXES, MEAN
 from jaxdpmm.persist import MODEL_FILE, Model, load_model
+from jaxdpmm.storage.descriptions import as_type, shown
 
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 

@@ -13,8 +13,8 @@ from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.few_shot import choose_references
 from jaxdpmm.detection.patches import TrainingPatches, stack_patches, stream_patches
 from jaxdpmm.features import Backbone
-from jaxdpmm.files import name_text
 from jaxdpmm.images.records import ImageRecord
+from jaxdpmm.storage.files import name_text
 
 
 def chosen_records(

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxdpmm import tree_store
-from jaxdpmm.descriptions import as_type, read_json, shown
+from jaxdpmm.storage import tree_store
+from jaxdpmm.storage.descriptions import as_type, read_json, shown
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 

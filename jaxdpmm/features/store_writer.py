@@ -27,8 +27,8 @@ from jaxdpmm.features.store_index import (
     names_of,
     read_index,
 )
-from jaxdpmm.files import remove_partial_files, replace_file
-from jaxdpmm.locks import locked
+from jaxdpmm.storage.files import remove_partial_files, replace_file
+from jaxdpmm.storage.locks import locked
 
 SHARD_BYTES = 2**27  # 128 MiB
 LOCK = ".lock"

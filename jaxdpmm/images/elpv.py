@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxdpmm.images.records import ANOMALOUS, NORMAL, DataSet, ImageRecord
-from jaxdpmm.wheels import fetch_wheel, unpack_wheel
+from jaxdpmm.storage.wheels import fetch_wheel, unpack_wheel
 
 WHEEL_NAME = "elpv-dataset"
 WHEEL_VERSION = "1.0.0.post1"

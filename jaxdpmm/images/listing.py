@@ -15,7 +15,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from jaxdpmm.images.names import role_of
-from jaxdpmm.outputs import RUN_FOLDERS, is_run
+from jaxdpmm.storage.outputs import RUN_FOLDERS, is_run
 
 NO_PICTURES = {"BUFR", "EPS", "FLI", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}
 """Formats that Pillow names and that are documents, films or data, or need another program."""

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from jaxdpmm.images.geometry import LARGEST_16_BIT
 from jaxdpmm.images.listing import images_in
 from jaxdpmm.images.records import ImageRecord
-from jaxdpmm.outputs import MARK
+from jaxdpmm.storage.outputs import MARK
 
 # What Pillow raises on damaged files, beside OSError: SyntaxError for broken PNG chunks, and the
 # others from decoders that run off the end of their data.

@@ -1,9 +1,9 @@
 """Where a fit stands, in one file that is always whole: state, key, history.
 
-One safetensors file, written beside and renamed (`files.py`), rather than orbax: the state is a handful of arrays that
-fit one host, and a rename is all the transaction that they need. Several processes write one file, through the
-first of them, and all read it; states too large for one host would need orbax. A checkpoint belongs to one fit: model,
-algorithm, key and data are compared before anything is taken from it. Next file to read: `fit.py`.
+One safetensors file, written beside and renamed (`storage/files.py`), rather than orbax: the state is a handful of
+arrays that fit one host, and a rename is all the transaction that they need. Several processes write one file, through
+the first of them, and all read it; states too large for one host would need orbax. A checkpoint belongs to one fit:
+model, algorithm, key and data are compared before anything is taken from it. Next file to read: `fit.py`.
 """
 
 import json
@@ -20,10 +20,10 @@ import numpy as np
 import safetensors.numpy
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxdpmm.descriptions import as_type
-from jaxdpmm.files import remove_partial_files, replace_file
 from jaxdpmm.inference.history import Epoch
-from jaxdpmm.tree_store import TreeFormat, metadata_of, named_leaves, read_tree
+from jaxdpmm.storage.descriptions import as_type
+from jaxdpmm.storage.files import remove_partial_files, replace_file
+from jaxdpmm.storage.tree_store import TreeFormat, metadata_of, named_leaves, read_tree
 
 FILE_NAME = "checkpoint.safetensors"
 FORMAT_VERSION = 2

@@ -12,7 +12,7 @@ from PIL import Image
 
 from jaxdpmm import cli
 from jaxdpmm.cli.places import cache_folder, check_places, new_file, run_folder, weights_of
-from jaxdpmm.outputs import MODEL, RESULT
+from jaxdpmm.storage.outputs import MODEL, RESULT
 
 COMMANDS = {
     "demo": "--backbone {weights} --picture {picture} --json {json}",

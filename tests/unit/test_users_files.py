@@ -13,12 +13,12 @@ from jaxdpmm import cli
 from jaxdpmm.detection import Detector, DetectorConfig
 from jaxdpmm.detection.few_shot import choose_references
 from jaxdpmm.detection.training import tell_of_learned
-from jaxdpmm.files import LONGEST_NAME, name_text, with_suffix_added
 from jaxdpmm.images.checks import check_masks, size_of
 from jaxdpmm.images.geometry import Preprocessing
 from jaxdpmm.images.reading import load_image, load_mask
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.images.transforms import prepare
+from jaxdpmm.storage.files import LONGEST_NAME, name_text, with_suffix_added
 
 LATIN_1 = os.fsdecode(b"caf\xe9.png")
 LONG = "x" * 248 + ".png"

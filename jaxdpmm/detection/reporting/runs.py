@@ -22,10 +22,10 @@ from jaxtyping import Float
 from jaxdpmm.detection.detector import Detector
 from jaxdpmm.detection.evaluate import true_mask
 from jaxdpmm.detection.scored import ScoredImage
-from jaxdpmm.files import name_text, with_suffix_added
 from jaxdpmm.images.reading import pixels_of
-from jaxdpmm.outputs import RUN_INDEX, check_replaceable
 from jaxdpmm.persist import write_whole
+from jaxdpmm.storage.files import name_text, with_suffix_added
+from jaxdpmm.storage.outputs import RUN_INDEX, check_replaceable
 
 INDEX = "run.json"
 FORMAT_VERSION = 1

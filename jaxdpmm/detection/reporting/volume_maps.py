@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from jaxdpmm.files import name_text, with_suffix_added
 from jaxdpmm.images.nifti import nifti_bytes
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.images.volumes import VolumeSlice
 from jaxdpmm.persist import write_whole
+from jaxdpmm.storage.files import name_text, with_suffix_added
 
 
 class VolumeMaps:

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdpmm.descriptions import shown
 from jaxdpmm.model import Mixture, Posterior, Prior
 from jaxdpmm.sticks import Gamma
-from jaxdpmm.tree_store import named_leaves
+from jaxdpmm.storage.descriptions import shown
+from jaxdpmm.storage.tree_store import named_leaves
 
 
 @lru_cache(maxsize=32)

@@ -13,7 +13,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from jaxdpmm.files import folder_aside
+from jaxdpmm.storage.files import folder_aside
 
 CACHE_VARIABLE = "JAXDPMM_CACHE"
 

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import safetensors
 
-from jaxdpmm.descriptions import as_type, parse_json, shown
+from jaxdpmm.storage.descriptions import as_type, parse_json, shown
 
 DTYPES = ("BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "BF16", "F32", "F64")
 """Types of arrays that NumPy has; BF16 once JAX is imported."""

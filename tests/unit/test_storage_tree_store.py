@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from jaxdpmm import descriptions, tree_store
 from jaxdpmm.detection.stored import load_detector_model
 from jaxdpmm.features.store import FeatureStore
 from jaxdpmm.inference import checkpoint as checkpoints
 from jaxdpmm.persist import Model, load_model, save_model
+from jaxdpmm.storage import descriptions, tree_store
 
 GOLDEN = Path(__file__).parents[1] / "reference" / "golden" / "version_1"
 

@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from jaxdpmm import wheels
+from jaxdpmm.storage import wheels
 
 
 @pytest.fixture

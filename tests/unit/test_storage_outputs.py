@@ -15,7 +15,8 @@ from jaxdpmm.cli.terminal import write_json
 from jaxdpmm.detection.overlay import save_png
 from jaxdpmm.detection.reporting.report import TEMPLATES
 from jaxdpmm.export import export_onnx, export_scorer
-from jaxdpmm.outputs import (
+from jaxdpmm.persist import Model, load_model, save_model, write_whole
+from jaxdpmm.storage.outputs import (
     MODEL,
     ONNX_SCORER,
     PAGE,
@@ -25,7 +26,6 @@ from jaxdpmm.outputs import (
     SCORER,
     check_replaceable,
 )
-from jaxdpmm.persist import Model, load_model, save_model, write_whole
 
 KINDS = {
     "model": MODEL,

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from jaxdpmm import files
+from jaxdpmm.storage import files
 
 # Without the package, whose import takes a second; `write` is given the file's name and never ends.
 KILLED = f"""

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from jaxdpmm import locks
-from jaxdpmm.locks import locked
+from jaxdpmm.storage import locks
+from jaxdpmm.storage.locks import locked
 
 HOLDER = f"""
 import importlib.util, pathlib, sys, time
