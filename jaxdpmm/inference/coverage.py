@@ -25,13 +25,9 @@ from jaxdpmm.inference.data.arrays import DataSource
 from jaxdpmm.inference.local_steps.dense import over_tiles
 from jaxdpmm.precision import full_precision
 
-POOL_SIZE = (
-    4096  # points among which the next seeds are looked for; of 384 features, 6 MB of float32
-)
+POOL_SIZE = 4096  # points to look for the next seeds in; of 384 features, 6 MB of float32
 MOST_AT_ONCE = 256  # seeds chosen before all points are read again
-LEAST_AT_ONCE = (
-    16  # new seeds are filled up to a power of two from here on, so that few programs are compiled
-)
+LEAST_AT_ONCE = 16  # from here on, seeds are padded to a power of two: few programs are compiled
 HELD_PER_SEED = 4  # of data in batches, rows held for each seed before they are thinned out
 
 

@@ -99,40 +99,42 @@ def fit(
         OSError: the checkpoint cannot be written; the last one stays.
         FloatingPointError: the objective became nan.
     """
-    check_at_least_one("num_epochs", num_epochs, "the default is 100")
-    check_at_least_one("checkpoint_every", checkpoint_every, "the default is 1")
-    check_at_least_one("patience", patience, "the default is 1")
+    _check_counts(num_epochs, checkpoint_every, patience)
     _check_start(algorithm, posterior)
     source = as_source(data, algorithm.mixture.family, sample_weight, batch_size)
-    step = jax.jit(algorithm.step, donate_argnums=1)
     key = _key(algorithm, key)
-    layout = Layout(source.num_batches, source.batch_size, source.total_weight)
     threshold = _tolerance(algorithm, tolerance) * source.total_weight
-    saved = checkpoint and Checkpoint(checkpoint, _identity(algorithm, source, key, shuffle))
     # Each step consumes its state (donated buffers); the caller keeps what is the caller's.
-    now = Progress(_copy(_init(algorithm, posterior, layout)), key, ())
+    step = jax.jit(algorithm.step, donate_argnums=1)
+    saved = checkpoint and Checkpoint(checkpoint, _identity(algorithm, source, key, shuffle))
+    now = Progress(_copy(_init(algorithm, posterior, source)), key, ())
     now = saved.load(now) if saved else now
-    history = list(now.history)
-    start = time.perf_counter() - (history[-1].seconds if history else 0)
-    wants_stop = has_converged(history, threshold, patience)
-    with tqdm(total=num_epochs, initial=len(history), desc="fit", disable=not progress) as bar:
-        while len(history) < num_epochs and not wants_stop:
-            key, state, info = _sweep(step, source, now, shuffle)
-            history.append(_read_epoch(algorithm, state, info, len(history) + 1, start))
-            now = Progress(state, key, tuple(history))
-            _show(bar, algorithm, history[-1], source.total_weight)
-            wants_stop = has_converged(history, threshold, patience) or bool(
-                callback and callback(history[-1], _copy(algorithm.posterior(state)))
+    start = time.perf_counter() - (now.history[-1].seconds if now.history else 0)
+    wants_stop = has_converged(now.history, threshold, patience)
+    with tqdm(total=num_epochs, initial=len(now.history), desc="fit", disable=not progress) as bar:
+        while len(now.history) < num_epochs and not wants_stop:
+            now = _sweep(algorithm, step, source, now, shuffle, start)
+            epoch = now.history[-1]
+            _show(bar, algorithm, epoch, source.total_weight)
+            wants_stop = has_converged(now.history, threshold, patience) or bool(
+                callback and callback(epoch, _copy(algorithm.posterior(now.state)))
             )
-            is_end = wants_stop or len(history) == num_epochs
-            if saved and (is_end or len(history) % checkpoint_every == 0):
+            is_end = wants_stop or epoch.number == num_epochs
+            if saved and (is_end or epoch.number % checkpoint_every == 0):
                 saved.save(now)
-    converged = has_converged(history, threshold, patience)
-    return FitResult(algorithm.posterior(now.state), tuple(history), converged, now.state)
+    converged = has_converged(now.history, threshold, patience)
+    return FitResult(algorithm.posterior(now.state), now.history, converged, now.state)
 
 
-def _sweep(step: Callable, source: DataSource, now: Progress, shuffle: bool) -> Any:
-    """One sweep: key, state and diagnostics after it."""
+def _sweep(
+    algorithm: Algorithm,
+    step: Callable,
+    source: DataSource,
+    now: Progress,
+    shuffle: bool,
+    start: float,
+) -> Progress:
+    """Where the fit stands after one more sweep."""
     key, state, info = now.key, now.state, None
     order: tuple = ()
     if shuffle:
@@ -144,7 +146,8 @@ def _sweep(step: Callable, source: DataSource, now: Progress, shuffle: bool) -> 
         state, info = step(key_step, state, batch)
         # One step runs, one waits: with more, the batches of all of them would be in memory.
         jax.block_until_ready(previous)
-    return key, state, info
+    epoch = _read_epoch(algorithm, state, info, len(now.history) + 1, start)
+    return Progress(state, key, (*now.history, epoch))
 
 
 def _identity(
@@ -168,6 +171,12 @@ def _identity(
         "key": np.asarray(jax.random.key_data(key)).tolist(),
         "shuffle": shuffle,
     }
+
+
+def _check_counts(num_epochs: int, checkpoint_every: int, patience: int) -> None:
+    check_at_least_one("num_epochs", num_epochs, "the default is 100")
+    check_at_least_one("checkpoint_every", checkpoint_every, "the default is 1")
+    check_at_least_one("patience", patience, "the default is 1")
 
 
 def _check_start(algorithm: Any, posterior: Any) -> None:
@@ -216,8 +225,9 @@ def _tolerance(algorithm: Algorithm, tolerance: float | None) -> float:
     return 0.0
 
 
-def _init(algorithm: Algorithm, posterior: Posterior, layout: Layout) -> Any:
+def _init(algorithm: Algorithm, posterior: Posterior, source: DataSource) -> Any:
     """The state to start from; where arrays span processes, only compiled code may mix them with others."""
+    layout = Layout(source.num_batches, source.batch_size, source.total_weight)
     if all(getattr(leaf, "is_fully_addressable", True) for leaf in jax.tree.leaves(posterior)):
         return algorithm.init(posterior, layout)
     prior = jax.tree.map(np.asarray, algorithm.prior)

@@ -120,7 +120,7 @@ def test_padding_changes_nothing(problem, x):
 
 
 def test_a_sweep_draws_parameters_once_in_any_order(problem, x):
-    """Batches in an order of their own: one draw of the parameters a sweep, all points counted."""
+    """Batches in an order of their own: one draw of the parameters per sweep, all points counted."""
     mixture, prior, start = problem
     algorithm = gibbs(mixture, prior)
     batches = list(ArraySource(x, mixture.family, batch_size=25).sweep())

@@ -139,7 +139,7 @@ def gibbs(
         mixture: static description; its family needs `sample_params`, its sticks `sample_concentration`.
         prior: hyper-parameters.
         moves: steps that change many labels at once, done in this order after each sweep.
-        keep_labels: keep the labels in the state (4 bytes a point); moves that need points keep them anyway.
+        keep_labels: keep the labels in the state (4 bytes per point); moves that need points keep them anyway.
 
     Returns:
         An `Algorithm` whose init raises TypeError if family or sticks cannot be sampled, ValueError if a move
@@ -166,33 +166,22 @@ def _functions(
 
     def step(key: PRNGKeyArray, state: GibbsState, batch: Batch) -> tuple[GibbsState, GibbsInfo]:
         key_draw, key_labels, key_moves = jax.random.split(key, 3)
-        prior, is_cut = state.prior, not isinstance(state.is_new, tuple)
+        is_cut = not isinstance(state.is_new, tuple)
         sweep = _if(
             state.is_new,
-            lambda: _start_sweep(mixture, prior, key_draw, state.posterior, is_cut),
+            lambda: _start_sweep(mixture, state.prior, key_draw, state.posterior, is_cut),
             lambda: state.sweep,
         )
         sweep, new = _visit(mixture, key_labels, sweep, batch)
         labels = state.labels.at[batch.slot].set(new) if keep_labels else ()
-
-        def end_sweep() -> tuple[GibbsState, GibbsInfo]:
-            partition = Partition(labels, sweep.stats)
-            partition, accepted = _move(
-                mixture, prior, moves, key_moves, sweep.alpha, partition, batch
-            )
-            posterior = conditional_posterior(
-                mixture, prior, partition.stats, sweep.alpha, sweep.concentration
-            )
-            kept = sweep if is_cut else sweep._replace(stats=())
-            is_new = jnp.asarray(True) if is_cut else ()
-            state = GibbsState(prior, posterior, kept, partition.labels, is_new)
-            return state, GibbsInfo(sweep.log_likelihood, accepted)
+        state = state._replace(sweep=sweep, labels=labels)
 
         def go_on() -> tuple[GibbsState, GibbsInfo]:
             nan = jnp.full_like(sweep.log_likelihood, jnp.nan)
             info = GibbsInfo(nan, jnp.full(len(moves), jnp.nan, nan.dtype))
-            return GibbsState(prior, state.posterior, sweep, labels, jnp.asarray(False)), info
+            return state._replace(is_new=jnp.asarray(False)), info
 
+        end_sweep = partial(_end_sweep, mixture, moves, key_moves, state, batch)
         return _if(batch.is_last if is_cut else (), end_sweep, go_on)
 
     return start, step
@@ -207,7 +196,7 @@ def sample_labels(
 ) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
     """Labels of raw points given weights and parameters.
 
-    P(z_n = k) is proportional to [w_k p(x_n | theta_k)]^weight_n. By inversion: one uniform number a point, where
+    P(z_n = k) is proportional to [w_k p(x_n | theta_k)]^weight_n. By inversion: one uniform number per point, where
     Gumbel noise would need K.
 
     Returns:
@@ -253,12 +242,10 @@ def _start_sweep(
     log_weights = sample_log_weights(key_weights, posterior.sticks)
     keys = jax.random.split(key_params, mixture.num_components)
     params = jax.vmap(mixture.family.sample_params)(keys, posterior.components)
-    alpha, concentration = mixture.sticks.sample_concentration(
-        key_alpha, log_weights, prior.concentration
-    )
+    drawn = mixture.sticks.sample_concentration(key_alpha, log_weights, prior.concentration)
     readout = Readout(log_weights, params, posterior.offset)
     zeros = empty_stats(posterior) if is_cut else ()
-    return Sweep(readout, alpha, concentration, zeros, zeros, jnp.zeros_like(log_weights[0]))
+    return Sweep(readout, *drawn, zeros, zeros, jnp.zeros_like(log_weights[0]))
 
 
 def _visit(
@@ -274,23 +261,29 @@ def _visit(
     return sweep._replace(stats=total, rounding=rounding, log_likelihood=log_likelihood), labels
 
 
-def _if(condition: Any, yes: Callable, no: Callable) -> Any:
-    """`jax.lax.cond`, or a plain call of `yes` where the condition is statically true, encoded as ().
-
-    The plain call spares the copy of the state that `cond` makes.
-    """
-    return yes() if isinstance(condition, tuple) else jax.lax.cond(condition, yes, no)
-
-
-def _move(
-    mixture: Mixture, prior: Prior, moves: Any, key: Any, alpha: Any, partition: Any, batch: Batch
-) -> tuple[Partition, Array]:
-    shares = []
+def _end_sweep(
+    mixture: Mixture, moves: Any, key: PRNGKeyArray, state: GibbsState, batch: Batch
+) -> tuple[GibbsState, GibbsInfo]:
+    """The next draw: all moves on the labels of the sweep, then p(weights, parameters | labels, alpha)."""
+    prior, sweep, shares = state.prior, state.sweep, []
+    partition = Partition(state.labels, sweep.stats)
     for number, move in enumerate(moves):
         key_move = jax.random.fold_in(key, number)
-        partition, share = move.propose(key_move, mixture, prior, alpha, partition, batch)
+        partition, share = move.propose(key_move, mixture, prior, sweep.alpha, partition, batch)
         shares.append(share)
-    return partition, jnp.stack(shares) if shares else jnp.zeros(0, alpha.dtype)
+    accepted = jnp.stack(shares) if shares else jnp.zeros(0, sweep.alpha.dtype)
+    posterior = conditional_posterior(
+        mixture, prior, partition.stats, sweep.alpha, sweep.concentration
+    )
+    kept = sweep if sweep.rounding else sweep._replace(stats=())
+    is_new = jax.tree.map(jnp.ones_like, state.is_new)
+    new_state = GibbsState(prior, posterior, kept, partition.labels, is_new)
+    return new_state, GibbsInfo(sweep.log_likelihood, accepted)
+
+
+def _if(condition: Any, yes: Callable, no: Callable) -> Any:
+    """`jax.lax.cond`, which copies the state; where the condition is (), statically true, a plain call of `yes`."""
+    return yes() if isinstance(condition, tuple) else jax.lax.cond(condition, yes, no)
 
 
 def _check_layout(layout: Layout, moves: tuple[Move, ...], keep_labels: bool) -> None:

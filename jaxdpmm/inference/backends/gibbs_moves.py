@@ -42,7 +42,7 @@ def label_switching(num_proposals: int | None = None) -> Move:
     swap given the weights; with these integrated out, one ratio serves both of their moves.
 
     Args:
-        num_proposals: swaps tried a sweep, by default 2 K. Each costs O(K).
+        num_proposals: swaps tried per sweep, by default 2 K. Each costs O(K).
 
     Raises:
         ValueError: `num_proposals` is below 1.
@@ -79,7 +79,7 @@ def split_merge(num_proposals: int = 1, num_refinements: int = 5) -> Move:
     through them one by one.
 
     Args:
-        num_proposals: proposals a sweep; each costs 2 (`num_refinements` + 2) passes over the data for one component.
+        num_proposals: proposals per sweep; each costs 2 (`num_refinements` + 2) passes over the data for one component.
         num_refinements: EM steps; 0 divides by the anchors alone.
 
     Raises:
@@ -185,15 +185,9 @@ def _split_or_merge(
     log_side = jnp.where(on_other, log_sides[:, 1], log_sides[:, 0])
     log_proposal = jnp.sum(jnp.where(free, log_side, 0))
 
-    log_ratio, apart, together = _compare(
-        mixture,
-        prior,
-        alpha,
-        stats,
-        _sides(mixture, prior, batch, joined, on_other),
-        anchors.own,
-        other,
-    )
+    sides = _sides(mixture, prior, batch, joined, on_other)
+    two = jnp.stack([anchors.own, other])
+    log_ratio, apart, together = _compare(mixture, prior, alpha, stats, sides, two)
     log_ratio = jnp.where(is_split, log_ratio - log_proposal, log_proposal - log_ratio)
     possible = (anchors.first != anchors.second) & (~is_split | jnp.any(empty))
     accept = possible & (_log_uniform(key_accept, alpha.dtype) < log_ratio)
@@ -261,11 +255,12 @@ def _compare(
     alpha: Array,
     stats: Stats,
     sides: Stats,
-    own: Array,
-    other: Array,
+    two: Int[Array, "2"],
 ) -> tuple[Float[Array, ""], Stats, Stats]:
-    """Log p(apart) / p(joined) times the number of empty components to choose from, and both statistics."""
-    two = jnp.stack([own, other])
+    """Log p(apart) / p(joined) times the number of empty components to choose from, and both statistics.
+
+    `two` are the components of the sides.
+    """
 
     def place(part: Stats) -> Stats:
         counts = stats.counts.at[two].set(part.counts)

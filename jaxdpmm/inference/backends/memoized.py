@@ -1,7 +1,7 @@
 """Memoized variational inference: total - what this batch gave last time + what it gives now.
 
 Whole-data statistics are known at every step, so the global update comes after every batch and the ELBO is exact,
-entropy included. Faster than a full sweep where data are redundant; costs one set of statistics a batch (K D^2 for
+entropy included. Faster than a full sweep where data are redundant; costs one set of statistics per batch (K D^2 for
 full covariance: use few batches then). Next file to read: `stochastic.py`.
 
 References:

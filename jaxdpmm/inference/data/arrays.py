@@ -33,8 +33,8 @@ class DataSource(Protocol):
     """Data that can be swept again and again.
 
     Attributes:
-        num_batches: batches a sweep.
-        batch_size: points a batch, padding included.
+        num_batches: batches per sweep.
+        batch_size: points per batch, padding included.
         total_weight: sum of the sample weights, the number of points without any.
     """
 
@@ -75,7 +75,7 @@ class ArraySource:
             x: points, (N, ...).
             family: whose points these are.
             sample_weight: (N,), ones by default.
-            batch_size: points a batch, at most; by default all of data that stay on the device, else 65,536.
+            batch_size: most points per batch; by default all of data that stay on the device, else 65,536.
 
         Raises:
             ValueError: wrong shape, no points, bad weights, or a `batch_size` below 1.
@@ -199,7 +199,7 @@ def check_weights(weight: ArrayLike | None, num_points: int, dtype: np.dtype) ->
     array = np.asarray(weight, dtype)
     if array.shape != (num_points,):
         raise ValueError(
-            f"sample_weight must have shape ({num_points},), one a point, got {array.shape}; "
+            f"sample_weight must have shape ({num_points},), one per point, got {array.shape}; "
             "leave it out for weights of one."
         )
     if not np.isfinite(array).all() or (array < 0).any() or not (array > 0).any():
@@ -211,7 +211,7 @@ def check_weights(weight: ArrayLike | None, num_points: int, dtype: np.dtype) ->
 
 
 def check_batch_size(batch_size: int | None, default: int) -> int:
-    """The number of points a batch.
+    """The number of points per batch.
 
     Raises:
         ValueError: below 1.

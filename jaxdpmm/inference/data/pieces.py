@@ -37,8 +37,8 @@ Piece = tuple[np.ndarray, np.ndarray]
 class IterableSource:
     """Points in pieces that come one after another, the same ones in every sweep.
 
-    They are read once at the start, to be checked and counted, and once a sweep, by a thread that is one batch
-    ahead. At most some batches and one piece are in memory. Pieces cannot be visited out of order, so a key
+    They are read once at the start, to be checked and counted, and once per sweep, by a thread that is one
+    batch ahead. At most some batches and one piece are in memory. Pieces cannot be visited out of order, so a key
     given to `sweep` has no effect.
     """
 
@@ -54,7 +54,7 @@ class IterableSource:
             pieces: a function that returns an iterator, or something to iterate over again and again; each
                 piece is an array of points, (B, ...) with any B, or a pair of such an array and its weights, (B,).
             family: whose points these are.
-            batch_size: points a batch, at most, 65,536 by default.
+            batch_size: most points per batch, 65,536 by default.
 
         Raises:
             ValueError: a one-shot iterator, no points, wrong shapes, values or weights.

@@ -129,14 +129,11 @@ def _functions(
                 (rival, rival_info.objective, state.changes),
                 (current, info.objective, nothing),
             )
-            number = state.number % len(proposals)
             arguments = key_propose, state.prior, posterior_of(kept), batch
-            posterior, changes = jax.lax.switch(number, proposals, *arguments)
+            posterior, changes = jax.lax.switch(state.number % len(moves), proposals, *arguments)
             layout = Layout(state.slots.shape[0], batch.x.shape[0], batch.total)
             new_rival = start_one(state.prior, posterior, layout)
-            new = state._replace(
-                current=kept, rival=new_rival, changes=changes, number=state.number + 1
-            )
+            new = MovesState(state.prior, kept, new_rival, changes, state.number + 1, state.slots)
             return new, MovesInfo(bound, *done)
 
         def go_on(_: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Local steps that keep few components a point: valid restrictions of q(z), so the bound stays a bound.
+"""Local steps that keep few components per point: valid restrictions of q(z), so the bound stays a bound.
 
 In hundreds of dimensions responsibilities are almost one-hot. `sparse` scores all K components and keeps the best
 L, so that statistics cost N L instead of N K; `candidates` scores only C of them, the last sweep's support and the
@@ -32,7 +32,7 @@ class Support(NamedTuple):
 
 
 def sparse(num_kept: int = 4) -> LocalStep:
-    """The best `num_kept` of all K components a point, renormalised.
+    """The best `num_kept` of all K components per point, renormalised.
 
     Args:
         num_kept: L, at least 1; with K or more the step equals `dense`.
@@ -64,10 +64,10 @@ class Sparse(LocalStep):
 
 
 def candidates(num_candidates: int = 8, num_kept: int = 2) -> LocalStep:
-    """The best `num_kept` of `num_candidates` components a point.
+    """The best `num_kept` of `num_candidates` components per point.
 
     The candidates are the support of the last visit, filled up with the family's cheap proposal
-    (`Family.proposal_matrix`). Memory: `num_kept` whole numbers a point.
+    (`Family.proposal_matrix`). Memory: `num_kept` whole numbers per point.
 
     Args:
         num_candidates: C, scored exactly; the more, the closer to `sparse`.

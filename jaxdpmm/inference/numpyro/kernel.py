@@ -36,7 +36,7 @@ class DPMMGibbsState(NamedTuple):
             the data given the weights and parameters that the sweep drew.
         gibbs: state of the sampler.
         accepted: share of accepted proposals of each move, (M,).
-        rng_key: of the next sweep, one or one a chain.
+        rng_key: of the next sweep; one, or one per chain.
     """
 
     sample: dict[str, Array]
@@ -72,8 +72,8 @@ class DPMMGibbsState(NamedTuple):
 class DPMMGibbs(MCMCKernel):
     """Blocked Gibbs for `numpyro.infer.MCMC`; `run` takes the points, (N, ...), as its one argument.
 
-    Labels are not stored a draw unless `keep_labels` is set and "labels" is among the `extra_fields`. For large data
-    pass `jit_model_args=True` to `MCMC`, or the points become a constant of the compiled program.
+    Labels are not stored with each draw unless `keep_labels` is set and "labels" is among the `extra_fields`. For
+    large data pass `jit_model_args=True` to `MCMC`, or the points become a constant of the compiled program.
 
     Args:
         mixture: static description; its family needs `sample_params`.
