@@ -125,7 +125,7 @@ def interleave(
     for _ in range(warm_up + num_runs):
         for measured, side in zip(times, (ours, peer), strict=True):
             if side is not None:
-                measured.append(_seconds(side))
+                measured.append(wall_and_processor_seconds(side))
     return times[0][warm_up:], times[1][warm_up:]
 
 
@@ -187,7 +187,8 @@ def _medians(runs: list[tuple[float, float]]) -> list[Any]:
     return [statistics.median(column) for column in zip(*runs, strict=True)] or [None, None]
 
 
-def _seconds(side: Callable[[], Any]) -> tuple[float, float]:
+def wall_and_processor_seconds(side: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds of one run on the wall's clock and of all threads; its JAX arrays are waited for."""
     import jax
 
     gc.collect()

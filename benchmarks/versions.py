@@ -14,11 +14,19 @@ import pathlib
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
-from harness import machine, versions, write_json
+import jax
+import jax.numpy as jnp
+import numpy as np
+from harness import wall_and_processor_seconds, write_report
+
+import jaxdpmm
+from jaxdpmm.detection.banks import memory_bank
+from jaxdpmm.inference import ArraySource
+from jaxdpmm.inference.base import Layout
+from jaxdpmm.scoring import SCORERS
 
 HERE = pathlib.Path(__file__).resolve()
 DIM = 384
@@ -26,8 +34,6 @@ DIM = 384
 
 def points(num_points: int, num_clusters: int) -> Any:
     """Unit-norm patches about centres on the sphere, float32."""
-    import numpy as np
-
     generator = np.random.default_rng(0)
     centres = generator.standard_normal((num_clusters, DIM))
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
@@ -36,48 +42,24 @@ def points(num_points: int, num_clusters: int) -> Any:
     return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
-def sweep(family: str, num_points: int, num_components: int, step: Any = None) -> Callable:
-    """One CAVI sweep that goes on from the last."""
-    import jax
-
-    import jaxdpmm
-
+def sweep(
+    family: str, num_points: int, num_components: int, backend: Callable = jaxdpmm.cavi
+) -> Callable:
+    """One sweep of a backend that goes on from the last."""
     x = points(num_points, num_components)
     mixture = jaxdpmm.Mixture(getattr(jaxdpmm.families, family)(DIM), num_components)
     prior = jaxdpmm.default_prior(mixture, x)
     start = jaxdpmm.initialize(
         mixture, prior, x, key=jax.random.key(0), sample_size=4096, num_iterations=2
     )
-    arguments = () if step is None else (step(),)
-    return stepping(jaxdpmm.cavi(mixture, prior, *arguments), start, x, mixture.family)
-
-
-def gibbs_sweep(family: str, num_points: int, num_components: int) -> Callable:
-    """One sweep of Gibbs."""
-    import jax
-
-    import jaxdpmm
-
-    gibbs = found("gibbs", "jaxdpmm.inference.backends.gibbs", "jaxdpmm.inference.gibbs")
-    x = points(num_points, num_components)
-    mixture = jaxdpmm.Mixture(getattr(jaxdpmm.families, family)(DIM), num_components)
-    prior = jaxdpmm.default_prior(mixture, x)
-    start = jaxdpmm.initialize(
-        mixture, prior, x, key=jax.random.key(0), sample_size=1000, num_iterations=2
-    )
-    return stepping(gibbs(mixture, prior), start, x, mixture.family)
+    return stepping(backend(mixture, prior), start, x, mixture.family)
 
 
 def stepping(algorithm: Any, start: Any, x: Any, family: Any) -> Callable:
     """The compiled step of an algorithm, each call a sweep."""
-    import jax
-
-    from jaxdpmm.inference import ArraySource
-    from jaxdpmm.inference.base import Layout
-
     (batch,) = ArraySource(x, family).sweep()
     step = jax.jit(algorithm.step, donate_argnums=1)
-    state = jax.tree.map(jax.numpy.copy, algorithm.init(start, Layout(1, len(x), float(len(x)))))
+    state = jax.tree.map(jnp.copy, algorithm.init(start, Layout(1, len(x), float(len(x)))))
     held = [state]
 
     def once() -> Any:
@@ -89,11 +71,6 @@ def stepping(algorithm: Any, start: Any, x: Any, family: Any) -> Callable:
 
 def scoring(family: str, score: str, num_components: int) -> Callable:
     """Scores of one image of 1,024 patches."""
-    import jax
-
-    import jaxdpmm
-    from jaxdpmm.scoring import SCORERS
-
     x = points(4 * num_components + 4096, num_components)
     mixture = jaxdpmm.Mixture(getattr(jaxdpmm.families, family)(DIM), num_components)
     prior = jaxdpmm.default_prior(mixture, x[:4096])
@@ -102,38 +79,37 @@ def scoring(family: str, score: str, num_components: int) -> Callable:
     )
     scorer = SCORERS[score](mixture)
     params, compiled = jax.jit(scorer.prepare)(start), jax.jit(scorer.score)
-    image = jax.numpy.asarray(x[:1024])
+    image = jnp.asarray(x[:1024])
     return lambda: compiled(params, image)
 
 
 def bank() -> Callable:
     """One image against an exact memory bank of 100,000 patches."""
-    import jax
-
-    from jaxdpmm.detection.banks import memory_bank
-
     scorer = memory_bank()
-    params = jax.jit(scorer.prepare)(jax.numpy.asarray(points(100_000, 100)))
-    compiled, image = jax.jit(scorer.score), jax.numpy.asarray(points(1024, 100))
+    params = jax.jit(scorer.prepare)(jnp.asarray(points(100_000, 100)))
+    compiled, image = jax.jit(scorer.score), jnp.asarray(points(1024, 100))
     return lambda: compiled(params, image)
 
 
 def starting() -> Callable:
     """k-means++ and ten Lloyd steps on 10,000 points."""
-    import jax
-
-    import jaxdpmm
-
     x = points(10_000, 100)
     mixture = jaxdpmm.Mixture(jaxdpmm.GaussianSpherical(DIM), 100)
     prior = jaxdpmm.default_prior(mixture, x)
     return lambda: jaxdpmm.initialize(mixture, prior, x, key=jax.random.key(0)).counts
 
 
-def candidates() -> Any:
-    """The candidate E-step."""
+def candidates(mixture: Any, prior: Any) -> Any:
+    """CAVI with the candidate E-step."""
     name = "jaxdpmm.inference.{}sparse"
-    return found("candidates", name.format("local_steps."), name.format(""))()
+    make = found("candidates", name.format("local_steps."), name.format(""))
+    return jaxdpmm.cavi(mixture, prior, make())
+
+
+def gibbs(mixture: Any, prior: Any) -> Any:
+    """Blocked Gibbs."""
+    name = "jaxdpmm.inference.{}gibbs"
+    return found("gibbs", name.format("backends."), name.format(""))(mixture, prior)
 
 
 def found(name: str, *modules: str) -> Any:
@@ -154,9 +130,9 @@ CASES: dict[str, Callable[[], Callable]] = {
         "GaussianFull", 16_384, 64, candidates
     ),
     "sweep, low rank, 8,192 points, K = 32": lambda: sweep("GaussianLowRank", 8_192, 32),
-    "Gibbs sweep, full, 1,000 points, K = 50": lambda: gibbs_sweep("GaussianFull", 1_000, 50),
-    "Gibbs sweep, diagonal, 100,000 points, K = 100": lambda: gibbs_sweep(
-        "GaussianDiagonal", 100_000, 100
+    "Gibbs sweep, full, 1,000 points, K = 50": lambda: sweep("GaussianFull", 1_000, 50, gibbs),
+    "Gibbs sweep, diagonal, 100,000 points, K = 100": lambda: sweep(
+        "GaussianDiagonal", 100_000, 100, gibbs
     ),
     "score, cosine, K = 500": lambda: scoring("GaussianDiagonal", "cosine", 500),
     "score, predictive, diagonal, K = 500": lambda: scoring("GaussianDiagonal", "predictive", 500),
@@ -170,14 +146,10 @@ CASES: dict[str, Callable[[], Callable]] = {
 
 def work() -> None:
     """One side: reads the number of a case or "run", answers with "ready" or wall and processor seconds."""
-    import jax
-
     cases, once = list(CASES.values()), None
     for line in sys.stdin:
         if line.strip() == "run" and once is not None:
-            wall, cpu = time.perf_counter(), time.process_time()
-            jax.block_until_ready(once())
-            print(time.perf_counter() - wall, time.process_time() - cpu, flush=True)
+            print(*wall_and_processor_seconds(once), flush=True)
         else:
             once = cases[int(line)]()
             for _ in range(3):
@@ -249,8 +221,7 @@ def main() -> None:
             flush=True,
         )
         if options.json:
-            report = {"machine": machine(), "versions": versions(), "records": results}
-            write_json(options.json, report)
+            write_report(options.json, results)
 
 
 if __name__ == "__main__":
