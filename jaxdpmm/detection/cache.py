@@ -8,6 +8,7 @@ on other images fill the cache side by side. Read `patches.py` first.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdpmm.detection.config import DetectorConfig
+from jaxdpmm.detection.config import FeatureConfig
 from jaxdpmm.detection.patches import ImagePatches, TrainingPatches, stack_patches, stream_patches
 from jaxdpmm.features import Backbone
 from jaxdpmm.features.digest import backbone_digest
@@ -30,12 +31,10 @@ from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.storage.files import name_text
 from jaxdpmm.storage.locks import locked
 
-FEATURE_SETTINGS = ("layers", "short_side", "shape", "dtype", "tile_side")
-
 
 def cached_patches(
     records: Sequence[ImageRecord],
-    config: DetectorConfig,
+    config: FeatureConfig,
     backbone: Backbone,
     folder: str | os.PathLike,
     *,
@@ -68,7 +67,7 @@ def cached_patches(
 
 def cached_training(
     records: Sequence[ImageRecord],
-    config: DetectorConfig,
+    config: FeatureConfig,
     backbone: Backbone,
     folder: str | os.PathLike,
     *,
@@ -95,9 +94,23 @@ def cached_training(
     return TrainingPatches(store, len(sources), sources)
 
 
+def identity_of(features: FeatureConfig, backbone: Backbone) -> dict[str, Any]:
+    """What cached features are known by: all feature settings, and the weights in place of their name.
+
+    A setting is left out while it has the value that features had before there was the setting.
+    """
+    settings = {
+        field.name: value
+        for field in dataclasses.fields(features)
+        if (value := getattr(features, field.name)) != field.metadata["before"]
+    }
+    del settings["backbone"]
+    return {"backbone_sha256": backbone_digest(backbone), **settings}
+
+
 def _filled(
     records: Any,
-    config: DetectorConfig,
+    config: FeatureConfig,
     backbone: Any,
     folder: Any,
     strict: Any,
@@ -105,12 +118,8 @@ def _filled(
     part: Any,
 ) -> tuple[FeatureStore, list[str]]:
     """The store with all of the images that can be read, and their names in it, "" for the others."""
-    config = config.resolved(backbone)
-    settings = {
-        "backbone_sha256": backbone_digest(backbone),
-        **{name: getattr(config, name) for name in FEATURE_SETTINGS},
-        **({} if config.value_range is None else {"value_range": config.value_range}),
-    }
+    config = config.features.resolved(backbone)
+    settings = identity_of(config, backbone)
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
     path = folder / f"{key}-{part}"
     names = [_name(record, strict) for record in records]
@@ -186,7 +195,7 @@ def _newest(path: Path) -> float:
     return newest
 
 
-def _frame(name: str, config: DetectorConfig, backbone: Backbone) -> Frame:
+def _frame(name: str, config: FeatureConfig, backbone: Backbone) -> Frame:
     height, width = map(int, name.rsplit(":", 1)[1].split("x"))
     return frame_of((height, width), config.preprocessing(backbone))
 

@@ -9,7 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdpmm.detection.config import COVARIANCES, WEIGHTS, DetectorConfig
+from jaxdpmm import families, sticks
+from jaxdpmm.choices import COVARIANCES, STICKS
+from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.reduction import principal_axes, reduce_features, reduced, reduction_of
 from jaxdpmm.inference import FitResult, LocalStep, cavi, dense, fit, initialize, truncation_binds
 from jaxdpmm.inference.data.pieces import draw_sample
@@ -53,8 +55,9 @@ def fit_mixture(
     if config.num_principal is not None:
         arrays = principal_axes(features, config.num_principal, key_axes)
         features = reduce_features(arrays, features)
-    family = COVARIANCES[config.covariance](features.shape[1])
-    mixture = Mixture(family, config.truncation(len(features)), WEIGHTS[config.weights]())
+    family = getattr(families, COVARIANCES[config.covariance])(features.shape[1])
+    weights = getattr(sticks, STICKS[config.weights])()
+    mixture = Mixture(family, config.truncation(len(features)), weights)
     prior = default_prior(mixture, jnp.asarray(draw_sample(key_sample, features, SAMPLE_SIZE)))
     start = initialize(mixture, prior, features, key=key_start, start=config.start)
     posterior, of_sweeps = start, WITHOUT_SWEEPS

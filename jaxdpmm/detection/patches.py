@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
-from jaxdpmm.detection.config import DetectorConfig
+from jaxdpmm.detection.config import FeatureConfig
 from jaxdpmm.features import Backbone, PatchExtractor
 from jaxdpmm.features.tiling import extract_in_tiles
 from jaxdpmm.images.geometry import Frame
@@ -76,7 +76,7 @@ class TrainingPatches(NamedTuple):
 
 def stream_batches(
     records: Sequence[ImageRecord],
-    config: DetectorConfig,
+    config: FeatureConfig,
     backbone: Backbone,
     *,
     strict: bool = False,
@@ -115,7 +115,7 @@ def stream_batches(
 
 def stream_patches(
     records: Sequence[ImageRecord],
-    config: DetectorConfig,
+    config: FeatureConfig,
     backbone: Backbone,
     **options: Any,
 ) -> Iterator[ImagePatches]:

@@ -11,10 +11,10 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.foreground import foreground_mask, in_foreground
 from jaxdpmm.detection.maps import anomaly_map, image_scores
 from jaxdpmm.detection.patches import ImagePatches, PatchBatch
+from jaxdpmm.detection.settings import ScoreSettings
 from jaxdpmm.images.geometry import Frame
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.programs import reshaped
@@ -70,7 +70,7 @@ def compile_scorer(scorer: Scorer, fitted: Any) -> ScorePatches:
 
 
 def score_images(
-    patches: Iterable[ImagePatches], scores: Mapping[str, ScorePatches], config: DetectorConfig
+    patches: Iterable[ImagePatches], scores: Mapping[str, ScorePatches], config: ScoreSettings
 ) -> Iterator[dict[str, ScoredImage]]:
     """Every score on every image, the features computed once.
 
@@ -86,7 +86,7 @@ def score_images(
 
 
 def score_batches(
-    batches: Iterable[PatchBatch], scores: Mapping[str, ScorePatches], config: DetectorConfig
+    batches: Iterable[PatchBatch], scores: Mapping[str, ScorePatches], config: ScoreSettings
 ) -> Iterator[dict[str, ScoredImage]]:
     """As `score_images`, a batch at a time, whose features stay on the device: scores alone are fetched, once.
 

@@ -7,7 +7,8 @@ An image is resized (short side to a given length) and cropped in the centre to 
 
 from dataclasses import dataclass
 
-SHAPES = ("crop", "bucket", "square")
+from jaxdpmm.choices import SHAPES
+
 LARGEST_PROPORTION = (
     100  # of a long side to a short one; a line of pixels would be drawn out to gigabytes
 )

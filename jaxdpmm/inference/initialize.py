@@ -20,7 +20,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from jaxdpmm import trees
-from jaxdpmm.checks import check_key
+from jaxdpmm.checks import check_choice, check_key
+from jaxdpmm.choices import STARTS
 from jaxdpmm.distances import nearest_centres, squared_distances, squared_norms
 from jaxdpmm.families.gaussian import Gaussian
 from jaxdpmm.families.gaussian_spherical import GaussianSpherical
@@ -46,7 +47,6 @@ from jaxdpmm.precision import full_precision
 SAMPLE_PER_COMPONENT = 50
 MINIMUM_SAMPLE = 10_000
 PRIOR_SAMPLE = 20_000
-STARTS = ("k-means", "coverage")
 LOCAL_SWEEPS = 20  # with labels held, of families with local variables; cheap
 
 
@@ -82,10 +82,7 @@ def initialize(
         TypeError: the key is none, such as a number.
         ValueError: unknown start, wrong shape, not finite, or, with "k-means", fewer points than components.
     """
-    if start not in STARTS:
-        raise ValueError(
-            f"start must be one of {', '.join(STARTS)}, got {start!r}; choose one of them."
-        )
+    check_choice("start", start, STARTS)
     if start == "coverage":
         return _covering(mixture, prior, as_source(x, mixture.family))
     check_key(key)

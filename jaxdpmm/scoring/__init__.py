@@ -3,20 +3,13 @@
 `SCORERS` names them all; each takes a `Mixture` and returns a `Scorer`.
 """
 
+from jaxdpmm.choices import SCORES
 from jaxdpmm.scoring.density import expected, log_predictive_density, plug_in, predictive
 from jaxdpmm.scoring.distance import component_means, cosine, euclidean, mahalanobis
 from jaxdpmm.scoring.nearest import nearest_predictive
 from jaxdpmm.scoring.scorer import Scorer, in_tiles, score
 
-SCORERS = {
-    "predictive": predictive,
-    "nearest_predictive": nearest_predictive,
-    "plug_in": plug_in,
-    "expected": expected,
-    "cosine": cosine,
-    "euclidean": euclidean,
-    "mahalanobis": mahalanobis,
-}
+SCORERS = {name: globals()[name] for name in SCORES}
 
 __all__ = [
     "SCORERS",

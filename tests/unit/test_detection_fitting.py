@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jaxdpmm.detection.config import COVARIANCES, DetectorConfig
+from jaxdpmm.choices import COVARIANCES
+from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.fitting import fit_mixture, model_scorer
 from jaxdpmm.inference import dense
 from jaxdpmm.persist import load_model, save_model

@@ -70,12 +70,13 @@ def test_last_layer_of_the_stand_in_is_never_the_default(backbone):
         ({"dtype": "float16"}, "dtype must be one of float32, bfloat16"),
         (
             {"num_components": 0},
-            "num_components must be at least 1 and num_epochs at least 0, got 0",
+            "num_components must be at least 1, got 0; leave it out",
         ),
-        ({"sigma": -1.0}, "sigma from 0 to 1024"),
-        ({"top_fraction": 0.0}, "top_fraction must be in"),
+        ({"sigma": -1.0}, "sigma must be from 0 to 1024, got -1.0; the default is 4.0"),
+        ({"top_fraction": 0.0}, r"top_fraction must be in \(0, 1\], got 0.0; the default is 0.01"),
         ({"layers": (-1,)}, "layers must be one or several"),
         ({"held_out": 1.0}, r"held_out must be in \[0, 1\), got 1.0"),
+        ({"tolerance": float("nan")}, "tolerance must be at least 0, got nan"),
     ],
 )
 def test_settings_that_make_no_sense(wrong, message):

@@ -105,7 +105,7 @@ def test_model_file_with_the_right_digest_and_a_wrong_value(name, tmp_path):
 
 WRONG_DETECTORS = {
     "dtype": (put("settings", "detector", "dtype", value="float8"), "dtype must be one of"),
-    "sigma": (put("settings", "detector", "sigma", value=1e9), "sigma from 0 to 1024"),
+    "sigma": (put("settings", "detector", "sigma", value=1e9), "sigma must be from 0 to 1024, got"),
     "short side": (put("settings", "detector", "short_side", value=10**9), "short_side must be"),
     "layers": (put("settings", "detector", "layers", value=[True]), "Expected `int`, got `bool`"),
     "unknown": (put("settings", "detector", "x", value=1), "unknown field 'x'"),

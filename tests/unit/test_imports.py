@@ -15,6 +15,7 @@ HEAVY = ["flax", "numpyro", "transformers", "torch", "PIL", "sklearn", "matplotl
 ALLOWED = {
     "trees": set(),
     "checks": set(),
+    "choices": set(),
     "distances": set(),
     "storage": set(),
     "storage.model_trees": {"model", "sticks", "storage"},
@@ -25,10 +26,11 @@ ALLOWED = {
     "points": {"families"},
     "model": {"checks", "points", "trees", "families", "sticks"},
     "grouping": {"trees", "precision", "families", "sticks", "model"},
-    "images": {"checks", "storage"},
+    "images": {"checks", "choices", "storage"},
     "features": {"storage", "images", "precision", "programs"},
     "scoring": {
         "checks",
+        "choices",
         "programs",
         "distances",
         "trees",
@@ -41,7 +43,7 @@ ALLOWED = {
     "inference": {
         "points",
         *("checks", "distances", "trees", "precision", "families", "sticks", "model", "grouping"),
-        *("storage", "programs"),
+        *("choices", "storage", "programs"),
     },
 }
 """What each part may import of the package, itself aside; parts not named here stand above all of these.

@@ -1,0 +1,74 @@
+"""Options of a command from the fields of a dataclass, so that a setting is written once.
+
+Next file to read: `../detection/settings.py`, where these fields are.
+"""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, get_args
+
+import typer
+
+from jaxdpmm.detection.settings import help_of
+
+Command = Callable[..., None]
+
+
+def takes_settings(settings: type) -> Callable[[Command], Command]:
+    """A decorator: the command with an option for each setting in place of its parameter `settings`.
+
+    Args:
+        settings: dataclass whose fields are made by `detection.settings.setting`.
+
+    Returns:
+        The decorator. The command that it is for receives, as `settings`, a dictionary of the settings that the user
+        gave, by the name of the field.
+    """
+    fields = dataclasses.fields(settings)
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def run(**given: Any) -> None:
+            values = {field.name: _value(given.pop(field.name)) for field in fields}
+            chosen = {name: value for name, value in values.items() if value is not None}
+            command(settings=chosen, **given)
+
+        parameters = [
+            parameter
+            for own in inspect.signature(command).parameters.values()
+            for parameter in (map(_option, fields) if own.name == "settings" else [own])
+        ]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+    return decorate
+
+
+def _option(field: dataclasses.Field) -> inspect.Parameter:
+    """The option for a field; `--layer`, given as often as needed, for the field `layers: tuple[int, ...] | None`.
+
+    The option's own default is None, which tells what the user gave; the help names the default of the field.
+    """
+    kind: Any = str if field.type is Any else field.type
+    name = field.name
+    for one in get_args(field.type):
+        if get_args(one)[1:] == (...,):
+            kind, name = list[get_args(one)[0]], field.name.removesuffix("s")  # type: ignore[misc]
+    option = typer.Option(
+        f"--{name.replace('_', '-')}",
+        help=help_of(field),
+    )
+    return inspect.Parameter(
+        field.name,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=None,
+        annotation=Annotated[kind | None, option],
+    )
+
+
+def _value(value: Any) -> Any:
+    """What the user gave: a repeated option is a list, which is empty where it was not given."""
+    return (tuple(value) or None) if isinstance(value, list) else value

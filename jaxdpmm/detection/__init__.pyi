@@ -1,0 +1,12 @@
+from .config import DetectorConfig as DetectorConfig
+from .detector import Detector as Detector
+from .diagnosis import PatchDiagnosis as PatchDiagnosis
+from .fitting import fit_mixture as fit_mixture
+from .patches import ImagePatches as ImagePatches
+from .patches import TrainingPatches as TrainingPatches
+from .patches import stack_patches as stack_patches
+from .patches import stream_patches as stream_patches
+from .scored import ScoredImage as ScoredImage
+from .scored import compile_scorer as compile_scorer
+from .scored import num_bytes as num_bytes
+from .scored import score_images as score_images

