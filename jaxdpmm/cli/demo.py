@@ -127,14 +127,14 @@ def _tile(detector: "Detector", image: Any, usual: list[float]) -> Any:
     import numpy as np
 
     from jaxdpmm.detection.overlay import Tile
-    from jaxdpmm.images.reading import pixels_of
+    from jaxdpmm.images.depth import see
     from jaxdpmm.images.records import NORMAL
 
     share = np.mean(np.array(usual) < image.score)
     kind = "normal" if image.record.label == NORMAL else image.record.kind
     caption = f"{kind}: above {100 * share:.0f} % of normal cells"
     pixels = image.pixel_scores(detector.config.sigma)
-    return Tile(pixels_of(image.record), pixels, caption)
+    return Tile(see(image.record, detector.config.value_range).pixels, pixels, caption)
 
 
 def _titled(sheet: Any, lines: list[str]) -> Any:

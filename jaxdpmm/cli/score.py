@@ -109,11 +109,15 @@ def _csv(rows: list[dict]) -> bytes:
 def _write_pictures(detector: Any, scored: Any, output: Path, name: str, writer: Any) -> Any:
     """Scores of the pixels, after they and the pictures are written."""
     from jaxdpmm.detection.overlay import Tile, panel, png_of
-    from jaxdpmm.images.reading import pixels_of
+    from jaxdpmm.images.depth import see
     from jaxdpmm.persist import write_whole
 
     pixels = scored.pixel_scores(detector.config.sigma)
-    tile = Tile(pixels_of(scored.record), pixels, f"{name}   score {scored.score:.4g}")
+    tile = Tile(
+        see(scored.record, detector.config.value_range).pixels,
+        pixels,
+        f"{name}   score {scored.score:.4g}",
+    )
     writer.add(name, scored, tile.image, pixels)
     path = output / "overlays" / with_suffix_added(name, ".png")
     path.parent.mkdir(parents=True, exist_ok=True)

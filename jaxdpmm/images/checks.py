@@ -7,9 +7,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
+from jaxdpmm.images.decoding import header_of
 from jaxdpmm.images.reading import load_mask
 from jaxdpmm.images.records import ANOMALOUS, ImageRecord
 
@@ -47,16 +45,8 @@ def check_masks(records: Sequence[ImageRecord]) -> None:
 def size_of(path: Path) -> tuple[int, int] | None:
     """Height and width of an image file, without its pixels; None where it cannot be read."""
     try:
-        if path.suffix.lower() == ".npy":
-            height, width = np.load(path, mmap_mode="r", allow_pickle=False).shape[:2]
-            return height, width
-        with Image.open(path) as image:
-            turned = (
-                image.getexif().get(0x0112, 1) >= 5
-            )  # orientations that change width and height
-            width, height = image.size
-            return (width, height) if turned else (height, width)
-    except Exception:  # whatever a damaged file raises
+        return header_of(path).size
+    except (OSError, ValueError):
         return None
 
 

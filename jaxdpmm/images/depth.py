@@ -1,23 +1,62 @@
 """The range of images of 16 bits: cameras of 10 to 14 bits store small numbers, which would look black.
 
 One range holds for a whole data set and for the new images too: no image is stretched to its own range, which would
-hide differences between images. Read `transforms.py` next.
+hide differences between images. Read `remarks.py` next.
 """
 
-import warnings
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
 
 from jaxdpmm.images.arrays import ArrayImage
+from jaxdpmm.images.decoding import Header, header_of
 from jaxdpmm.images.geometry import LARGEST_16_BIT
 from jaxdpmm.images.reading import pixels_of
 from jaxdpmm.images.records import ImageRecord
 
 DEPTHS = (8, 10, 12, 14)
-DARK = 2 ** DEPTHS[-1] / LARGEST_16_BIT
+DARK = 2 ** DEPTHS[-1] - 1
+
+
+class Seen(NamedTuple):
+    """Pixels of an image, and what there is to say of it.
+
+    Attributes:
+        pixels: float32 RGB in [0, 1].
+        largest: the largest number stored in an image of 16 bits; None for other images.
+        is_series: whether its file has further pictures, which are not read.
+    """
+
+    pixels: Float[np.ndarray, "H W 3"]
+    largest: int | None = None
+    is_series: bool = False
+
+
+def see(record: ImageRecord, value_range: tuple[float, float] | None = None) -> Seen:
+    """Pixels of an image, those of 16 bits through a range of their values; others are left as they are.
+
+    Numbers above the range become white, those below black. Where the smallest number is white, white and black change
+    places after that.
+
+    Args:
+        record: the image.
+        value_range: numbers that become black and white; None for 0 and 65,535.
+
+    Raises:
+        FileNotFoundError, ValueError: see `reading.load_image`.
+    """
+    pixels, header = pixels_of(record), _header_of(record)
+    if not header.is_deep:
+        return Seen(pixels, None, header.is_series)
+    stored = 1 - pixels if header.is_inverted else pixels
+    largest = round(float(stored.max()) * LARGEST_16_BIT)
+    if value_range is not None:
+        low, high = (np.float32(value / LARGEST_16_BIT) for value in value_range)
+        stored = np.clip((stored - low) / (high - low), 0, 1)
+        pixels = 1 - stored if header.is_inverted else stored
+    return Seen(pixels, largest, header.is_series)
 
 
 def value_range_of(records: Iterable[ImageRecord]) -> tuple[float, float] | None:
@@ -28,51 +67,26 @@ def value_range_of(records: Iterable[ImageRecord]) -> tuple[float, float] | None
     Args:
         records: images to learn from.
     """
-    brightest = 0.0
+    largest = 0
     for record in records:
         try:
-            if is_deep(record):
-                brightest = max(brightest, float(pixels_of(record).max()))
+            if _header_of(record).is_deep:
+                largest = max(largest, see(record).largest or 0)
         except (OSError, ValueError):
             continue
-        if brightest >= DARK:
+        if largest > DARK:
             return None
-    value = round(brightest * LARGEST_16_BIT)
-    ranges = ((0.0, 2.0**bits - 1) for bits in DEPTHS if value < 2**bits)
-    return next(ranges, None) if value else None
+    return range_for(largest) if largest else None
 
 
-def in_range(
-    pixels: Float[np.ndarray, "H W 3"], record: ImageRecord, value_range: tuple[float, float]
-) -> Float[np.ndarray, "H W 3"]:
-    """Pixels of an image of 16 bits in [0, 1] through a range of its values; others as they are.
-
-    Warns where an image is brighter than the range, which becomes white.
-
-    Args:
-        pixels: values divided by 65,535.
-        record: the image.
-        value_range: values that become black and white.
-    """
-    if not is_deep(record):
-        return pixels
-    low, high = (np.float32(value / LARGEST_16_BIT) for value in value_range)
-    if (brightest := pixels.max()) > high * np.float32(1 + 1e-6):
-        warnings.warn(
-            f"values of an image should be at most {value_range[1]:g}, the value_range of the model, got "
-            f"{record.path} with {brightest * LARGEST_16_BIT:.0f}; store it as the training images were.",
-            stacklevel=2,
-        )
-    return np.clip((pixels - low) / (high - low), 0, 1)
+def range_for(largest: int) -> tuple[float, float] | None:
+    """Range of the fewest of 8, 10, 12 or 14 bits that hold a number; None where none do."""
+    return next(((0.0, 2.0**bits - 1) for bits in DEPTHS if largest < 2**bits), None)
 
 
-def is_deep(record: ImageRecord) -> bool:
-    """Whether an image has 16 bits; its pixels are not read."""
+def _header_of(record: ImageRecord) -> Header:
+    """What is known of an image without its pixels; slices of volumes have ranges of their own."""
     if isinstance(record.source, ArrayImage):
-        return bool(np.asarray(record.source.values).dtype == np.uint16)
-    if record.source is not None:
-        return False
-    if record.path.suffix.lower() == ".npy":
-        return bool(np.load(record.path, mmap_mode="r").dtype == np.uint16)
-    with Image.open(record.path) as image:
-        return image.mode.startswith("I")
+        values = np.asarray(record.source.values)
+        return Header((len(values), values.shape[1]), values.dtype == np.uint16)
+    return Header((0, 0)) if record.source is not None else header_of(record.path)

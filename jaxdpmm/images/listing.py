@@ -100,7 +100,8 @@ def folder_of(path: Path, role: str) -> Path | None:
 def files_below(path: Path) -> Found:
     """All files below a folder. Linked folders are followed, each real folder once, and never to where the tree lies.
 
-    A link to a file that is gone counts as a file, so that whoever reads it says so.
+    A link to a file that is gone counts as a file, so that whoever reads it says so. Pipes, sockets and devices do not:
+    reading one may wait for ever.
     """
     root = Path(os.path.realpath(path))
     seen: set[str] = set()
@@ -125,7 +126,7 @@ def files_below(path: Path) -> Found:
                 runs.append(here)
                 inner[:] = [name for name in inner if name not in RUN_FOLDERS]
             waiting += [here / name for name in inner if (here / name).is_symlink()]
-            files += [here / name for name in names if not _hidden(name)]
+            files += [file for name in names if not _hidden(name) and _is_file(file := here / name)]
     return Found(tuple(sorted(files)), tuple(outside), tuple(repeated), tuple(runs))
 
 

@@ -34,7 +34,7 @@ def load_nifti(path: Path) -> Volume:
         shape = stored.shape
         if len(shape) >= 3 and set(shape[3:]) <= {1}:
             turned = nibabel.as_closest_canonical(nibabel.squeeze_image(stored))
-            values = np.asarray(turned.dataobj, np.float32).reshape(turned.shape[:3])
+            values = _numbers(np.asarray(turned.dataobj).reshape(turned.shape[:3]))
     except Exception as error:  # whatever nibabel raises at a file that is damaged
         raise unreadable(path, error) from error
     if len(shape) < 3 or not set(shape[3:]) <= {1}:
@@ -44,8 +44,17 @@ def load_nifti(path: Path) -> Volume:
     if np.isnan(axes).any():
         raise unreadable(path, ValueError("its affine has a direction without length"))
     across, along, up = (float(size) for size in nibabel.affines.voxel_sizes(turned.affine))
-    spacing = (across, along, up)
-    return Volume(values, usual_window(values), spacing, turned.affine, stored_axes=axes)
+    window = usual_window(values) if values.ndim == 3 else (0.0, 1.0)
+    return Volume(values, window, (across, along, up), turned.affine, stored_axes=axes)
+
+
+def _numbers(values: np.ndarray) -> Float[np.ndarray, "X Y Z *C"]:
+    """Intensities, or colours in [0, 1], of which a file has a byte each."""
+    if values.dtype.names is not None:
+        return np.stack([values[name] for name in "RGB"], axis=3).astype(np.float32) / 255
+    if values.dtype.kind == "c":
+        raise ValueError("complex numbers; save their magnitude")
+    return values.astype(np.float32)
 
 
 def nifti_bytes(values: Float[np.ndarray, "X Y Z"], volume: Volume) -> bytes:

@@ -7,32 +7,21 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
-from PIL import Image, ImageOps
+from PIL import Image
 
+from jaxdpmm.images.decoding import decode, is_array, load_array
 from jaxdpmm.images.geometry import LARGEST_16_BIT
 from jaxdpmm.images.listing import images_in
 from jaxdpmm.images.records import ImageRecord
-from jaxdpmm.storage.outputs import MARK
-
-# What Pillow raises on damaged files, beside OSError: SyntaxError for broken PNG chunks, and the
-# others from decoders that run off the end of their data.
-_READ_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    OverflowError,
-    Image.DecompressionBombError,
-)
 
 
 def load_image(path: str | Path) -> Float[np.ndarray, "H W 3"]:
     """Image as float32 RGB in [0, 1], turned upright by its EXIF orientation.
 
-    Grey is repeated over the three channels. 16-bit values are divided by 65,535, the same for
-    every image (no image is stretched to its own range, which would hide differences between
-    images). Float images must lie in [0, 1]. A palette is looked up, CMYK and other colour spaces
+    Grey is repeated over the three channels. 16-bit values, grey or colours, are divided by 65,535,
+    the same for every image (no image is stretched to its own range, which would hide differences
+    between images; see `depth.py` for fewer bits). White and black change places where a file says
+    that 0 is white. Float images must lie in [0, 1]. A palette is looked up, CMYK and other colour spaces
     are converted, a transparent pixel is laid over black. Of several frames the first is read.
 
     Args:
@@ -43,15 +32,18 @@ def load_image(path: str | Path) -> Float[np.ndarray, "H W 3"]:
         ValueError: the file is not an image, is damaged or cut short, or its values have no
             known range. The message names the file.
     """
-    if Path(path).suffix.lower() == ".npy":
-        return to_rgb(_load_array(Path(path)), Path(path))
-    image = _open(Path(path))
+    path = Path(path)
+    if is_array(path):
+        return to_rgb(load_array(path), path)
+    image, colours, header = decode(path)
     if image.mode.startswith("I") or image.mode == "F":
-        grey = _deep_grey(image, Path(path))
+        grey = _deep_grey(image, path)
+        grey = 1 - grey if header.is_inverted else grey
         return np.repeat(grey[:, :, None], 3, axis=2)
+    if colours is not None:
+        return _over_black(colours.astype(np.float32) / np.float32(LARGEST_16_BIT))
     if image.has_transparency_data:
-        colours = np.asarray(image.convert("RGBA"), np.float32) / np.float32(255)
-        return colours[:, :, :3] * colours[:, :, 3:]
+        return _over_black(np.asarray(image.convert("RGBA"), np.float32) / np.float32(255))
     return np.asarray(image.convert("RGB"), np.float32) / np.float32(255)
 
 
@@ -67,13 +59,18 @@ def load_mask(path: str | Path) -> Bool[np.ndarray, "H W"]:
         FileNotFoundError: there is no such file.
         ValueError: the file is not an image, or is damaged or cut short; the message names it.
     """
-    if Path(path).is_dir():
-        return np.logical_or.reduce([load_mask(file) for file in images_in(Path(path))])
-    if Path(path).suffix.lower() == ".npy":
-        return _marked(_load_array(Path(path)), Path(path))
-    image = _open(Path(path))
+    path = Path(path)
+    if path.is_dir():
+        return np.logical_or.reduce([load_mask(file) for file in images_in(path)])
+    if is_array(path):
+        return _marked(load_array(path), path)
+    image, colours, header = decode(path)
     if image.mode.startswith("I") or image.mode == "F":
-        return np.asarray(image).astype(bool)
+        largest = 1 if image.mode == "F" else LARGEST_16_BIT
+        unmarked = largest if header.is_inverted else 0
+        return np.not_equal(np.asarray(image), unmarked)
+    if colours is not None:
+        return _visible(colours) if colours.shape[2] == 4 else colours.any(axis=2)
     if image.has_transparency_data:
         return _visible(np.asarray(image.convert("RGBA")))
     if image.mode == "P" and (index := _indices(image)) is not None:
@@ -128,6 +125,11 @@ def _marked(values: np.ndarray, path: Path) -> Bool[np.ndarray, "H W"]:
     return (values if values.ndim == 2 else np.abs(values).max(axis=2)).astype(bool)
 
 
+def _over_black(colours: Float[np.ndarray, "H W C"]) -> Float[np.ndarray, "H W 3"]:
+    """Colours in [0, 1] laid over black, where the last of four is how opaque they are."""
+    return colours[:, :, :3] * colours[:, :, 3:] if colours.shape[2] == 4 else colours
+
+
 def _visible(values: np.ndarray) -> Bool[np.ndarray, "H W"]:
     """Marks of a mask in RGBA."""
     coloured, seen = values[:, :, :3].max(axis=2) > 0, values[:, :, 3] > 0
@@ -142,43 +144,6 @@ def _indices(image: Image.Image) -> np.ndarray | None:
     return index if colours.max(axis=2).all() and (index == 0).any() else None
 
 
-def _load_array(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"image must be a file, got {path} (nothing there); check the path."
-        )
-    try:
-        values = np.load(path, allow_pickle=False)
-        if isinstance(values, np.ndarray):
-            return values
-        found = "an archive of arrays"
-    except Exception as error:  # NumPy parses the header as Python and raises whatever that does
-        found = _one_line(error)
-    raise ValueError(
-        f"image must be a whole .npy file of numbers, got {path} ({path.stat().st_size} bytes: {found}); replace it or "
-        "leave it out."
-    )
-
-
-def _open(path: Path) -> Image.Image:
-    """Decoded image, upright; every way a file can be bad becomes one sentence."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"image must be a file, got {path} (nothing there); check the path."
-        )
-    try:
-        with Image.open(path) as image:
-            image.load()
-            if str(image.info.get("Software", "")).startswith(MARK):
-                raise ValueError("a picture that jaxdpmm drew")
-            return ImageOps.exif_transpose(image)
-    except _READ_ERRORS as error:
-        raise ValueError(
-            f"image must be a whole file in a format that Pillow reads, got {path} "
-            f"({path.stat().st_size} bytes: {_one_line(error)}); replace it or leave it out."
-        ) from error
-
-
 def _deep_grey(image: Image.Image, path: Path) -> Float[np.ndarray, "H W"]:
     values = np.asarray(image)
     largest = 1.0 if image.mode == "F" else LARGEST_16_BIT
@@ -189,7 +154,3 @@ def _deep_grey(image: Image.Image, path: Path) -> Float[np.ndarray, "H W"]:
             f"{low:g} to {high:g}; rescale it the same way as all the others."
         )
     return (values / largest).astype(np.float32)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

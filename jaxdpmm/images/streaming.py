@@ -15,9 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxdpmm.checks import check_at_least_one
+from jaxdpmm.images.depth import Seen, see
 from jaxdpmm.images.geometry import Frame, Preprocessing
 from jaxdpmm.images.records import ImageRecord
-from jaxdpmm.images.transforms import prepare
+from jaxdpmm.images.remarks import Remarks
+from jaxdpmm.images.transforms import fit_to
 
 
 class PreparedImage(NamedTuple):
@@ -104,16 +106,19 @@ class ImageStream:
                 single image could be read.
         """
         self.skipped = []
+        remarks = Remarks(self._preprocessing.value_range)
         for record, future in self._in_order():
             try:
-                pixels, frame = future.result()
+                image, seen = future.result()
             except (ValueError, FileNotFoundError) as error:
                 if self._strict:
                     raise
                 self.skipped.append(record)
                 warnings.warn(f"image skipped: {error}", stacklevel=2)
             else:
-                yield PreparedImage(record, pixels, frame)
+                remarks.add(record, seen)
+                yield image
+        remarks.tell()
         if len(self.skipped) == len(self._records):
             raise ValueError(
                 f"records must hold at least one readable image, got {len(self._records)} that "
@@ -126,7 +131,7 @@ class ImageStream:
         pool = ThreadPoolExecutor(self._num_threads)
 
         def submit(record: ImageRecord) -> tuple[ImageRecord, Future]:
-            return record, pool.submit(prepare, record, self._preprocessing)
+            return record, pool.submit(_prepared, record, self._preprocessing)
 
         try:
             waiting = deque(submit(record) for record in islice(remaining, self._ahead))
@@ -159,6 +164,13 @@ def in_batches(images: Iterable[PreparedImage], size: int) -> Iterator[ImageBatc
         group.append(image)
     if group:
         yield _as_batch(group)
+
+
+def _prepared(record: ImageRecord, preprocessing: Preprocessing) -> tuple[PreparedImage, Seen]:
+    """A prepared image, and what was seen of it beside its pixels."""
+    seen = see(record, preprocessing.value_range)
+    pixels, frame = fit_to(seen, record, preprocessing)
+    return PreparedImage(record, pixels, frame), seen._replace(pixels=pixels)
 
 
 def _as_batch(group: Sequence[PreparedImage]) -> ImageBatch:

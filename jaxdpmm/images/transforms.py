@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image
 
-from jaxdpmm.images.depth import in_range
+from jaxdpmm.images.depth import Seen, see
 from jaxdpmm.images.geometry import Frame, Preprocessing, frame_of
-from jaxdpmm.images.reading import load_mask, pixels_of
+from jaxdpmm.images.reading import load_mask
 from jaxdpmm.images.records import ImageRecord
 
 
@@ -69,12 +69,24 @@ def prepare(
         FileNotFoundError, ValueError: see `load_image`.
     """
     record = image if isinstance(image, ImageRecord) else ImageRecord(Path(image))
-    pixels = pixels_of(record)
-    if preprocessing.value_range is not None:
-        pixels = in_range(pixels, record, preprocessing.value_range)
-    name = image.path if isinstance(image, ImageRecord) else image
-    frame = frame_of(pixels.shape[:2], preprocessing, name)
-    return np.ascontiguousarray(_crop(resize(pixels, frame.resized), frame)), frame
+    return fit_to(see(record, preprocessing.value_range), record, preprocessing)
+
+
+def fit_to(
+    seen: Seen, record: ImageRecord, preprocessing: Preprocessing
+) -> tuple[Float[np.ndarray, "H W 3"], Frame]:
+    """What `prepare` returns, of an image that is read already.
+
+    Args:
+        seen: its pixels.
+        record: the image, for messages.
+        preprocessing: the sizes wanted.
+
+    Raises:
+        ValueError: the image is too long for its width.
+    """
+    frame = frame_of(seen.pixels.shape[:2], preprocessing, record.path)
+    return np.ascontiguousarray(_crop(resize(seen.pixels, frame.resized), frame)), frame
 
 
 def prepare_mask(path: str | Path, frame: Frame) -> Bool[np.ndarray, "H W"]:

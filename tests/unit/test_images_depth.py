@@ -7,11 +7,13 @@ import pytest
 from PIL import Image
 from synthetic import SIDE, surface, write_backbone
 
+from jaxdpmm import cli
 from jaxdpmm.detection import Detector, DetectorConfig
 from jaxdpmm.images.arrays import records_of_arrays
 from jaxdpmm.images.depth import value_range_of
 from jaxdpmm.images.geometry import Preprocessing
 from jaxdpmm.images.records import ImageRecord
+from jaxdpmm.images.streaming import ImageStream
 from jaxdpmm.images.transforms import prepare
 
 
@@ -58,13 +60,58 @@ def test_images_that_use_their_range_or_have_8_bits_are_left_alone(tmp_path):
         np.testing.assert_allclose(pixels, 0.2, rtol=1e-6)
 
 
-def test_an_image_brighter_than_the_range_is_told_of():
-    (record,) = records_of_arrays(np.full((1, 4, 4), 5000, np.uint16))
-    with pytest.warns(
-        UserWarning, match=r"at most 4095, the value_range .* with 5000; store it as"
-    ):
-        pixels, _ = prepare(record, Preprocessing(4, 1, value_range=(0, 4095)))
-    assert pixels.max() == 1
+def passed(records, value_range=None):
+    """One pass over images."""
+    return list(ImageStream(records, Preprocessing(4, 1, value_range=value_range)))
+
+
+def test_images_brighter_than_the_range_are_told_of_once():
+    values = [np.full((4, 4), value, np.uint16) for value in (5000, 4095, 6000)]
+    message = r"at most 4095, the value_range .* up to 6000 in 2 images, for example array-00000; s"
+    with pytest.warns(UserWarning, match=message) as told:
+        first, second, _ = passed(records_of_arrays(values), (0, 4095))
+    assert len(told) == 1
+    assert first.pixels.max() == second.pixels.max() == 1
+
+
+def test_images_that_a_model_without_a_range_would_see_black_are_told_of_once():
+    values = [np.full((4, 4), value, np.uint16) for value in (1000, 4095, 300)]
+    message = (
+        r"values above 16383, got at most 4095 in 3 images, .* or fit with value_range=\(0\.0, 4095"
+    )
+    with pytest.warns(UserWarning, match=message) as told:
+        passed(records_of_arrays(values))
+    assert len(told) == 1
+    brighter = [*values, np.full((4, 4), 20000, np.uint16)]
+    for others in (brighter, [np.zeros((4, 4), np.uint16)], [np.zeros((4, 4), np.uint8)]):
+        passed(records_of_arrays(others))  # a warning would be an error
+
+
+def test_white_and_black_change_places_after_the_range(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    values = images(12)
+    records = [ImageRecord(tmp_path / f"{number}.tif") for number in range(3)]
+    for record, one in zip(records, values, strict=True):
+        tifffile.imwrite(record.path, one, photometric="miniswhite")
+    assert value_range_of(records) == (0.0, 4095.0)
+    pixels, _ = prepare(records[1], Preprocessing(5, 1, value_range=(0.0, 4095.0)))
+    np.testing.assert_allclose(pixels[:, :, 2], 1 - values[1] / 4095, atol=2e-6)
+
+
+def test_pictures_of_a_run_are_seen_through_the_range(tmp_path):
+    write_backbone(tmp_path / "tiny")
+    for kind, number in (("good", 3), ("new", 1)):
+        (tmp_path / kind).mkdir()
+        for seed in range(number):
+            deep = surface(seed)[0].astype(np.uint16) << 4
+            Image.fromarray(deep).save(tmp_path / kind / f"{seed}.png")
+    model, out = str(tmp_path / "model"), tmp_path / "out"
+    options = ["--backbone", str(tmp_path / "tiny"), "--short-side", str(SIDE)]
+    more = ["--num-components", "2", "--held-out", "0", "--num-epochs", "0"]
+    assert cli.run(["fit", str(tmp_path / "good"), "-o", model, *options, *more]) == 0
+    assert cli.run(["score", model, str(tmp_path / "new"), "-o", str(out)]) == 0
+    preview = np.asarray(Image.open(out / "previews" / "0.png.jpg").convert("L"), float)
+    assert np.abs(preview - surface(0)[0]).mean() < 4  # black would be about 90
 
 
 @pytest.mark.parametrize("value_range", [(5.0, 5.0), (-1.0, 3.0), (float("nan"), 1.0), (0.0, 1e6)])

@@ -130,6 +130,23 @@ def test_axes_of_one_entry_are_dropped_and_others_refused(tmp_path, anatomy):
             load_volume(path)
 
 
+@pytest.mark.parametrize("channels", ["RGB", "RGBA"])
+def test_colours_stay_colours(tmp_path, channels):
+    colours = np.random.default_rng(0).integers(0, 256, (*SHAPE, 3)).astype(np.uint8)
+    values = np.zeros(SHAPE, [(name, "u1") for name in channels])
+    for number, name in enumerate("RGB"):
+        values[name] = colours[..., number]
+    for record in read_volume(stored(tmp_path / "a.nii", values, "LPS"), window=(90, 91)):
+        expected = colours[:, :, record.source.index] / 255
+        np.testing.assert_allclose(pixels_of(record), expected, atol=1e-6)
+
+
+def test_complex_numbers_are_refused(tmp_path, anatomy):
+    path = medical.write_nifti(tmp_path / "a.nii", anatomy.astype(np.complex64))
+    with pytest.raises(ValueError, match=r"got .*a\.nii \(complex numbers; save their magnitude\)"):
+        load_volume(path)
+
+
 @pytest.mark.parametrize("way", ["RAS", "LPS", "PIR", "ILP"])
 def test_maps_go_back_in_the_geometry_of_the_file(tmp_path, anatomy, way):
     (tmp_path / "in").mkdir()

@@ -63,14 +63,14 @@ def test_nothing_readable(records):
 
 def test_no_more_than_ahead_are_prepared_beforehand(records, monkeypatch):
     begun, lock = [], threading.Lock()
-    prepare = streaming.prepare
+    see = streaming.see
 
-    def counted(record, preprocessing):
+    def counted(record, value_range):
         with lock:
             begun.append(record)
-        return prepare(record, preprocessing)
+        return see(record, value_range)
 
-    monkeypatch.setattr(streaming, "prepare", counted)
+    monkeypatch.setattr(streaming, "see", counted)
     images = iter(ImageStream(records, SIZES, num_threads=4, ahead=2))
     next(images)
     time.sleep(0.1)  # time enough for threads that would not stop

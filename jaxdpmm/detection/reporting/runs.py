@@ -22,7 +22,7 @@ from jaxtyping import Float
 from jaxdpmm.detection.detector import Detector
 from jaxdpmm.detection.evaluate import true_mask
 from jaxdpmm.detection.scored import ScoredImage
-from jaxdpmm.images.reading import pixels_of
+from jaxdpmm.images.depth import see
 from jaxdpmm.persist import write_whole
 from jaxdpmm.storage.files import name_text, with_suffix_added
 from jaxdpmm.storage.outputs import RUN_INDEX, check_replaceable
@@ -188,7 +188,8 @@ def write_run(
         seen[name] += 1
         name = name if seen[name] == 1 else f"{name}-{seen[name]}"
         pixel_scores = image.pixel_scores(detector.config.sigma)
-        writer.add(name, image, pixels_of(image.record), pixel_scores)
+        pixels = see(image.record, detector.config.value_range).pixels
+        writer.add(name, image, pixels, pixel_scores)
     writer.finish(figures)
 
 
