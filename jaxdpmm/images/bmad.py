@@ -14,11 +14,12 @@ References:
 from pathlib import Path
 
 from jaxdpmm.images import names
-from jaxdpmm.images.listing import check_folder, folder_of, folders_in, images_in, wrong_layout
+from jaxdpmm.images.kinds import normal_records
+from jaxdpmm.images.listing import check_folder, folder_of, folders_in, images_in
 from jaxdpmm.images.masks import mask_folder, masks_for
-from jaxdpmm.images.mvtec import normal_records
 from jaxdpmm.images.names import role_of
 from jaxdpmm.images.records import ANOMALOUS, DataSet, ImageRecord
+from jaxdpmm.images.refusals import wrong_layout
 
 
 def is_bmad(path: Path) -> bool:

@@ -9,11 +9,12 @@ References:
 from pathlib import Path
 
 from jaxdpmm.images import names
-from jaxdpmm.images.listing import check_folder, folder_of, images_in, wrong_layout
+from jaxdpmm.images.kinds import normal_records
+from jaxdpmm.images.listing import check_folder, folder_of, images_in
 from jaxdpmm.images.masks import mask_folder, stem_of
-from jaxdpmm.images.mvtec import normal_records
 from jaxdpmm.images.names import marked_stem
 from jaxdpmm.images.records import ANOMALOUS, DataSet, ImageRecord
+from jaxdpmm.images.refusals import wrong_layout
 
 KIND = "defect"
 

@@ -6,7 +6,6 @@ file, or in the shared and per-frame functional groups of an enhanced one (PS3.3
 
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,17 +38,6 @@ class Frames(NamedTuple):
     values: Float[np.ndarray, "frames rows columns *C"]
     window: tuple[float, float] | None
     curve: Callable[[np.ndarray], np.ndarray] | None
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file has "DICM" at byte 128 (PS3.10 7.1) or the suffix `.dcm`."""
-    if path.suffix.lower() == ".dcm":
-        return True
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
 
 
 def attributes_of(dataset: Any, frame: int) -> Any:

@@ -4,7 +4,7 @@
 
 The folder of normal images goes by any usual name. Without a folder of normal images for the test, a fifth of the
 normal images is kept for it, as anomalib does: those whose names have the smallest hashes, so that adding images moves
-none of the others. Every other folder is a kind of defect.
+none of the others; volumes are learned from. Every other folder is a kind of defect.
 
 References:
     Akcay et al. (2022), Anomalib: A Deep Learning Library for Anomaly Detection. ICIP. (Its data module `Folder`.)
@@ -15,11 +15,12 @@ import os
 from pathlib import Path
 
 from jaxdpmm.images import names
-from jaxdpmm.images.listing import check_folder, folders_in, images_in, wrong_layout
-from jaxdpmm.images.masks import mask_folder, masks_for
-from jaxdpmm.images.mvtec import normal_records, records_of_kind
+from jaxdpmm.images.kinds import normal_records, normal_volumes, records_of_kind, records_with_masks
+from jaxdpmm.images.listing import check_folder, folders_in, images_in
+from jaxdpmm.images.masks import mask_folder
 from jaxdpmm.images.names import role_of, words
-from jaxdpmm.images.records import ANOMALOUS, DataSet, ImageRecord
+from jaxdpmm.images.records import DataSet, ImageRecord
+from jaxdpmm.images.refusals import wrong_layout
 
 TEST_SHARE = 5  # one in so many normal images
 
@@ -47,7 +48,8 @@ def read_folder_layout(path: str | Path) -> DataSet:
     kept = [file for folder in for_test for file in images_in(folder)] or _drawn(files)
     train = normal_records([file for file in files if file not in set(kept)])
     test = [record for folder in kinds for record in _of_kind(path, folder, len(kinds) == 1)]
-    return DataSet(path.resolve().name, train, (*test, *normal_records(kept)))
+    volumes = [record for folder in normal for record in normal_volumes(folder)]
+    return DataSet(path.resolve().name, (*train, *volumes), (*test, *normal_records(kept)))
 
 
 def _parts(path: Path) -> tuple[list[Path], list[Path], list[Path]]:
@@ -87,7 +89,5 @@ def _drawn(files: list[Path]) -> list[Path]:
 def _of_kind(path: Path, folder: Path, is_only: bool) -> list[ImageRecord]:
     masks = mask_folder(path)
     if masks is not None and is_only and images_in(masks):
-        files = images_in(folder)
-        pairs = zip(files, masks_for(files, masks), strict=True)
-        return [ImageRecord(file, ANOMALOUS, folder.name, mask) for file, mask in pairs]
+        return records_with_masks(folder, masks)
     return records_of_kind(folder, masks)

@@ -5,7 +5,9 @@ what was found there. Another layout is one more file with two functions, and on
 `LAYOUTS`. Read `reading.py` next.
 """
 
+import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from jaxdpmm.images.bmad import is_bmad, read_bmad
@@ -20,15 +22,14 @@ from jaxdpmm.images.listing import (
     image_suffixes,
     is_image,
     tell_left_out,
-    wrong_layout,
 )
 from jaxdpmm.images.masks import masks_below
 from jaxdpmm.images.mvtec import is_mvtec, read_mvtec
 from jaxdpmm.images.names import role_of
 from jaxdpmm.images.records import NORMAL, DataSet, ImageRecord
-from jaxdpmm.images.unknown import check_all_normal
+from jaxdpmm.images.refusals import check_all_normal, wrong_layout
 from jaxdpmm.images.visa import is_visa, read_visa
-from jaxdpmm.images.volumes import is_volume, read_volumes, volumes_in
+from jaxdpmm.images.volumes import VolumeSlice, is_volume, read_volumes, volumes_in
 
 NAMED_DATA_SETS = {"elpv": read_elpv}
 Layout = tuple[Callable[[Path], bool], Callable[[Path], DataSet]]
@@ -64,7 +65,9 @@ def open_data_set(path_or_name: str | Path) -> DataSet:
     path = check_folder(path, tuple(NAMED_DATA_SETS))
     for is_layout, read in LAYOUTS:
         if is_layout(path):
-            return read(path)
+            data_set = read(path)
+            _tell_unused(path, data_set)
+            return data_set
     if (path / "ground_truth").is_dir() or (path / "test").is_dir():
         raise wrong_layout(path, "MVTec AD", "train/good and test/<kind> beside it")
     inside = folders_in(path)
@@ -122,6 +125,38 @@ def read_images(path: str | Path) -> tuple[ImageRecord, ...]:
     return (ImageRecord(path),) if path.is_file() else read_folder(path)
 
 
+def _tell_unused(path: Path, data_set: DataSet) -> None:
+    """Warn of what lies below a data set and is not used by its layout."""
+    found = files_below(path)
+    records = (*data_set.train, *data_set.validation, *data_set.test)
+    read = {place for record in records for place in _places_of(record)}
+    real_folder = cache(os.path.realpath)  # links may lead to one file by several ways
+    real = {os.path.join(real_folder(place.parent), place.name) for place in read}
+    of_volumes = {file for files in volumes_in(found.files).values() for file in files}
+    pictures = [file for file in found.files if is_image(file) or file in of_volumes]
+    known = set(masks_below(path, pictures))
+    unused = [
+        file
+        for file in pictures
+        if file not in known
+        and real.isdisjoint((folder := real_folder(file.parent), os.path.join(folder, file.name)))
+    ]
+    links = tuple(
+        link for link in found.repeated if not any(place.is_relative_to(link) for place in read)
+    )
+    others = sorted(set(found.files).difference(pictures))
+    tell_left_out(path, found._replace(repeated=links), others, unused=unused)
+
+
+def _places_of(record: ImageRecord) -> list[Path]:
+    """Files and folders that a record reads."""
+    source = record.source
+    places = [record.path, record.mask_path]
+    if isinstance(source, VolumeSlice):
+        places = [source.path, source.mask_path, *(place.file for place in source.places)]
+    return [place for place in places if place is not None]
+
+
 def _records(path: Path, label: int | None, only_normal: bool) -> tuple[ImageRecord, ...]:
     found = files_below(path)
     volumes = volumes_in(found.files)
@@ -141,7 +176,9 @@ def _records(path: Path, label: int | None, only_normal: bool) -> tuple[ImageRec
             f"got {path} with {content_of(path)}; give the folder that holds the images."
         )
     known = of_volumes | set(images)
-    tell_left_out(path, found, [file for file in found.files if file not in known], sorted(masks))
+    tell_left_out(
+        path, found, [file for file in found.files if file not in known], masks=sorted(masks)
+    )
     return records
 
 

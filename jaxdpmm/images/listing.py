@@ -1,4 +1,4 @@
-"""What lies in a folder: images, folders, links, and one sentence about them for a layout that is not as expected.
+"""What lies in a folder: images, folders and links, and warnings about what of it is not read.
 
 Hidden files and folders are passed over everywhere, and so are the pictures of a run of this library
 (`detection/reporting/runs.py`). Read `layouts.py` next.
@@ -19,6 +19,7 @@ from jaxdpmm.storage.outputs import RUN_FOLDERS, is_run
 
 NO_PICTURES = {"BUFR", "EPS", "FLI", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}
 """Formats that Pillow names and that are documents, films or data, or need another program."""
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
 COMPANIONS = frozenset(
     [
         *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".toml"),
@@ -57,6 +58,22 @@ def is_image(file: Path) -> bool:
     return file.suffix.lower() in image_suffixes()
 
 
+def is_nifti(file: Path) -> bool:
+    """Whether a file has the suffix of NIfTI, in any case."""
+    return file.name.lower().endswith(NIFTI_SUFFIXES)
+
+
+def is_dicom(file: Path) -> bool:
+    """Whether a file has "DICM" at byte 128 (PS3.10 7.1) or the suffix `.dcm`."""
+    if file.suffix.lower() == ".dcm":
+        return True
+    try:
+        with file.open("rb") as content:
+            return content.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
 def check_folder(path: str | Path, names: Sequence[str] = ()) -> Path:
     """The folder as a path.
 
@@ -79,9 +96,14 @@ def check_folder(path: str | Path, names: Sequence[str] = ()) -> Path:
 
 def images_in(path: Path) -> list[Path]:
     """Image files in a folder by name, without hidden ones; none where there is no folder."""
+    return [file for file in files_in(path) if is_image(file)]
+
+
+def files_in(path: Path) -> list[Path]:
+    """Files in a folder by name, without hidden ones; none where there is no folder."""
     if not path.is_dir():
         return []
-    return sorted(p for p in path.iterdir() if is_image(p) and not _hidden(p.name) and _is_file(p))
+    return sorted(p for p in path.iterdir() if not _hidden(p.name) and _is_file(p))
 
 
 def folders_in(path: Path) -> list[Path]:
@@ -131,7 +153,12 @@ def files_below(path: Path) -> Found:
 
 
 def tell_left_out(
-    path: Path, found: Found, others: Iterable[Path], masks: Sequence[Path] = ()
+    path: Path,
+    found: Found,
+    others: Iterable[Path],
+    *,
+    masks: Sequence[Path] = (),
+    unused: Sequence[Path] = (),
 ) -> None:
     """One warning for each kind of thing below a folder that was not read, or was read from elsewhere.
 
@@ -140,7 +167,9 @@ def tell_left_out(
         found: what is below it.
         others: files that are neither images nor parts of volumes.
         masks: files that were left out as masks.
+        unused: images that the layout does not use.
     """
+    _warn(unused, path, "leaves out images that its layout does not use", "move them if wanted")
     _warn(
         masks, path, "leaves out files that are masks by their names", "rename them if they are not"
     )
@@ -186,21 +215,8 @@ def is_companion(file: Path) -> bool:
 def content_of(folder: Path) -> str:
     """How much lies in a folder, for messages."""
     folders, images = folders_in(folder), images_in(folder)
-    others = sum(1 for p in folder.iterdir() if p.is_file()) - len(images)
+    others = len(files_in(folder)) - len(images)
     return f"{len(folders)} folders, {len(images)} images, {others} other files"
-
-
-def wrong_layout(path: Path, layout: str, wanted: str) -> ValueError:
-    """One sentence that says what a layout needs and what was found, two folders deep."""
-    inside = [
-        f"{folder.relative_to(path).as_posix()}/ ({content_of(folder)})"
-        for outer in folders_in(path)
-        for folder in [outer, *folders_in(outer)]
-    ]
-    return ValueError(
-        f"path must have the layout of {layout} ({wanted}), got {path} with "
-        f"{', '.join(inside[:12]) or content_of(path)}; rearrange it, or give a folder of images."
-    )
 
 
 def _hidden(name: str) -> bool:

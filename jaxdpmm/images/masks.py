@@ -6,7 +6,7 @@ Case and suffix do not count. Read `mvtec.py` next.
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxdpmm.images.listing import folders_in, images_in
+from jaxdpmm.images.listing import files_in, folders_in, is_image, is_nifti
 from jaxdpmm.images.names import is_mask_folder, marked_stem
 
 
@@ -26,7 +26,7 @@ def masks_for(images: Sequence[Path], folder: Path | None) -> list[Path | None]:
     """
     if folder is None or not folder.is_dir():
         return [None] * len(images)
-    named, plain = _by_image(images_in(folder) + folders_in(folder))
+    named, plain = _by_image(_pictures_in(folder) + folders_in(folder))
     stems = [stem_of(image) for image in images]
     found = [named.get(stem) or plain.get(stem) for stem in stems]
     missing = [image for image, mask in zip(images, found, strict=True) if mask is None]
@@ -60,6 +60,10 @@ def masks_below(path: Path, files: Sequence[Path]) -> list[Path]:
 def stem_of(file: Path) -> str:
     """Name of a file without its suffix, that of a compressed volume being two, in small letters."""
     return file.name.casefold().removesuffix(".gz").rpartition(".")[0] or file.name.casefold()
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    return [file for file in files_in(folder) if is_image(file) or is_nifti(file)]
 
 
 def _by_image(masks: Sequence[Path]) -> tuple[dict[str, Path], dict[str, Path]]:

@@ -19,10 +19,12 @@ References:
 from pathlib import Path
 
 from jaxdpmm.images import names
-from jaxdpmm.images.listing import check_folder, folder_of, folders_in, images_in, wrong_layout
-from jaxdpmm.images.masks import mask_folder, masks_for
-from jaxdpmm.images.names import role_of, words
-from jaxdpmm.images.records import ANOMALOUS, NORMAL, DataSet, ImageRecord
+from jaxdpmm.images.kinds import normal_records, normal_volumes, records_of_kind
+from jaxdpmm.images.listing import check_folder, folder_of, folders_in, images_in
+from jaxdpmm.images.masks import mask_folder
+from jaxdpmm.images.names import words
+from jaxdpmm.images.records import DataSet, ImageRecord
+from jaxdpmm.images.refusals import wrong_layout
 
 AD_2_TEST = "test_public"
 NO_KINDS = (
@@ -65,34 +67,9 @@ def read_mvtec(path: str | Path) -> DataSet:
 
 
 def normal_in(part: Path | None) -> tuple[ImageRecord, ...]:
-    """Records of the normal images of a part of a data set, from its folder `good`, `ok`, `normal` or the like."""
+    """Records of what is normal in a part of a data set, from its folder `good`, `ok`, `normal` or the like."""
     folder = part and folder_of(part, names.NORMAL)
-    return () if folder is None else normal_records(images_in(folder))
-
-
-def normal_records(files: list[Path]) -> tuple[ImageRecord, ...]:
-    """Records of files that are normal."""
-    return tuple(ImageRecord(file, NORMAL, "good") for file in files)
-
-
-def records_of_kind(folder: Path, masks: Path | None) -> list[ImageRecord]:
-    """Records of a folder of test images.
-
-    Args:
-        folder: normal by its name, or anomalous, of the kind that it is called.
-        masks: the folder that holds one of masks for each kind.
-
-    Raises:
-        ValueError: a mask is missing.
-    """
-    files = images_in(folder)
-    if role_of(folder.name) == names.NORMAL:
-        return list(normal_records(files))
-    found = masks_for(files, masks and _same_name(masks, folder.name))
-    return [
-        ImageRecord(file, ANOMALOUS, folder.name, mask)
-        for file, mask in zip(files, found, strict=True)
-    ]
+    return () if folder is None else (*normal_records(images_in(folder)), *normal_volumes(folder))
 
 
 def _layout_of(path: Path) -> tuple[str, tuple[str, str]]:
@@ -112,8 +89,3 @@ def _test_folder(path: Path) -> Path | None:
     if test is None and validation is not None and folder_of(validation, names.ANOMALOUS):
         return validation
     return test
-
-
-def _same_name(folder: Path, name: str) -> Path | None:
-    """The folder in another one of that name, in any case."""
-    return next((one for one in folders_in(folder) if one.name.casefold() == name.casefold()), None)

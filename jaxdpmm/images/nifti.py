@@ -12,13 +12,7 @@ from jaxtyping import Float
 
 from jaxdpmm.images.volume import Volume, import_medical, unreadable, usual_window
 
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
 SAME_PLACE = 0.5  # voxels that corners of an image and its mask may lie apart
-
-
-def is_nifti(path: Path) -> bool:
-    """Whether a file has the suffix of NIfTI, in any case."""
-    return path.name.lower().endswith(NIFTI_SUFFIXES)
 
 
 def load_nifti(path: Path) -> Volume:

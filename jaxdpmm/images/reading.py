@@ -70,7 +70,7 @@ def load_mask(path: str | Path) -> Bool[np.ndarray, "H W"]:
         unmarked = largest if header.is_inverted else 0
         return np.not_equal(np.asarray(image), unmarked)
     if colours is not None:
-        return _visible(colours) if colours.shape[2] == 4 else colours.any(axis=2)
+        return _visible(colours) if colours.shape[2] == 4 else colours.max(axis=2) > 0
     if image.has_transparency_data:
         return _visible(np.asarray(image.convert("RGBA")))
     if image.mode == "P" and (index := _indices(image)) is not None:

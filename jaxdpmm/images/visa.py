@@ -10,8 +10,9 @@ References:
 import csv
 from pathlib import Path
 
-from jaxdpmm.images.listing import check_folder, wrong_layout
+from jaxdpmm.images.listing import check_folder
 from jaxdpmm.images.records import ANOMALOUS, NORMAL, DataSet, ImageRecord
+from jaxdpmm.images.refusals import wrong_layout
 
 TABLE = Path("split_csv") / "1cls.csv"
 COLUMNS = ("object", "split", "label", "image", "mask")

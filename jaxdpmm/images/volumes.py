@@ -17,10 +17,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jaxdpmm.images.dicom import is_dicom
 from jaxdpmm.images.dicom_series import Listing, Place, list_series, load_stack
-from jaxdpmm.images.listing import is_companion, is_image
-from jaxdpmm.images.nifti import is_nifti, load_nifti, marks_of
+from jaxdpmm.images.listing import files_in, is_companion, is_dicom, is_image, is_nifti
+from jaxdpmm.images.nifti import load_nifti, marks_of
 from jaxdpmm.images.reading import to_rgb
 from jaxdpmm.images.records import ANOMALOUS, NORMAL, ImageRecord
 from jaxdpmm.images.transforms import resize
@@ -143,7 +142,9 @@ def read_volume(
     return tuple(records)
 
 
-def read_volumes(path: str | Path, *, label: int | None = None) -> tuple[ImageRecord, ...]:
+def read_volumes(
+    path: str | Path, *, label: int | None = None, mask_path: Path | None = None
+) -> tuple[ImageRecord, ...]:
     """Records of all slices of all volumes of a NIfTI file, a DICOM file or a folder of DICOM files.
 
     Files of a folder are sorted into volumes by series, direction, time and position; a radiograph is one image. A
@@ -151,12 +152,13 @@ def read_volumes(path: str | Path, *, label: int | None = None) -> tuple[ImageRe
 
     Args:
         path: what `read_volume` takes; folders in a folder are not searched.
-        label: of all slices.
+        label: of all slices, where there is no mask.
+        mask_path: a volume, where the path has one volume too (see `read_volume`); None for no mask.
     """
     path = Path(path).expanduser()
-    if is_nifti(path):
+    if is_nifti(path) or mask_path is not None:
         try:
-            return read_volume(path, label=label)
+            return read_volume(path, label=label, mask_path=mask_path)
         except ValueError as error:
             return (_bad(path, error, label),)
     listing = _listed(path)
@@ -213,7 +215,7 @@ def _cached(path: Path, places: tuple[Place, ...] = ()) -> Volume:
         raise FileNotFoundError(
             f"path must be a NIfTI or DICOM file or a folder of DICOM files, got {path} (nothing there); check it."
         )
-    files = {place.file for place in places} or {path, *(_files(path) if path.is_dir() else ())}
+    files = {place.file for place in places} or {path, *(files_in(path) if path.is_dir() else ())}
     stamps = tuple(sorted((str(file), *_stamp(file)) for file in files))
     return _loaded(path, places, stamps)
 
@@ -233,13 +235,9 @@ def _stamp(file: Path) -> tuple[int, int]:
     return found.st_mtime_ns, found.st_size
 
 
-def _files(path: Path) -> list[Path]:
-    return sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
-
-
 def _listed(path: Path) -> Listing:
     """DICOM files at a path; of a folder those alone that are."""
-    return list_series([p for p in _files(path) if is_dicom(p)] if path.is_dir() else [path])
+    return list_series([p for p in files_in(path) if is_dicom(p)] if path.is_dir() else [path])
 
 
 def _only_stack(path: Path) -> tuple[Place, ...]:

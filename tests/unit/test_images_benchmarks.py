@@ -130,7 +130,10 @@ def test_bmad_with_masks(tmp_path, files):
         "test/Ungood/label/3.png",
         "test/good/label/2.png",
     )
-    data = open_data_set(root)
+    with pytest.warns(
+        UserWarning, match=r"layout does not use \(1: valid/Ungood/img/5\.png\); move"
+    ):
+        data = open_data_set(root)
     assert seen(root, data.train) == [(0, "good", train, None)]
     assert seen(root, data.validation) == [(0, "good", "valid/good/img/1.png", None)]
     assert seen(root, data.test) == [
@@ -142,7 +145,8 @@ def test_bmad_with_masks(tmp_path, files):
 def test_bmad_without_masks(tmp_path):
     files = ["train/good/0.png", "valid/good/1.png", "valid/Ungood/2.png"]
     root = touch(tmp_path / "chest", *files, "test/good/3.png", "test/Ungood/4.png")
-    data = open_data_set(root)
+    with pytest.warns(UserWarning, match=r"does not use \(1: valid/Ungood/2\.png\)"):
+        data = open_data_set(root)
     assert [len(part) for part in (data.train, data.validation, data.test)] == [1, 1, 2]
     assert seen(root, data.test)[0] == (1, "Ungood", "test/Ungood/4.png", None)
 
@@ -176,7 +180,9 @@ def test_mvtec_ad_2(tmp_path):
     root = touch(tmp_path / "can", *files, "test_public/bad/3_regular.png")
     touch(root, "test_public/ground_truth/bad/3_regular_mask.png", "test_private/4.png")
     touch(root, "test_private_mixed/5.png")
-    data = open_data_set(root)
+    message = r"does not use \(2: test_private/4\.png, test_private_mixed/5\.png\)"
+    with pytest.warns(UserWarning, match=message):
+        data = open_data_set(root)
     assert seen(root, data.train) == [(0, "good", files[0], None)]
     assert seen(root, data.validation) == [(0, "good", files[1], None)]
     assert seen(root, data.test) == [
@@ -207,7 +213,8 @@ def test_mvtec_loco_has_several_masks_an_image_and_images_for_thresholds(tmp_pat
 def test_dagm_learns_from_images_without_a_label(tmp_path):
     files = ["Train/1.PNG", "Train/2.PNG", "Train/Label/2_label.PNG", "Train/Label/Labels.txt"]
     root = touch(tmp_path / "Class1", *files, "Test/3.PNG", "Test/4.PNG", "Test/Label/4_label.PNG")
-    data = open_data_set(root)
+    with pytest.warns(UserWarning, match=r"does not use \(1: Train/2\.PNG\)"):
+        data = open_data_set(root)
     assert seen(root, data.train) == [(0, "good", "Train/1.PNG", None)]
     assert seen(root, data.test) == [
         (1, "defect", "Test/4.PNG", "Test/Label/4_label.PNG"),

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import medical
 import numpy as np
 import pytest
 from PIL import Image
 
 from jaxdpmm.images.elpv import read_elpv
 from jaxdpmm.images.layouts import open_data_set, read_folder, read_mvtec
+from jaxdpmm.images.reading import mask_of, pixels_of
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -134,3 +136,46 @@ def test_reading_follows_the_layout(mvtec):
     record = read_mvtec(mvtec).train[0]
     Image.fromarray(np.zeros((4, 5), np.uint8)).save(record.path)
     assert load_image(record.path).shape == (4, 5, 3)
+
+
+def test_volumes_in_a_layout_of_images(tmp_path):
+    pytest.importorskip("nibabel")
+    root = touch(tmp_path / "x", "train/good/0.png", "test/good/1.png", "test/torn/2.png")
+    values = np.zeros((4, 4, 3), np.float32)
+    marks = np.zeros((4, 4, 3), np.uint8)
+    marks[1, 1, 2] = 1
+    for name in ("train/good/a", "test/good/b", "test/torn/c"):
+        medical.write_nifti(root / f"{name}.nii.gz", values)
+    data = open_data_set(root)
+    assert [r.path.name for r in data.train] == ["0.png", *(f"a.nii.gz-000{i}" for i in range(3))]
+    assert [(r.label, r.kind) for r in data.test] == [(0, "good")] * 4 + [(1, "torn")] * 2
+    message = r"that tells which slices are, got none for .*c\.nii\.gz \(3 slices\); add one"
+    with pytest.raises(ValueError, match=message):
+        pixels_of(data.test[-1])
+    (root / "ground_truth/torn").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"test/torn must have a mask .* got none for 2\.png"):
+        open_data_set(root)
+    touch(root, "ground_truth/torn/2.png")
+    medical.write_nifti(root / "ground_truth/torn/c_seg.nii", marks)
+    data = open_data_set(root)
+    assert [(r.label, r.kind) for r in data.test[-3:]] == [(0, "good"), (0, "good"), (1, "torn")]
+    assert mask_of(data.test[-1]).sum() == 1
+
+
+def test_what_a_layout_does_not_use_is_told_of(mvtec):
+    touch(mvtec, "train/good/deep/1.png", "readme.txt", "train/bad/2.png", "test/0.heic")
+    with pytest.warns(UserWarning, match="leaves out") as told:
+        data = open_data_set(mvtec)
+    messages = sorted(str(one.message) for one in told)
+    assert len(messages) == 2
+    assert "layout does not use (2: train/bad/2.png, train/good/deep/1.png); move" in messages[1]
+    assert "1 of .heic" in messages[0]
+    assert len(data.train) == 2
+
+
+def test_links_within_a_data_set_are_used_and_not_told_of(mvtec):
+    (mvtec / "store").mkdir()
+    (mvtec / "test" / "stain").rename(mvtec / "store" / "stain")
+    (mvtec / "test" / "stain").symlink_to(mvtec / "store" / "stain")
+    kinds = [record.kind for record in open_data_set(mvtec).test]  # a warning would be an error
+    assert kinds.count("stain") == 1

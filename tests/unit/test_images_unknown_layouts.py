@@ -138,6 +138,38 @@ def test_the_commands_of_the_refusal_are_right(tmp_path):
     assert below(root, open_data_set(root / "train").train) == ["train/0.png"]
 
 
+INCOMPLETE = {
+    "no kinds": (["train/0.png", "test/1.png"], "MVTec AD", "train", "test"),
+    "deep": (["Train/OK/0.png", "test/ok/all/1.png"], "MVTec AD", "Train/OK", "test"),
+    "no normal images": (["train/a/0.png", "test/bad/1.png"], "MVTec AD", "train", "test"),
+    "AD 2": (["train/0.png", "test_public/bad/1.png"], "MVTec AD 2", "train", "test_public"),
+    "BTAD": (["train/ok/0.png", "test/data/1.png"], "BTAD", "train/ok", "test"),
+    "BMAD": (["train/img/0.png", "valid/1.png", "test/Ungood/2.png"], "BMAD", "train", "test"),
+    "only a test": (["test/crack/0.png"], "MVTec AD", None, "test"),
+    "DAGM without normal images": (
+        ["Train/0.png", "Train/Label/0_label.png", "Test/1.png", "Test/Label/1_label.png"],
+        *("DAGM", None, "Test"),
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*masks by their names")
+@pytest.mark.parametrize("case", INCOMPLETE)
+def test_an_incomplete_layout_is_refused_with_two_commands_that_work(tmp_path, case):
+    files, layout, learn, score = INCOMPLETE[case]
+    root = touch(tmp_path / "x", *files)
+    with pytest.raises(ValueError, match=rf"must have the layout of {layout} \(") as error:
+        open_data_set(root)
+    normal = "NORMAL_IMAGES" if learn is None else root / learn
+    commands = (
+        f"`jaxdpmm fit {normal} --output MODEL` and `jaxdpmm score MODEL {root / score} --output"
+    )
+    assert f"use {commands}" in str(error.value)
+    if learn is not None:
+        assert len(open_data_set(root / learn).train) == 1
+    assert len(read_folder(root / score)) >= 1
+
+
 def test_a_folder_given_by_name_may_be_called_anything(tmp_path):
     for name in ("test", "masks", "bad"):
         assert len(open_data_set(touch(tmp_path / name, "0.png", "deep/1.png")).train) == 2

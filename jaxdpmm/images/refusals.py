@@ -1,6 +1,6 @@
-"""Folders in no known layout whose names say that not all in them is normal: refused, never learned from.
+"""Folders that are refused, with what was seen in them and two commands for it: layouts that are unknown or incomplete.
 
-Read `layouts.py` next.
+What names say is not normal is never learned from. Read `layouts.py` next.
 """
 
 import shlex
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jaxdpmm.images import names
+from jaxdpmm.images.listing import content_of, files_below, folders_in, is_image
 from jaxdpmm.images.masks import masks_among, stem_of
 from jaxdpmm.images.names import role_of
 
@@ -30,7 +31,7 @@ def check_all_normal(path: Path, files: Sequence[Path]) -> None:
     Raises:
         ValueError: there is such a name; the message tells what was seen, and commands for it.
     """
-    roles = {folder: _roles(path, folder) for folder in {file.parent for file in files}}
+    roles = _roles_of(path, files)
     telling = {role for found in roles.values() for role in found} & NOT_NORMAL
     masks, mixed = masks_among(files), _mixed_names(files) + _beside_normal(path, files)
     if not (telling or masks or mixed):
@@ -46,6 +47,32 @@ def check_all_normal(path: Path, files: Sequence[Path]) -> None:
         f"path must be a folder of normal images or a data set in the layout of {KNOWN}, got {path} with "
         f"{', '.join(seen[:8])}{' and more' * (len(seen) > 8)}; {_advice(path, roles, not masks and not mixed)}"
     )
+
+
+def wrong_layout(path: Path, layout: str, wanted: str) -> ValueError:
+    """One sentence that says what a layout needs, what was found two folders deep, and two commands for that.
+
+    Args:
+        path: the folder.
+        layout: its name.
+        wanted: what is absent of it.
+    """
+    inside = [
+        f"{folder.relative_to(path).as_posix()}/ ({content_of(folder)})"
+        for outer in folders_in(path)
+        for folder in [outer, *folders_in(outer)]
+    ]
+    files = [file for file in files_below(path).files if is_image(file)]
+    can_tell = not masks_among(files) and not _mixed_names(files)
+    return ValueError(
+        f"path must have the layout of {layout} ({wanted}), got {path} with "
+        f"{', '.join(inside[:12]) or content_of(path)}; rearrange it, or "
+        f"{_advice(path, _roles_of(path, files), can_tell)}"
+    )
+
+
+def _roles_of(path: Path, files: Sequence[Path]) -> Roles:
+    return {folder: _roles(path, folder) for folder in {file.parent for file in files}}
 
 
 def _roles(path: Path, folder: Path) -> tuple[str, ...]:
