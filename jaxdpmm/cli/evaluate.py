@@ -51,8 +51,8 @@ def evaluate(
     from jaxdpmm.detection.evaluate import labels_of
     from jaxdpmm.detection.methods import check_methods
     from jaxdpmm.detection.reporting.runs import write_run
-    from jaxdpmm.images.checks import check_masks
     from jaxdpmm.images.layouts import open_data_set
+    from jaxdpmm.images.mask_checks import check_masks
 
     methods = tuple(dict.fromkeys(method or ["bank"]))
     check_methods(methods)

@@ -30,8 +30,8 @@ from jaxdpmm.detection.stored import load_detector_model, num_inputs
 from jaxdpmm.detection.training import chosen_records, tell_of_learned, training_patches
 from jaxdpmm.features import Backbone, PatchExtractor, load_backbone
 from jaxdpmm.features.digest import backbone_digest
-from jaxdpmm.images.checks import check_masks
 from jaxdpmm.images.depth import value_range_of
+from jaxdpmm.images.mask_checks import check_masks
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.persist import MODEL_FILE, Model, save_model

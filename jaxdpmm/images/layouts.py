@@ -10,10 +10,12 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from jaxdpmm.images.bmad import is_bmad, read_bmad
-from jaxdpmm.images.dagm import is_dagm, read_dagm
-from jaxdpmm.images.elpv import read_elpv
-from jaxdpmm.images.folder_layout import is_folder_layout, read_folder_layout
+from jaxdpmm.images.data_sets.bmad import is_bmad, read_bmad
+from jaxdpmm.images.data_sets.dagm import is_dagm, read_dagm
+from jaxdpmm.images.data_sets.elpv import read_elpv
+from jaxdpmm.images.data_sets.folder_layout import is_folder_layout, read_folder_layout
+from jaxdpmm.images.data_sets.mvtec import is_mvtec, read_mvtec
+from jaxdpmm.images.data_sets.visa import is_visa, read_visa
 from jaxdpmm.images.listing import (
     check_folder,
     content_of,
@@ -24,11 +26,9 @@ from jaxdpmm.images.listing import (
     tell_left_out,
 )
 from jaxdpmm.images.masks import masks_below
-from jaxdpmm.images.mvtec import is_mvtec, read_mvtec
 from jaxdpmm.images.names import role_of
 from jaxdpmm.images.records import NORMAL, DataSet, ImageRecord
 from jaxdpmm.images.refusals import check_all_normal, wrong_layout
-from jaxdpmm.images.visa import is_visa, read_visa
 from jaxdpmm.images.volumes import VolumeSlice, is_volume, read_volumes, volumes_in
 
 NAMED_DATA_SETS = {"elpv": read_elpv}
@@ -46,10 +46,10 @@ LAYOUTS: tuple[Layout, ...] = (
 def open_data_set(path_or_name: str | Path) -> DataSet:
     """Data set behind a folder, or behind one of the names in `NAMED_DATA_SETS`.
 
-    Known layouts are those of VisA, DAGM, BMAD, MVTec AD with its kin (`mvtec.py`), and normal images beside others in
-    folders of usual names (`folder_layout.py`); names of folders count in any case. Any other folder is a plain one,
-    whose images all go to `train` (without labels), unless a name in it says that not all of them are normal.
-    A folder wins over a name of the same spelling.
+    Known layouts are those of VisA, DAGM, BMAD, MVTec AD with its kin (`data_sets/mvtec.py`), and normal images beside
+    others in folders of usual names (`data_sets/folder_layout.py`); names of folders count in any case. One warning
+    tells of images that a layout does not use. Any other folder is a plain one, whose images all go to `train` (without
+    labels), unless a name in it says that not all of them are normal. A folder wins over a name of the same spelling.
 
     Args:
         path_or_name: a folder or "elpv".

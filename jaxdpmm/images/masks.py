@@ -1,6 +1,6 @@
 """Which mask belongs to which image, for all layouts alike: same stem, or with "mask", "gt", "label" and the like.
 
-Case and suffix do not count. Read `mvtec.py` next.
+Case and suffix do not count. Read `data_sets/kinds.py` next.
 """
 
 from collections.abc import Sequence

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jaxdpmm.images.dicom_series import Listing, Place, list_series, load_stack
 from jaxdpmm.images.listing import files_in, is_companion, is_dicom, is_image, is_nifti
-from jaxdpmm.images.nifti import load_nifti, marks_of
+from jaxdpmm.images.medical.dicom_series import Listing, Place, list_series, load_stack
+from jaxdpmm.images.medical.intensities import Volume, grey_of, square_size, unreadable
+from jaxdpmm.images.medical.nifti import load_nifti, marks_of
 from jaxdpmm.images.reading import to_rgb
 from jaxdpmm.images.records import ANOMALOUS, NORMAL, ImageRecord
 from jaxdpmm.images.transforms import resize
-from jaxdpmm.images.volume import Volume, grey_of, square_size, unreadable
 
 _KEPT_VOLUMES = 4  # threads read slices of neighbouring volumes at the same time
 

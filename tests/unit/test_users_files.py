@@ -13,8 +13,8 @@ from jaxdpmm import cli
 from jaxdpmm.detection import Detector, DetectorConfig
 from jaxdpmm.detection.few_shot import choose_references
 from jaxdpmm.detection.training import tell_of_learned
-from jaxdpmm.images.checks import check_masks, size_of
 from jaxdpmm.images.geometry import Preprocessing
+from jaxdpmm.images.mask_checks import check_masks, size_of
 from jaxdpmm.images.reading import load_image, load_mask
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.images.transforms import prepare

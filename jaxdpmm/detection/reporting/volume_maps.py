@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from jaxdpmm.images.nifti import nifti_bytes
+from jaxdpmm.images.medical.nifti import nifti_bytes
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.images.volumes import VolumeSlice
 from jaxdpmm.persist import write_whole

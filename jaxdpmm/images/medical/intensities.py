@@ -1,6 +1,6 @@
 """What a volume is, whatever file it comes from, and how its intensities become grey.
 
-Read `nifti.py`, `dicom.py` and `dicom_series.py` for the files, `volumes.py` for slices as images.
+Read `nifti.py`, `dicom.py` and `dicom_series.py` for the files, `../volumes.py` for slices as images.
 """
 
 from collections.abc import Callable

@@ -14,7 +14,7 @@ References:
 from pathlib import Path
 
 from jaxdpmm.images import names
-from jaxdpmm.images.kinds import normal_records
+from jaxdpmm.images.data_sets.kinds import normal_records
 from jaxdpmm.images.listing import check_folder, folder_of, folders_in, images_in
 from jaxdpmm.images.masks import mask_folder, masks_for
 from jaxdpmm.images.names import role_of

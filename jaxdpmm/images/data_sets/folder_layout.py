@@ -15,7 +15,12 @@ import os
 from pathlib import Path
 
 from jaxdpmm.images import names
-from jaxdpmm.images.kinds import normal_records, normal_volumes, records_of_kind, records_with_masks
+from jaxdpmm.images.data_sets.kinds import (
+    normal_records,
+    normal_volumes,
+    records_of_kind,
+    records_with_masks,
+)
 from jaxdpmm.images.listing import check_folder, folders_in, images_in
 from jaxdpmm.images.masks import mask_folder
 from jaxdpmm.images.names import role_of, words

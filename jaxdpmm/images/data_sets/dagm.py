@@ -9,7 +9,7 @@ References:
 from pathlib import Path
 
 from jaxdpmm.images import names
-from jaxdpmm.images.kinds import normal_records
+from jaxdpmm.images.data_sets.kinds import normal_records
 from jaxdpmm.images.listing import check_folder, folder_of, images_in
 from jaxdpmm.images.masks import mask_folder, stem_of
 from jaxdpmm.images.names import marked_stem

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdpmm.images.dicom import TIMES, attributes_of, read_frames
-from jaxdpmm.images.volume import Volume, import_medical, unreadable, usual_window
+from jaxdpmm.images.medical.dicom import TIMES, attributes_of, read_frames
+from jaxdpmm.images.medical.intensities import Volume, import_medical, unreadable, usual_window
 
 NO_SLICES = frozenset(
     ("CR", "DX", "MG", "IO", "PX", "RG", "RF", "XA", "US", "ES", "GM", "SM", "XC", "OP", "OPT")

@@ -1,7 +1,7 @@
 """NIfTI files: volumes in the directions that their affine tells, and maps written back in those of the file.
 
 Every volume is turned to the nearest of right, anterior and superior (`nibabel.as_closest_canonical`), so that an axis
-is the same anatomical direction for all files. Read `volume.py` first.
+is the same anatomical direction for all files. Read `intensities.py` first.
 """
 
 import gzip
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from jaxdpmm.images.volume import Volume, import_medical, unreadable, usual_window
+from jaxdpmm.images.medical.intensities import Volume, import_medical, unreadable, usual_window
 
 SAME_PLACE = 0.5  # voxels that corners of an image and its mask may lie apart
 

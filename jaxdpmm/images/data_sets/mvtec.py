@@ -19,7 +19,7 @@ References:
 from pathlib import Path
 
 from jaxdpmm.images import names
-from jaxdpmm.images.kinds import normal_records, normal_volumes, records_of_kind
+from jaxdpmm.images.data_sets.kinds import normal_records, normal_volumes, records_of_kind
 from jaxdpmm.images.listing import check_folder, folder_of, folders_in, images_in
 from jaxdpmm.images.masks import mask_folder
 from jaxdpmm.images.names import words
