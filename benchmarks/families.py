@@ -38,13 +38,14 @@ from tables import spread
 
 import jaxdpmm
 from jaxdpmm import families
+from jaxdpmm.bound import elbo_after_update
 from jaxdpmm.inference import ArraySource
 from jaxdpmm.inference.base import LocalStep
 from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.inference.initialize import clustered_prior
 from jaxdpmm.inference.local_steps.dense import dense, sum_over_tiles
 from jaxdpmm.inference.local_steps.sparse import candidates
-from jaxdpmm.model import elbo_after_update, expected_readout, global_update
+from jaxdpmm.model import expected_readout, global_update
 from jaxdpmm.scoring import SCORERS
 
 SAMPLE_SIZE = 20_000  # patches that the prior is set by

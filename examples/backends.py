@@ -26,8 +26,8 @@ import optax
 from numpyro.infer import MCMC, NUTS, SVI, TraceMeanField_ELBO, init_to_value
 
 import jaxdpmm
+from jaxdpmm.inference.backends import label_switching, split_merge
 from jaxdpmm.inference.backends.gibbs import sample_labels
-from jaxdpmm.inference.backends.gibbs_moves import label_switching, split_merge
 from jaxdpmm.inference.backends.memoized import memoized
 from jaxdpmm.inference.backends.online_em import online_em
 from jaxdpmm.inference.growth.moves import with_moves

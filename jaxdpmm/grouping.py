@@ -15,7 +15,7 @@ from jax.export import is_symbolic_dim
 from jaxtyping import Array, Float, Int, Num
 
 from jaxdpmm.families.kernels import blocks_at_once, by_platform, side_by_side
-from jaxdpmm.model import Mixture, Stats, centre
+from jaxdpmm.model import Mixture, Stats, centre, entropy_and_base
 from jaxdpmm.precision import full_precision
 
 SMALLEST, LARGEST = 32, 512  # pairs a block
@@ -238,14 +238,10 @@ def chosen_statistics(
     weighted = (responsibilities * weight[:, None]).ravel()
     component, point = pairs_of(chosen)
     groups = group_by_component(component, mixture.num_components)
-    entropy = jnp.sum(jax.scipy.special.entr(responsibilities), axis=1)
     statistics, local = pair_statistics(mixture, x, point, weighted, groups, offset, params)
-    return Stats(
-        jnp.zeros(mixture.num_components, weighted.dtype).at[component].add(weighted),
-        statistics,
-        jnp.sum(weight * entropy) + local,
-        jnp.sum(weight * jax.vmap(mixture.family.log_base_measure)(centre(x, offset))),
-    )
+    entropy, log_base = entropy_and_base(mixture, responsibilities, centre(x, offset), weight)
+    counts = jnp.zeros(mixture.num_components, weighted.dtype).at[component].add(weighted)
+    return Stats(counts, statistics, entropy + local, log_base)
 
 
 def label_statistics(

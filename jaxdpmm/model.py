@@ -1,15 +1,14 @@
-"""The mixture: one idea, posterior = prior + sum of sufficient statistics, in three verbs.
+"""The mixture: one idea, posterior = prior + sum of sufficient statistics, in two verbs.
 
     summarize       responsibilities of points    -> Stats (additive)
     global_update   Stats                         -> Posterior
-    elbo            Posterior and Stats           -> the bound, with all constants
 
 Backends (`inference/`) differ only in how components are read out (`Readout`) and how `Stats` are
 accumulated. Everything is a pure function of arrays; the static `Mixture` says which family and which sticks.
 
 Features enter as the user has them. Families that lose precision far from zero name a reference point
 (`Prior.offset`), which is subtracted on the way in; natural parameters are relative to it.
-Next file to read: `inference/backends/cavi.py`.
+Next file to read: `bound.py`.
 """
 
 from dataclasses import dataclass, field
@@ -181,13 +180,21 @@ def summarize(
     """
     centred = centre(x, offset)
     weighted = responsibilities * weight[:, None]
-    statistics, entropy = mixture.family.local_statistics(params, centred, weighted)
-    return Stats(
-        jnp.sum(weighted, axis=0),
-        statistics,
-        jnp.sum(weight * jnp.sum(jax.scipy.special.entr(responsibilities), axis=1)) + entropy,
-        jnp.sum(weight * jax.vmap(mixture.family.log_base_measure)(centred)),
-    )
+    statistics, local = mixture.family.local_statistics(params, centred, weighted)
+    entropy, log_base = entropy_and_base(mixture, responsibilities, centred, weight)
+    return Stats(jnp.sum(weighted, axis=0), statistics, entropy + local, log_base)
+
+
+def entropy_and_base(
+    mixture: Mixture,
+    responsibilities: Float[Array, "N C"],
+    centred: Num[Array, "N ..."],
+    weight: Float[Array, " N"],
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Entropy of the assignments and sum of log h(x), as in `Stats`; zero responsibilities may be left out."""
+    entropy = jnp.sum(jax.scipy.special.entr(responsibilities), axis=1)
+    log_base = jax.vmap(mixture.family.log_base_measure)(centred)
+    return jnp.sum(weight * entropy), jnp.sum(weight * log_base)
 
 
 def empty_stats(posterior: Posterior) -> Stats:
@@ -237,52 +244,6 @@ def components_of(mixture: Mixture, prior: Prior, stats: Stats) -> Any:
     """Natural parameters prior + statistics of all components, as far as the family allows; leaves lead with K."""
     _require_conjugate(mixture)
     return mixture.family.restrict(trees.add(stats.components, prior.component))
-
-
-def elbo(mixture: Mixture, prior: Prior, posterior: Posterior, stats: Stats) -> Float[Array, ""]:
-    """Evidence lower bound, with all constants, of any q given the statistics of its responsibilities.
-
-    E[log w] counts + <E[eta], T> + log h + entropy - KL(components) - KL(sticks). The second and the fifth term
-    are joined: <E[eta], T + prior - posterior> + A(posterior) - A(prior), in which the large parts cancel before
-    they are rounded.
-
-    References:
-        Blei and Jordan (2006), equation 16.
-    """
-    surplus = trees.subtract(trees.add(stats.components, prior.component), posterior.components)
-    expected = jax.vmap(mixture.family.expected_natural)(posterior.components)
-    return trees.dot(expected, surplus) + _elbo_without_surplus(mixture, prior, posterior, stats)
-
-
-def elbo_after_update(
-    mixture: Mixture, prior: Prior, posterior: Posterior, stats: Stats
-) -> Float[Array, ""]:
-    """`elbo` of the posterior that `global_update` makes of the statistics.
-
-    Its components are exactly prior + statistics, so that no expectation is needed; but for families that restrict q.
-    """
-    bound = elbo if mixture.family.is_restricted else _elbo_without_surplus
-    return bound(mixture, prior, posterior, stats)
-
-
-def _elbo_without_surplus(
-    mixture: Mixture, prior: Prior, posterior: Posterior, stats: Stats
-) -> Float[Array, ""]:
-    evidence = jnp.sum(_evidence_of(mixture, prior, posterior.components))
-    weights = jnp.sum(expected_log_weights(posterior.sticks) * stats.counts)
-    sticks = mixture.sticks.kl_divergence(posterior.sticks, prior.concentration)
-    return evidence + weights + stats.entropy + stats.log_base - sticks
-
-
-def log_evidence(mixture: Mixture, prior: Prior, components: Any) -> Float[Array, " K"]:
-    """Log p(points of k | one component): A(prior + T_k) - A(prior), without log h.
-
-    Args:
-        mixture: static description.
-        prior: hyper-parameters.
-        components: T_k, sum of T(x) over the points of each component, as in `Stats`; leaves lead with K.
-    """
-    return _evidence_of(mixture, prior, trees.add(components, prior.component))
 
 
 def default_prior(mixture: Mixture, x: Num[Array | np.ndarray, "N ..."]) -> Prior:
@@ -336,8 +297,3 @@ def compact(
     return smaller, Posterior(
         sticks, trees.take(posterior.components, kept), counts, posterior.offset
     )
-
-
-def _evidence_of(mixture: Mixture, prior: Prior, natural: Any) -> Float[Array, " K"]:
-    log_partition = mixture.family.log_partition
-    return jax.vmap(log_partition)(natural) - log_partition(prior.component)

@@ -1,6 +1,6 @@
 """Points like patch features: unit vectors far from zero, in clusters much narrower than the distances between them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,8 +9,16 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxdpmm import GaussianDiagonal, GaussianFull, GaussianSpherical, Mixture, default_prior
-from jaxdpmm.families import Block, GaussianLowRank, GaussianTied, ProductFamily, VonMisesFisher
+from jaxdpmm.families import (
+    Block,
+    Gaussian,
+    GaussianLowRank,
+    GaussianTied,
+    ProductFamily,
+    VonMisesFisher,
+)
 from jaxdpmm.model import Batch, Posterior, Prior, Stats, expected_readout, global_update, summarize
+from jaxdpmm.scoring import SCORERS
 
 NUM_CLUSTERS = 6
 FAMILIES = {
@@ -25,7 +33,6 @@ FAMILIES = {
     ),
 }
 """Every family that the library has, by dimension."""
-WITHOUT_DRAWS = ("tied", "low rank")
 
 
 class Patches(NamedTuple):
@@ -33,6 +40,26 @@ class Patches(NamedTuple):
 
     x: np.ndarray
     labels: np.ndarray
+
+
+def with_backends(backends: Iterable[str]) -> list[tuple[str, str]]:
+    """Every family with every backend that can fit it: Gibbs needs draws of components."""
+    return [
+        (family, backend)
+        for family in FAMILIES
+        for backend in backends
+        if backend != "gibbs" or FAMILIES[family](5).offers("sample_params")
+    ]
+
+
+def with_scores() -> list[tuple[str, str]]:
+    """Every family with every score that it offers: Mahalanobis distances are those of Gaussians."""
+    return [
+        (family, score)
+        for family in FAMILIES
+        for score in SCORERS
+        if score != "mahalanobis" or isinstance(FAMILIES[family](5), Gaussian)
+    ]
 
 
 def patches(dim: int, spread: float, num_points: int = 600, seed: int = 0) -> Patches:

@@ -17,8 +17,8 @@ import jaxdpmm
 from jaxdpmm.families import GaussianLowRank
 from jaxdpmm.families.factorize import cholesky_and_inverse, solve_upper_transposed
 from jaxdpmm.inference import fit, fit_adaptive
+from jaxdpmm.inference.backends import label_switching, split_merge
 from jaxdpmm.inference.backends.gibbs import gibbs
-from jaxdpmm.inference.backends.gibbs_moves import label_switching, split_merge
 from jaxdpmm.inference.backends.memoized import memoized
 
 DIM = 24

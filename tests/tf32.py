@@ -30,15 +30,16 @@ def emulated(function: Callable) -> Callable:
 
 def default_products(function: Callable, *args: Any) -> list[str]:
     """The products of a function that are left to the platform, as text."""
-    return [str(e) for e in _equations(jax.make_jaxpr(function)(*args).jaxpr) if _is_default(e)]
+    return [str(e) for e in equations(jax.make_jaxpr(function)(*args).jaxpr) if _is_default(e)]
 
 
-def _equations(program: Any) -> Iterator[Any]:
+def equations(program: Any) -> Iterator[Any]:
+    """Every equation of a program and of the programs in it."""
     for equation in program.eqns:
         yield equation
         for part in jax.tree.leaves(equation.params, is_leaf=_is_program):
             if _is_program(part):
-                yield from _equations(getattr(part, "jaxpr", part))
+                yield from equations(getattr(part, "jaxpr", part))
 
 
 def _evaluate(program: Any, *args: Any) -> list[Any]:

@@ -89,13 +89,7 @@ class NormalWishartGaussian(Gaussian):
         mean_count: float,
         dof: float,
     ) -> NormalWishart:
-        """Natural parameter from the prior mean, covariance and their weights in points.
-
-        Args:
-            mean: prior mean of mu, (D,), relative to the reference point of the data.
-            covariance: inverse of the prior mean of the precision: (D, D), (D,) or ().
-            mean_count: how many points the prior mean counts for (kappa).
-            dof: how many points the prior covariance counts for (nu).
+        """As `Gaussian.prior` says.
 
         Raises:
             ValueError: `dof` is not above `least_dof`.

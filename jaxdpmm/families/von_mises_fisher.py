@@ -7,7 +7,7 @@ neighbours on the default grid differ by 2.7 % in kappa. Everything is written i
 1 - cos, in which the large parts have cancelled already; float32 serves up to kappa = 1e5 in 1,536 dimensions.
 
 The predictive density of a component depends on 1 - cos alone, so it is tabulated once a component and read off by
-cubic interpolation. Next file to read: `bessel.py`.
+cubic interpolation. Next file to read: `sphere.py`.
 
 References:
     Mardia and El-Atoum (1976), Bayesian inference for the von Mises-Fisher distribution.
@@ -27,10 +27,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxdpmm.families.base import Family
 from jaxdpmm.families.bessel import log_scaled_bessel
 from jaxdpmm.families.kernels import by_platform
+from jaxdpmm.families.sphere import check_unit_norm, sample_von_mises_fisher, unit
 
 NUM_KNOTS = 512  # of the predictive table, which is then off by 1e-6 of the log density at most
 KNOTS_AT_ONCE = 64  # where not one by one; for K = 2,000 components on the default grid 256 MB
-NORM_TOLERANCE = 1e-3
 
 
 class Direction(NamedTuple):
@@ -124,7 +124,7 @@ class VonMisesFisher(Family):
         Raises:
             ValueError: the points are not of unit norm.
         """
-        _check_unit_norm(x)
+        check_unit_norm(x)
         mean = jnp.mean(x, axis=0)
         square = jnp.sum(mean * mean)
         spread = (1 - square) * num_components ** (-2.0 / (self.dim - 1))
@@ -135,7 +135,7 @@ class VonMisesFisher(Family):
 
         E[mu | kappa] has length 1 - L'(kappa |direction|), a ratio of Bessel functions.
         """
-        mean, length = _unit(natural.direction)
+        mean, length = unit(natural.direction)
         grid = self._grid(length.dtype)
         probability = jax.nn.softmax(self._log_terms(natural))
         missing = jax.vmap(jax.grad(self._scaled_constant))(grid * length)
@@ -147,14 +147,14 @@ class VonMisesFisher(Family):
 
     def point_params(self, natural: Direction) -> VonMisesFisherParams:
         """Mean direction and posterior mean of kappa."""
-        mean, length = _unit(natural.direction)
+        mean, length = unit(natural.direction)
         probability = jax.nn.softmax(self._log_terms(natural))
         return self._params(mean, jnp.sum(probability * self._grid(length.dtype)))
 
     def sample_params(self, key: PRNGKeyArray, natural: Direction) -> VonMisesFisherParams:
         """Draw kappa from the grid, then mu given it, which is von Mises-Fisher with kappa |direction|."""
         key_kappa, key_mean = jax.random.split(key)
-        mean, length = _unit(natural.direction)
+        mean, length = unit(natural.direction)
         kappa = self._grid(length.dtype)[
             jax.random.categorical(key_kappa, self._log_terms(natural))
         ]
@@ -178,7 +178,7 @@ class VonMisesFisher(Family):
 
         It bends where 1 - cos is about 1 - |direction| / count, the spread of the data, hence the `width`.
         """
-        mean, length = _unit(natural.direction)
+        mean, length = unit(natural.direction)
         width = jnp.clip(
             1 - length / jnp.maximum(natural.mean_count, length), 1 / self.max_concentration, 1
         )
@@ -229,7 +229,7 @@ class VonMisesFisher(Family):
 
     def _log_terms(self, natural: Direction) -> Float[Array, " J"]:
         """Count log C(kappa_j) - log C(kappa_j |direction|), the log posterior of kappa but for a constant."""
-        length = _unit(natural.direction)[1]
+        length = unit(natural.direction)[1]
         grid = self._grid(length.dtype)
         ratio = natural.mean_count * self._scaled_constant(grid) - self._scaled_constant(
             grid * length
@@ -252,57 +252,3 @@ class VonMisesFisher(Family):
     def _grid(self, dtype: Any) -> Float[Array, " J"]:
         ends = math.log(self.min_concentration), math.log(self.max_concentration)
         return jnp.exp(jnp.linspace(*ends, self.num_concentrations, dtype=dtype))
-
-
-def sample_von_mises_fisher(
-    key: PRNGKeyArray, mean: Float[Array, " D"], kappa: Float[Array, ""]
-) -> Float[Array, " D"]:
-    """One unit vector from von Mises-Fisher, by rejection from a Beta; uniform at kappa = 0.
-
-    All in terms of 1 - cos, so that draws stay right where cos rounds to one.
-
-    References:
-        Wood (1994), Simulation of the von Mises Fisher distribution, algorithm VM*.
-    """
-    key_gap, key_tangent = jax.random.split(key)
-    gap = _sample_gap(key_gap, kappa, mean.shape[0] - 1)
-    noise = jax.random.normal(key_tangent, mean.shape, mean.dtype)
-    tangent = noise - (noise @ mean) * mean
-    tangent = tangent / jnp.linalg.norm(tangent)
-    return (1 - gap) * mean + jnp.sqrt(gap * (2 - gap)) * tangent
-
-
-def _sample_gap(key: PRNGKeyArray, kappa: Float[Array, ""], degree: int) -> Float[Array, ""]:
-    """1 - cos of the angle to the mean direction; about two proposals in three are accepted or more."""
-    b = degree / (2 * kappa + jnp.sqrt(4 * kappa * kappa + degree**2))
-    best = 2 * b / (1 + b)  # 1 - x_0, where the envelope touches
-
-    def propose(carry: Any) -> Any:
-        key, _, _ = carry
-        key, key_beta, key_accept = jax.random.split(key, 3)
-        z = jax.random.beta(key_beta, 0.5 * degree, 0.5 * degree, dtype=kappa.dtype)
-        gap = 2 * b * z / (1 - (1 - b) * z)
-        log_ratio = jnp.log((best + (1 - best) * gap) / (best * (2 - best)))
-        log_accept = kappa * (best - gap) + degree * log_ratio
-        uniform = jax.random.uniform(key_accept, (), kappa.dtype)
-        return key, gap, jnp.log(uniform) <= log_accept
-
-    start = (key, jnp.zeros_like(kappa), jnp.asarray(False))
-    return jax.lax.while_loop(lambda carry: ~carry[2], propose, start)[1]
-
-
-def _unit(direction: Float[Array, " D"]) -> tuple[Float[Array, " D"], Float[Array, ""]]:
-    """Unit vector and length, with finite gradients also at zero, where the first axis stands in."""
-    square = jnp.sum(direction * direction)
-    length = jnp.sqrt(square + jnp.finfo(direction.dtype).tiny)
-    axis = jnp.zeros_like(direction).at[0].set(1)
-    return jnp.where(square > 0, direction / length, axis), length
-
-
-def _check_unit_norm(x: Float[Array, "N D"]) -> None:
-    worst = float(jnp.max(jnp.abs(jnp.linalg.norm(x, axis=1) - 1)))
-    if not worst < NORM_TOLERANCE:
-        raise ValueError(
-            f"x must have rows of norm one for VonMisesFisher, got norms up to {worst:.3g} away from it; divide each "
-            "row by its norm."
-        )

@@ -28,9 +28,10 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float
 
 from jaxdpmm import trees
+from jaxdpmm.bound import log_evidence
 from jaxdpmm.checks import check_at_least_one
 from jaxdpmm.families import NormalWishart, NormalWishartGaussian
-from jaxdpmm.model import Mixture, Posterior, Prior, global_update, log_evidence, stats_of
+from jaxdpmm.model import Mixture, Posterior, Prior, global_update, stats_of
 from jaxdpmm.programs import jitted
 
 

@@ -5,7 +5,9 @@ the posterior to arrays of familiar names. Whoever needs more takes `mixture_`, 
 of the library. Next file to read: `settings.py`.
 """
 
+import inspect
 import warnings
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -215,6 +217,22 @@ class BaseDirichletProcess(BaseEstimator):
     def _over_points(self, of: Any, points: Float[np.ndarray, "N D"]) -> np.ndarray:
         with precision(self.weights_.dtype):
             return in_tiles(partial(of, self.mixture_), jax.device_put(self._predictive), points)
+
+
+def with_parameters_of(base: Any) -> Callable[[Callable], Callable]:
+    """Constructor whose signature names the base's parameters in place of **parameters, then its own.
+
+    scikit-learn, help() and completion read the parameters of an estimator from its constructor's signature.
+    """
+
+    def decorate(constructor: Any) -> Any:
+        parameters = dict(inspect.signature(base.__init__).parameters)
+        own = inspect.signature(constructor).parameters.values()
+        parameters |= {one.name: one for one in own if one.kind is not one.VAR_KEYWORD}
+        constructor.__signature__ = inspect.Signature(list(parameters.values()))
+        return constructor
+
+    return decorate
 
 
 def precision(dtype: Any) -> Any:

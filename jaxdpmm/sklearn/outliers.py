@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import OutlierMixin
 
 from jaxdpmm.inference.data.arrays import check_weights
-from jaxdpmm.sklearn.base import BaseDirichletProcess
+from jaxdpmm.sklearn.base import BaseDirichletProcess, with_parameters_of
 
 
 class DirichletProcessOutlierDetector(OutlierMixin, BaseDirichletProcess):
@@ -29,43 +29,11 @@ class DirichletProcessOutlierDetector(OutlierMixin, BaseDirichletProcess):
         mixture_: and all others, as in `DirichletProcessMixture`.
     """
 
+    @with_parameters_of(BaseDirichletProcess)
     def __init__(
-        self,
-        n_components: Any = 20,
-        *,
-        covariance_type: Any = "full",
-        tol: Any = 1e-3,
-        max_iter: Any = 100,
-        n_init: Any = 1,
-        init_params: Any = "kmeans",
-        weight_concentration_prior_type: Any = "dirichlet_process",
-        weight_concentration_prior: Any = None,
-        mean_precision_prior: Any = None,
-        mean_prior: Any = None,
-        degrees_of_freedom_prior: Any = None,
-        covariance_prior: Any = None,
-        random_state: Any = None,
-        warm_start: Any = False,
-        verbose: Any = 0,
-        contamination: Any = 0.1,
+        self, n_components: Any = 20, *, contamination: Any = 0.1, **parameters: Any
     ) -> None:
-        super().__init__(
-            n_components,
-            covariance_type=covariance_type,
-            tol=tol,
-            max_iter=max_iter,
-            n_init=n_init,
-            init_params=init_params,
-            weight_concentration_prior_type=weight_concentration_prior_type,
-            weight_concentration_prior=weight_concentration_prior,
-            mean_precision_prior=mean_precision_prior,
-            mean_prior=mean_prior,
-            degrees_of_freedom_prior=degrees_of_freedom_prior,
-            covariance_prior=covariance_prior,
-            random_state=random_state,
-            warm_start=warm_start,
-            verbose=verbose,
-        )
+        super().__init__(n_components, **parameters)
         self.contamination = contamination
 
     def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Any:

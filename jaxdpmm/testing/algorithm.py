@@ -18,6 +18,7 @@ from jaxdpmm.inference import ArraySource, Layout, initialize
 from jaxdpmm.inference.base import Algorithm, Objective, State
 from jaxdpmm.inference.checkpoint import Checkpoint, Progress
 from jaxdpmm.model import Batch, Mixture, Posterior, Prior
+from jaxdpmm.testing.compare import called, close, difference, equal, form
 
 NUM_SWEEPS = 3
 
@@ -124,15 +125,15 @@ def _check_form(trial: _Trial) -> None:
     (batch,) = _batches(trial)
     state = _init(trial)
     found = _call(trial, jax.random.key(0), state, batch)
-    if _form(found[0]) != _form(state):
+    if form(found[0]) != form(state):
         raise AlgorithmError(
             f"{trial.name}: step must return a state of the form that init gives it, got "
-            f"{_difference(state, found[0])}; cast or reshape it, or every sweep compiles anew."
+            f"{difference(state, found[0])}; cast or reshape it, or every sweep compiles anew."
         )
     posterior, info = trial.algorithm.posterior(found[0]), found[1]
-    if _form(posterior) != _form(trial.start):
+    if form(posterior) != form(trial.start):
         raise AlgorithmError(
-            f"{trial.name}: posterior must have the form of its start, got {_difference(trial.start, posterior)}."
+            f"{trial.name}: posterior must have the form of its start, got {difference(trial.start, posterior)}."
         )
     objective = np.asarray(getattr(info, "objective", np.nan))
     if objective.shape != () or not np.isfinite(objective):
@@ -154,7 +155,7 @@ def _check_repeatable(trial: _Trial) -> None:
     keys = jax.random.split(jax.random.key(3), 2)
     state = _init(trial)
     alone = [_call(trial, key, state, batch)[0] for key in keys]
-    if not _equal(alone[0], _call(trial, keys[0], _init(trial), batch)[0]):
+    if not equal(alone[0], _call(trial, keys[0], _init(trial), batch)[0]):
         raise AlgorithmError(
             f"{trial.name}: the same key must give the same bits, got two results; use no randomness but the key, and "
             "keep nothing between calls."
@@ -162,7 +163,7 @@ def _check_repeatable(trial: _Trial) -> None:
     together = jax.jit(jax.vmap(trial.algorithm.step, (0, None, None)))(keys, state, batch)[0]
     for number, one in enumerate(alone):
         of_key = jax.tree.map(lambda leaf, n=number: leaf[n], together)
-        if not _close(one, of_key, 1e-6):
+        if not close(one, of_key, 1e-6):
             raise AlgorithmError(
                 f"{trial.name}: jax.vmap over keys must give what each key gives alone, got something else."
             )
@@ -176,7 +177,7 @@ def _check_checkpoint(trial: _Trial) -> None:
         checkpoint = Checkpoint(folder, trial.algorithm.identity.describe())
         checkpoint.save(Progress(state, key, ()))
         restored = checkpoint.load(Progress(_init(trial), key, ())).state
-    if not _equal(_call(trial, key, state, batch)[0], _call(trial, key, restored, batch)[0]):
+    if not equal(_call(trial, key, state, batch)[0], _call(trial, key, restored, batch)[0]):
         raise AlgorithmError(
             f"{trial.name}: a state must go on from a checkpoint to the same bits, got others; keep in the state all "
             "that a step depends on."
@@ -192,9 +193,9 @@ def _check_many_batches(trial: _Trial) -> None:
     except ValueError:
         return  # such as moves that need all points at once, which say so
     for batch in [*source.sweep()] * 2:
-        before = _form(state)
+        before = form(state)
         state, info = _call(trial, jax.random.key(0), state, batch)
-        if _form(state) != before:
+        if form(state) != before:
             raise AlgorithmError(
                 f"{trial.name}: the state must keep its form from batch to batch, or every step compiles anew."
             )
@@ -222,7 +223,7 @@ def _draws(trial: _Trial) -> bool:
     """Whether two keys lead to two states."""
     (batch,) = _batches(trial)
     one, other = (_call(trial, jax.random.key(seed), _init(trial), batch)[0] for seed in range(2))
-    return not _equal(one, other)
+    return not equal(one, other)
 
 
 def _check_weights(trial: _Trial, tolerance: float) -> None:
@@ -241,7 +242,7 @@ def _check_weights(trial: _Trial, tolerance: float) -> None:
     }
     for sentence, sources in cases.items():
         one, other = (_after_sweeps(trial, source) for source in sources)
-        if not _close(one, other, tolerance):
+        if not close(one, other, tolerance):
             raise AlgorithmError(
                 f"{trial.name}: {sentence}, got another posterior; multiply responsibilities by batch.weight."
             )
@@ -270,47 +271,9 @@ def _after_sweeps(trial: _Trial, source: ArraySource) -> Posterior:
 
 def _call(trial: _Trial, *arguments: Any) -> tuple[State, Any]:
     """The compiled step, or a sentence why it does not run."""
-    try:
-        state, info = trial.step(*arguments)
-    except Exception as error:
+    found = called(AlgorithmError, f"{trial.name}: step", trial.step, *arguments)
+    if not isinstance(found, tuple) or len(found) != 2:
         raise AlgorithmError(
-            f"{trial.name}: step must run under jax.jit and return (state, info), got {type(error).__name__}: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
-    return state, info
-
-
-def _form(tree: Any) -> tuple[Any, list]:
-    leaves, structure = jax.tree.flatten(tree)
-    return structure, [(leaf.shape, leaf.dtype, leaf.aval.weak_type) for leaf in leaves]
-
-
-def _difference(expected: Any, found: Any) -> str:
-    """The first leaf of which two trees differ."""
-    left, right = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (expected, found))
-    for path in [*left, *right]:
-        forms = [
-            str(leaf.aval) if leaf is not None else "nothing"
-            for leaf in (left.get(path), right.get(path))
-        ]
-        if forms[0] != forms[1]:
-            return f"{forms[1]} in place of {forms[0]} at {jax.tree_util.keystr(path)}"
-    return "another structure"
-
-
-def _equal(left: Any, right: Any) -> bool:
-    pairs = zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
-    return all(np.array_equal(_data(a), _data(b), equal_nan=True) for a, b in pairs)
-
-
-def _close(left: Any, right: Any, tolerance: float) -> bool:
-    pairs = zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
-    return all(
-        np.allclose(_data(a), _data(b), rtol=tolerance, atol=tolerance, equal_nan=True)
-        for a, b in pairs
-    )
-
-
-def _data(leaf: Array) -> np.ndarray:
-    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+            f"{trial.name}: step must return (state, info), got {type(found).__name__}; return both."
+        )
+    return found

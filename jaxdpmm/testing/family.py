@@ -3,10 +3,11 @@
 `check_family` compares what a family overrides with what its two required functions imply by autodiff, on data that
 the caller gives. It raises `FamilyError`, so that it can stand in any test. Not for models: fit those and look.
 What no check can see is a slip that both required functions share, such as a wrong `log_base_measure`: integrate
-`log_predictive` over a grid once. Next file to read: `sticks.py`.
+`log_predictive` over a grid once. Next file to read: `derived.py`.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +17,8 @@ from jaxtyping import Array, Num
 
 from jaxdpmm import trees
 from jaxdpmm.families import Family
+from jaxdpmm.testing.compare import called
+from jaxdpmm.testing.derived import DERIVED, OnlyRequired, evaluate
 
 
 class FamilyError(AssertionError):
@@ -64,37 +67,12 @@ def check_family(
         _check_draws(family, natural, x, num_draws)
 
 
-class _OnlyRequired(Family):
-    """The same family without its overrides: everything derived by autodiff and vmap."""
-
-    def __init__(self, family: Family):
-        self._family = family
-
-    def sufficient_statistics(self, x: Any) -> Any:
-        return self._family.sufficient_statistics(x)
-
-    def log_partition(self, natural: Any) -> Any:
-        return self._family.log_partition(natural)
-
-    def log_base_measure(self, x: Any) -> Any:
-        return self._family.log_base_measure(x)
-
-
 # ------------------------------------------------------------------ the required functions
 
 
 def _check_structure(family: Family, prior: Any, x: Array) -> None:
     found = _trace(family, "sufficient_statistics", family.sufficient_statistics, x[0])
-    for what, of in (
-        ("structure", jax.tree.structure),
-        ("shapes", _shapes),
-        ("types", _dtypes),
-    ):
-        if of(found) != of(prior):
-            raise FamilyError(
-                f"{type(family).__name__}.sufficient_statistics must return a tree of the {what} of the prior, "
-                f"{of(prior)}, got {of(found)}; add, reshape or cast its leaves."
-            )
+    _require_same_form(family, "sufficient_statistics", found, prior, "of the prior, ")
     for name, argument in (("log_partition", prior), ("log_base_measure", x[0])):
         value = _trace(family, name, getattr(family, name), argument)
         if jnp.shape(value) != ():
@@ -127,60 +105,18 @@ def _check_partition(family: Family, natural: Any, prior: Any) -> None:
 # ------------------------------------------------------------------ the derived functions
 
 
-def _each_point(params: str, density: str) -> Callable:
-    """Densities of all points under one component."""
-
-    def of(family: Family, natural: Any, prior: Any, x: Any) -> Any:
-        found = getattr(family, params)(natural)
-        return jax.vmap(lambda point: getattr(family, density)(found, point))(x)
-
-    return of
-
-
-def _matrix(params: str, density: str) -> Callable:
-    """Densities of all points under two components."""
-
-    def of(family: Family, natural: Any, prior: Any, x: Any) -> Any:
-        components = jax.tree.map(lambda a, b: jnp.stack([a, 0.5 * (a + b)]), natural, prior)
-        return getattr(family, density)(jax.vmap(getattr(family, params))(components), x)
-
-    return of
-
-
-def _weighted(family: Family, natural: Any, prior: Any, x: Any) -> Any:
-    weights = jnp.linspace(0.1, 1.0, 2 * x.shape[0], dtype=_dtype(natural)).reshape(-1, 2)
-    return family.weighted_statistics(x, weights)
-
-
-# Each group is compiled as one program. In one for all, several batches of matrices could be factorised at a time, and
-# jaxlib 0.10's LAPACK calls on CPU wait for each other for ever when more batches run at once than there are threads.
-_GROUPS: list[dict[str, Callable]] = [
-    {
-        "log_partition": lambda family, natural, prior, x: family.log_partition(natural),
-        "expected_natural": lambda family, natural, prior, x: family.expected_natural(natural),
-        "kl_divergence": lambda family, natural, prior, x: family.kl_divergence(natural, prior),
-        "log_likelihood (or expected_params)": _each_point("expected_params", "log_likelihood"),
-        "weighted_statistics": _weighted,
-        "log_likelihood_matrix": _matrix("expected_params", "log_likelihood_matrix"),
-    },
-    {"log_predictive (or predictive_params)": _each_point("predictive_params", "log_predictive")},
-    {"log_predictive_matrix": _matrix("predictive_params", "log_predictive_matrix")},
-]
-_DERIVED = {name: of for group in _GROUPS for name, of in group.items()}
-
-
 def _check_derived(
     family: Family, natural: Any, prior: Any, x: Any, tolerance: Any, single_tolerance: Any
 ) -> None:
     """Overrides against defaults, then float32 against float64."""
     arguments = (natural, prior, x)
-    plain = _OnlyRequired(family)
-    for name, of in _DERIVED.items():
+    plain = OnlyRequired(family)
+    for name, of in DERIVED.items():
         ours = _trace(family, name, lambda *args, of=of: of(family, *args), *arguments)
         default = jax.eval_shape(lambda *args, of=of: of(plain, *args), *arguments)
         _require_same_form(family, name, ours, default)
-    ours, default = _evaluate(family, *arguments), _evaluate(plain, *arguments)
-    for name in _DERIVED:
+    ours, default = evaluate(family, *arguments), evaluate(plain, *arguments)
+    for name in DERIVED:
         _require_finite(family, name, ours[name])
         _require_equal(
             family,
@@ -196,22 +132,12 @@ def _check_derived(
             "look for a wrong sign in log_partition."
         )
     if _dtype(natural) == jnp.float64:
-        single = _evaluate(family, *map(_to_single, arguments))
-        for name in _DERIVED:
+        single = evaluate(family, *map(_to_single, arguments))
+        for name in DERIVED:
             _require_finite(family, f"{name} in float32", single[name])
             _require_equal(
                 family, name, "be the same in float32 as in float64", single, ours, single_tolerance
             )
-
-
-def _evaluate(family: Family, natural: Any, prior: Any, x: Array) -> dict[str, Any]:
-    """Values of all derived functions."""
-
-    def compiled(group: Any) -> Any:
-        return jax.jit(lambda *args: {name: of(family, *args) for name, of in group.items()})
-
-    values = [compiled(group)(natural, prior, x) for group in _GROUPS]
-    return {name: value for of_group in values for name, value in of_group.items()}
 
 
 def _check_point_params(family: Family, natural: Any, x: Any) -> None:
@@ -253,24 +179,22 @@ def _check_draws(family: Family, natural: Any, x: Any, num_draws: Any) -> None:
 
 def _trace(family: Family, name: str, function: Callable, *args: Any) -> Any:
     """Shapes and types of the function's result, or a sentence why it cannot be compiled."""
-    try:
-        return jax.eval_shape(function, *args)
-    except Exception as error:
-        raise FamilyError(
-            f"{type(family).__name__}.{name} must run under jax.jit, got {type(error).__name__}: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
+    what = f"{type(family).__name__}.{name}"
+    return called(FamilyError, what, partial(jax.eval_shape, function), *args)
 
 
-def _require_same_form(family: Family, name: str, ours: Any, default: Any) -> None:
+def _require_same_form(
+    family: Family, name: str, found: Any, expected: Any, whose: str = ""
+) -> None:
     for what, of in (
         ("structure", jax.tree.structure),
         ("shapes", _shapes),
         ("types", _dtypes),
     ):
-        if of(ours) != of(default):
+        if of(found) != of(expected):
             raise FamilyError(
-                f"{type(family).__name__}.{name} must return a tree of the {what} {of(default)}, got {of(ours)}."
+                f"{type(family).__name__}.{name} must return a tree of the {what} {whose}{of(expected)}, got "
+                f"{of(found)}; add, reshape or cast its leaves."
             )
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Array, Num
 
 from jaxdpmm.model import Mixture, Posterior
 from jaxdpmm.scoring import Scorer
+from jaxdpmm.testing.compare import called
 
 
 class ScorerError(AssertionError):
@@ -115,9 +116,4 @@ def _check_posterior_matters(
 
 
 def _call(name: str, what: str, function: Callable, *arguments: Any) -> Any:
-    try:
-        return jax.jit(function)(*arguments)
-    except Exception as error:
-        raise ScorerError(
-            f"{name}: {what} must run under jax.jit, got {type(error).__name__}: {str(error).splitlines()[0]}"
-        ) from error
+    return called(ScorerError, f"{name}: {what}", jax.jit(function), *arguments)

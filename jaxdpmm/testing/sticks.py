@@ -23,6 +23,7 @@ from jaxdpmm.sticks import (
     sample_log_weights,
 )
 from jaxdpmm.sticks.base import remaining_counts, sticks_bound
+from jaxdpmm.testing.compare import called
 
 NUM_UPDATES = 500  # of q(v) and q(alpha) in turn; enough to stand still in float64
 MOST_CONCENTRATIONS = 2000  # draws of alpha, for which `PitmanYor` keeps a grid each
@@ -267,10 +268,5 @@ def _check_concentration_draws(
 
 def _call(sticks: StickBreaking, name: str, *args: Any) -> Any:
     """The jitted value of one of the functions, or a sentence why it has none."""
-    try:
-        return jax.jit(getattr(sticks, name))(*args)
-    except Exception as error:
-        raise SticksError(
-            f"{type(sticks).__name__}.{name} must run under jax.jit, got {type(error).__name__}: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
+    what = f"{type(sticks).__name__}.{name}"
+    return called(SticksError, what, jax.jit(getattr(sticks, name)), *args)

@@ -26,14 +26,8 @@ from jaxdpmm import (
     fit,
     trees,
 )
-from jaxdpmm.model import (
-    Posterior,
-    elbo,
-    elbo_after_update,
-    global_update,
-    log_evidence,
-    summarize,
-)
+from jaxdpmm.bound import elbo, elbo_after_update, log_evidence
+from jaxdpmm.model import Posterior, global_update, summarize
 
 FAMILIES = [GaussianFull, GaussianDiagonal, GaussianSpherical]
 N, K, D = 4, 3, 2

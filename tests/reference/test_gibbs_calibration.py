@@ -28,8 +28,9 @@ from jaxdpmm import (
     Prior,
 )
 from jaxdpmm.grouping import label_statistics
-from jaxdpmm.inference.backends.gibbs import Move, conditional_posterior, gibbs
-from jaxdpmm.inference.backends.gibbs_moves import label_switching, split_merge
+from jaxdpmm.inference.backends import label_switching, split_merge
+from jaxdpmm.inference.backends.gibbs import conditional_posterior, gibbs
+from jaxdpmm.inference.backends.gibbs_moves import Move
 from jaxdpmm.inference.base import Layout
 
 N, K, D = 8, 4, 2

@@ -21,8 +21,9 @@ from jaxdpmm import (
     Prior,
 )
 from jaxdpmm.grouping import label_statistics
-from jaxdpmm.inference.backends.gibbs import Partition, gibbs
-from jaxdpmm.inference.backends.gibbs_moves import label_switching, split_merge
+from jaxdpmm.inference.backends import label_switching, split_merge
+from jaxdpmm.inference.backends.gibbs import gibbs
+from jaxdpmm.inference.backends.gibbs_moves import Partition
 from jaxdpmm.model import Stats, global_update
 
 X = np.array([[-1.2, 0.1], [-0.9, 0.4], [1.1, -0.3], [0.2, 0.3], [1.4, 0.2]])

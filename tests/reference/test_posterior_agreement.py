@@ -21,7 +21,7 @@ from jaxdpmm import (
     initialize,
     log_predictive_density,
 )
-from jaxdpmm.inference.backends.gibbs_moves import label_switching, split_merge
+from jaxdpmm.inference.backends import label_switching, split_merge
 from jaxdpmm.inference.numpyro.kernel import DPMMGibbs
 from jaxdpmm.inference.numpyro.svi import draw_readouts, initial_values, numpyro_model
 from jaxdpmm.scoring.uncertainty import log_density_over_draws

@@ -1,19 +1,17 @@
 """Coreset and k-means rows against brute force, faiss against the exact bank, and the choice of references."""
 
 import sys
-from importlib.util import find_spec
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from machine import needs_faiss
 from sklearn.cluster import KMeans
 
 from jaxdpmm.detection.banks import faiss_bank, greedy_coreset, k_means_rows, memory_bank
 from jaxdpmm.detection.few_shot import choose_references
 from jaxdpmm.scoring import score
-
-needs_faiss = pytest.mark.skipif(find_spec("faiss") is None, reason="needs the extra faiss")
 
 
 def features(num=300, dim=12, seed=0):

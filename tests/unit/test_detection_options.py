@@ -4,11 +4,11 @@ import dataclasses
 import functools
 import itertools
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 
 import jax
 import numpy as np
 import pytest
+from machine import needs_faiss
 from PIL import Image
 from sklearn.decomposition import PCA
 from synthetic import SIDE
@@ -118,10 +118,10 @@ def test_fewer_dimensions_are_kept_with_the_model(tmp_path, data, config, backbo
     assert loaded.explain(data.test[0], 1)[0].distance > 0
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=needs_faiss if n == "faiss" else ()) for n in sorted(METHODS)]
+)
 def test_every_method_learns_and_scores(name, features, config):
-    if name == "faiss" and find_spec("faiss") is None:
-        pytest.skip("needs the extra faiss")
     method = METHODS[name](np.asarray(features), config)
     grid = np.asarray(features[:36]).reshape(6, 6, -1)
     normal, strange = method.score_patches(grid), method.score_patches(-grid)

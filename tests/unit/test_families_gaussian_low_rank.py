@@ -9,13 +9,14 @@ import scipy.stats
 from sklearn.decomposition import PCA, FactorAnalysis
 
 from jaxdpmm import DirichletProcess, Mixture, cavi, default_prior, fit, initialize
+from jaxdpmm.bound import elbo
 from jaxdpmm.families import Block, GaussianDiagonal, GaussianLowRank, ProductFamily
 from jaxdpmm.inference import ArraySource
 from jaxdpmm.inference.backends.memoized import memoized
 from jaxdpmm.inference.backends.online_em import online_em
 from jaxdpmm.inference.base import Layout
 from jaxdpmm.inference.local_steps.sparse import candidates, sparse
-from jaxdpmm.model import elbo, expected_readout
+from jaxdpmm.model import expected_readout
 from jaxdpmm.scoring import SCORERS, log_predictive_density, score
 from jaxdpmm.testing import check_family
 

@@ -1,15 +1,14 @@
 """Both versions of every kernel give the same, within the memory that is promised, and a CPU's program has one."""
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import jax
-import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from patches import FAMILIES, NUM_CLUSTERS, mixture_of, patches, posterior_of, prior_of, shapes_of
+from tf32 import equations
 
 from jaxdpmm import Mixture
 from jaxdpmm.families import kernels
@@ -114,7 +113,7 @@ def test_nothing_larger_than_promised_is_held(name):
     weights = jax.ShapeDtypeStruct((num_points, num_components), np.float32)
     with kernels.one_version("default"):
         program = jax.make_jaxpr(of)(points, weights)
-    sizes = [_num_bytes(v) for e in _equations(program.jaxpr) for v in e.outvars]
+    sizes = [_num_bytes(v) for e in equations(program.jaxpr) for v in e.outvars]
     whole = max(map(_num_bytes, program.jaxpr.outvars))
     assert max(sizes) <= max(kernels.LARGEST, whole)
     assert max(sizes) > kernels.LARGEST / 4  # else blocks would be smaller than they need be
@@ -127,18 +126,6 @@ def test_a_processor_has_its_own_version_only(family):
     prepared = jax.eval_shape(scorer.prepare, posterior)
     lowered = jax.jit(scorer.score).lower(prepared, batch.x)
     assert "conditional" not in lowered.compile().as_text()
-
-
-def _equations(program: Any) -> Iterator[Any]:
-    for equation in program.eqns:
-        yield equation
-        for part in jax.tree.leaves(equation.params, is_leaf=_is_program):
-            if _is_program(part):
-                yield from _equations(getattr(part, "jaxpr", part))
-
-
-def _is_program(part: Any) -> bool:
-    return isinstance(part, jex.Jaxpr | jex.ClosedJaxpr)
 
 
 def _num_bytes(variable: Any) -> int:

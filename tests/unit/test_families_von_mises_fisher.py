@@ -19,7 +19,7 @@ from jaxdpmm import (
     trees,
 )
 from jaxdpmm.families import Family, VonMisesFisher
-from jaxdpmm.families.von_mises_fisher import sample_von_mises_fisher
+from jaxdpmm.families.sphere import sample_von_mises_fisher
 from jaxdpmm.inference import with_moves
 from jaxdpmm.testing import check_family
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from machine import needs_mounting, small_disk
 
 from jaxdpmm.features import FeatureStore, FeatureWriter, journal, store_index
 from jaxdpmm.features.store_index import INDEX, index_text
@@ -54,7 +55,7 @@ def fill(path, seed, names=NAMES, shard_bytes=400):
 
 WRITER = f"""
 import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]!r}
 from test_features_store_shared import fill
 print("ready", flush=True)
 fill(sys.argv[1], int(sys.argv[2]))
@@ -200,13 +201,9 @@ def test_a_full_disk_under_the_journal_loses_nothing(tmp_path, monkeypatch):
     check_rows(writer.close(), "abcd")
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a small disk"
-)
+@needs_mounting
 def test_a_disk_that_really_is_full(tmp_path):
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path]).returncode:
-        pytest.skip("mounting is not allowed here")
-    try:
+    with small_disk(tmp_path, "64k"):
         (tmp_path / "other").write_bytes(bytes(20_000))
         writer, names, refused = FeatureWriter(tmp_path / "store", shard_bytes=2000), [], []
         while len(refused) < 3:  # shards and journal, at whatever moment they stop to fit
@@ -219,8 +216,6 @@ def test_a_disk_that_really_is_full(tmp_path):
         assert all(name in writer for name in names)
         (tmp_path / "other").unlink()
         check_rows(writer.close(), names)
-    finally:
-        subprocess.run(["umount", tmp_path], check=True)
 
 
 def test_several_pieces_are_there_together_or_not_at_all(tmp_path):

@@ -17,8 +17,9 @@ from jaxdpmm import (
 )
 from jaxdpmm.grouping import label_statistics
 from jaxdpmm.inference import ArraySource
-from jaxdpmm.inference.backends.gibbs import Partition, gibbs, sample_labels
-from jaxdpmm.inference.backends.gibbs_moves import label_switching, split_merge
+from jaxdpmm.inference.backends import label_switching, split_merge
+from jaxdpmm.inference.backends.gibbs import gibbs, sample_labels
+from jaxdpmm.inference.backends.gibbs_moves import Partition
 from jaxdpmm.inference.base import Layout
 from jaxdpmm.model import Posterior, Readout, summarize
 from jaxdpmm.sticks import Gamma, StickBreaking

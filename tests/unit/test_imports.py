@@ -1,8 +1,10 @@
 """Arrows between the parts point one way, and importing the library stays light."""
 
 import ast
+import graphlib
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -12,44 +14,59 @@ import jaxdpmm
 PACKAGE = Path(jaxdpmm.__file__).parent
 HEAVY = ["flax", "numpyro", "transformers", "torch", "PIL", "sklearn", "matplotlib", "optax"]
 
+MODEL = {"trees", "checks", "points", "families", "sticks", "model"}
+FITTING = MODEL | {"bound", "grouping", "precision", "inference"}
+WINGS = {f"inference.{wing}" for wing in ("backends", "data", "growth", "local_steps")}
 ALLOWED = {
+    # what knows of nothing
     "trees": set(),
     "checks": set(),
     "choices": set(),
     "distances": set(),
     "storage": set(),
-    "storage.model_trees": {"model", "sticks", "storage"},
     "precision": set(),
     "programs": set(),
+    # from disk to features
+    "images": {"checks", "choices", "storage"},
+    "features": {"storage", "precision", "programs"},
+    # the mixture
     "families": {"trees", "precision", "distances"},
     "sticks": {"trees"},
     "points": {"families"},
-    "model": {"checks", "points", "trees", "families", "sticks"},
+    "model": MODEL,
+    "bound": {"trees", "sticks", "model"},
     "grouping": {"trees", "precision", "families", "sticks", "model"},
-    "images": {"checks", "choices", "storage"},
-    "features": {"storage", "images", "precision", "programs"},
-    "scoring": {
-        "checks",
-        "choices",
-        "programs",
-        "distances",
-        "trees",
-        "precision",
-        "families",
-        "sticks",
-        "model",
-        "grouping",
-    },
-    "inference": {
-        "points",
-        *("checks", "distances", "trees", "precision", "families", "sticks", "model", "grouping"),
-        *("choices", "storage", "programs"),
-    },
+    "storage.model_trees": {"model", "sticks", "storage"},
+    # how it is fitted; `inference` itself is what the wings stand on, and what puts them together
+    "inference": FITTING | WINGS | {"choices", "distances", "programs", "storage"},
+    "inference.data": MODEL,
+    "inference.local_steps": FITTING | {"inference.data"},
+    "inference.backends": FITTING | {"inference.local_steps"},
+    "inference.growth": FITTING | WINGS,
+    "inference.numpyro": FITTING | WINGS | {"programs"},
+    # what is done with it
+    "scoring": MODEL | {"choices", "distances", "grouping", "precision", "programs"},
+    "summaries": {"checks", "model", "programs"},
+    "persist": {"__version__", "families", "model", "sticks", "storage", "storage.model_trees"},
+    "exported": {"scoring", "storage"},
+    "testing": {"trees", "families", "sticks", "model", "inference", "scoring"},
+    "sklearn": MODEL | {"inference", "inference.data", "scoring"},
+    # detection
+    "detection.metrics": set(),
+    "detection.banks": {"families", "distances", "precision", "scoring", "detection"}
+    | {"inference", "inference.data"},
+    "detection": MODEL
+    | {"choices", "images", "features", "precision", "programs", "scoring", "persist", "storage"}
+    | {"inference", "inference.data", "inference.local_steps"}
+    | {"detection.banks", "detection.metrics"},
+    "detection.reporting": {"detection", "images", "persist", "storage"},
+    "export": MODEL | {"__version__", "detection", "exported", "persist", "scoring", "storage"},
+    "cli": {"__version__", "detection", "detection.metrics", "detection.reporting", "export"}
+    | {"exported", "features", "images", "persist", "storage"},
+    "__init__": set(),
+    "__main__": {"cli"},
 }
-"""What each part may import of the package, itself aside; parts not named here stand above all of these.
-
-A file within a wing may have a row of its own: it is then a part of its own.
-"""
+"""What each part may import of the package, itself aside: a file, or files of a folder that have no row below it."""
 
 
 def part_of(module: str) -> str:
@@ -59,34 +76,55 @@ def part_of(module: str) -> str:
     return file if file in ALLOWED else names[0]
 
 
-def parts_imported_by(file: Path) -> set[str]:
-    """The parts of the package that a file imports, anywhere in it."""
-    modules: list[str] = []
+def module_of(file: Path) -> str:
+    """The module's name below `jaxdpmm`; a folder's own file has the folder's."""
+    return ".".join(file.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def names_imported_by(file: Path) -> set[str]:
+    """All that a file imports of the package, anywhere in it, below `jaxdpmm`."""
+    names: list[str] = []
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom):
-            modules += [f"{node.module}.{alias.name}" for alias in node.names]
+            assert node.level == 0, f"{file} imports {node.module} by a relative name"
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
-            modules += [alias.name for alias in node.names]
-    below = [name.removeprefix("jaxdpmm.") for name in modules if name.startswith("jaxdpmm.")]
-    return {part_of(name) for name in below}
+            names += [alias.name for alias in node.names]
+    return {name.removeprefix("jaxdpmm.") for name in names if name.startswith("jaxdpmm.")}
 
 
-FILES = {
-    file: part_of(".".join(file.relative_to(PACKAGE).with_suffix("").parts))
-    for file in PACKAGE.rglob("*.py")
-}
+def longest_module(name: str, modules: Iterable[str]) -> str:
+    """The module that a name stands in, or is; the package itself for what it defines."""
+    return name if name in modules else name.rpartition(".")[0] or "__init__"
+
+
+FILES = {file: part_of(module_of(file)) for file in PACKAGE.rglob("*.py")}
+
+
+def test_every_file_belongs_to_a_part():
+    assert set(FILES.values()) == set(ALLOWED)
 
 
 @pytest.mark.parametrize("part", ALLOWED)
 def test_arrows_point_one_way(part):
     files = [file for file, of in FILES.items() if of == part]
-    assert files
     wrong = {
         str(file.relative_to(PACKAGE)): sorted(extra)
         for file in files
-        if (extra := parts_imported_by(file) - ALLOWED[part] - {part})
+        if (extra := {part_of(name) for name in names_imported_by(file)} - ALLOWED[part] - {part})
     }
     assert wrong == {}
+
+
+def test_no_file_is_imported_by_what_it_imports():
+    """No circle, not even of imports within functions."""
+    modules = {module_of(file): file for file in FILES}
+    arrows = {
+        module: {longest_module(name, modules) for name in names_imported_by(file)} - {module}
+        for module, file in modules.items()
+    }
+    assert arrows["model"] >= {"trees", "checks", "points", "families", "sticks"}
+    graphlib.TopologicalSorter(arrows).prepare()
 
 
 def test_importing_the_library_loads_nothing_heavy():

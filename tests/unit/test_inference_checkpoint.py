@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from machine import needs_mounting, small_disk
 
 import jaxdpmm
 from jaxdpmm.inference import checkpoint as checkpoints
@@ -165,13 +166,9 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_last_checkpoint(tmp_path, mon
     assert_same_bits(run(checkpoint=tmp_path), run())
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can mount a small disk"
-)
+@needs_mounting
 def test_a_disk_that_really_is_full(tmp_path):
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", tmp_path]).returncode:
-        pytest.skip("mounting is not allowed here")
-    try:
+    with small_disk(tmp_path, "48k"):
         run(num_epochs=2, checkpoint=tmp_path)
         with contextlib.suppress(OSError), open(tmp_path / "other", "wb", buffering=0) as other:
             while True:
@@ -180,8 +177,6 @@ def test_a_disk_that_really_is_full(tmp_path):
             run(checkpoint=tmp_path)
         (tmp_path / "other").unlink()
         assert_same_bits(run(checkpoint=tmp_path), run())
-    finally:
-        subprocess.run(["umount", tmp_path], check=True)
 
 
 @pytest.mark.parametrize(

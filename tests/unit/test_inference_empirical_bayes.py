@@ -19,12 +19,13 @@ from jaxdpmm import (
     fit,
     initialize,
 )
+from jaxdpmm.bound import log_evidence
 from jaxdpmm.inference.empirical_bayes import (
     empirical_bayes,
     gaussian_scales,
     positive,
 )
-from jaxdpmm.model import global_update, log_evidence, stats_of, summarize
+from jaxdpmm.model import global_update, stats_of, summarize
 
 
 def posterior_of_labels(mixture, prior, x, labels):

@@ -7,12 +7,13 @@ import pytest
 
 import jaxdpmm
 from jaxdpmm import trees
+from jaxdpmm.bound import elbo_after_update
 from jaxdpmm.inference import ArraySource, dense, fit
 from jaxdpmm.inference.backends.memoized import memoized
 from jaxdpmm.inference.base import Layout
 from jaxdpmm.inference.local_steps.sparse import candidates, sparse
 from jaxdpmm.inference.update import from_stats, merge, partial_fit, subtract
-from jaxdpmm.model import elbo_after_update, stats_of
+from jaxdpmm.model import stats_of
 
 GENERATOR = np.random.default_rng(0)
 X = np.concatenate([GENERATOR.normal(6 * k, 1, (60, 2)) for k in range(3)])[

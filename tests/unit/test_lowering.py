@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.sharding import AbstractMesh
 from patches import FAMILIES as ALL_FAMILIES
-from patches import WITHOUT_DRAWS, mixture_of, ones_of, shapes_of
+from patches import mixture_of, ones_of, shapes_of, with_backends, with_scores
 
 from jaxdpmm import GaussianDiagonal, GaussianFull, GaussianSpherical, Mixture, default_prior
 from jaxdpmm.detection.banks import memory_bank
@@ -105,8 +105,7 @@ def check_program(function, *args):
 @each_family
 def test_every_score_of_every_family(family):
     mixture, _, posterior, batch = shapes_of(mixture_of(family, 5), (5,))
-    gaussian = family not in ("von Mises-Fisher", "product")
-    names = [name for name in SCORERS if gaussian or name != "mahalanobis"]
+    names = [name for of, name in with_scores() if of == family]
 
     def scores(posterior, x):
         scorers = [SCORERS[name](mixture) for name in names]
@@ -115,11 +114,8 @@ def test_every_score_of_every_family(family):
     check_program(scores, posterior, batch.x)
 
 
-@each_family
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("family", "backend"), with_backends(BACKENDS))
 def test_every_step_of_every_backend_and_family(family, backend):
-    if backend == "gibbs" and family in WITHOUT_DRAWS:
-        pytest.skip("has no draws")
     mixture, prior, posterior, batch = shapes_of(mixture_of(family, 5), (5,))
     algorithm = BACKENDS[backend](mixture, prior)
     state = ones_of(partial(algorithm.init, layout=Layout(1, 40, 40.0)), posterior)

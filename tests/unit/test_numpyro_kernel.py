@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxdpmm import Family, GaussianDiagonal, Mixture, Prior, default_prior, initialize
-from jaxdpmm.inference.backends.gibbs_moves import label_switching, split_merge
+from jaxdpmm.inference.backends import label_switching, split_merge
 
 numpyro_mcmc = pytest.importorskip("numpyro.infer.mcmc")
 from jaxdpmm.inference.numpyro.kernel import DPMMGibbs  # noqa: E402

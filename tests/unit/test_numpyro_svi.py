@@ -20,7 +20,8 @@ from jaxdpmm import (
     initialize,
     score,
 )
-from jaxdpmm.model import elbo, expected_readout
+from jaxdpmm.bound import elbo
+from jaxdpmm.model import expected_readout
 from jaxdpmm.scoring import predictive
 from jaxdpmm.scoring.uncertainty import log_density_over_draws
 

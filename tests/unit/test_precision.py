@@ -12,7 +12,6 @@ from custom_families import BernoulliBeta
 from numpyro.infer.util import log_density
 from patches import (
     FAMILIES,
-    WITHOUT_DRAWS,
     Shapes,
     mixture_of,
     ones_of,
@@ -21,11 +20,14 @@ from patches import (
     prior_of,
     shapes_of,
     unit,
+    with_backends,
+    with_scores,
 )
 from sklearn.metrics import roc_auc_score
 from tf32 import default_products, emulated
 
 from jaxdpmm import Mixture, cavi, fit, precision
+from jaxdpmm.bound import elbo, log_evidence
 from jaxdpmm.detection.banks import memory_bank
 from jaxdpmm.features.interpolation import resize_position_embeddings
 from jaxdpmm.inference.backends import gibbs, memoized, online_em, split_merge, stochastic
@@ -34,7 +36,7 @@ from jaxdpmm.inference.growth.proposals import birth, delete, merge
 from jaxdpmm.inference.initialize import k_means
 from jaxdpmm.inference.local_steps import candidates, dense, sparse
 from jaxdpmm.inference.numpyro import numpyro_model
-from jaxdpmm.model import elbo, empty_stats, log_evidence
+from jaxdpmm.model import empty_stats
 from jaxdpmm.precision import full_precision
 from jaxdpmm.scoring import SCORERS
 
@@ -103,11 +105,8 @@ BACKENDS = {
 }
 
 
-@each_family
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("family", "backend"), with_backends(BACKENDS))
 def test_every_product_of_a_step_is_full(family, backend):
-    if backend == "gibbs" and family in WITHOUT_DRAWS:
-        pytest.skip("has no draws")
     assert default_products_of_step(BACKENDS[backend], small(family)) == []
 
 
@@ -162,12 +161,9 @@ def test_every_product_of_a_numpyro_model_is_full(family):
         assert default_products(log_joint_density, jax.random.key(0), batch.x) == []
 
 
-@each_family
-@pytest.mark.parametrize("score", SCORERS)
+@pytest.mark.parametrize(("family", "score"), with_scores())
 def test_every_product_of_a_score_is_full_but_cosines_and_shortlists(family, score):
     mixture, _, posterior, batch = small(family)
-    if score == "mahalanobis" and family in ("von Mises-Fisher", "product"):
-        pytest.skip("for Gaussians only")
     scorer = SCORERS[score](mixture)
     assert default_products(scorer.prepare, posterior) == []
     found = default_products(scorer.score, ones_of(scorer.prepare, posterior), batch.x)

@@ -7,13 +7,12 @@ from jaxdpmm.inference.backends.cavi import (
 from jaxdpmm.inference.backends.gibbs import (
     GibbsInfo,
     GibbsState,
-    Move,
-    Partition,
     gibbs,
 )
 from jaxdpmm.inference.backends.gibbs_moves import (
+    Move,
+    Partition,
     label_switching,
-    split_merge,
 )
 from jaxdpmm.inference.backends.memoized import (
     MemoizedState,
@@ -22,6 +21,9 @@ from jaxdpmm.inference.backends.memoized import (
 from jaxdpmm.inference.backends.online_em import (
     OnlineState,
     online_em,
+)
+from jaxdpmm.inference.backends.split_merge import (
+    split_merge,
 )
 from jaxdpmm.inference.backends.stochastic import (
     StochasticState,

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from jaxdpmm import trees
+from jaxdpmm.bound import elbo_after_update
 from jaxdpmm.inference.base import (
     Algorithm,
     Identity,
@@ -35,7 +36,6 @@ from jaxdpmm.model import (
     Prior,
     Readout,
     Stats,
-    elbo_after_update,
     empty_stats,
     expected_readout,
     global_update,

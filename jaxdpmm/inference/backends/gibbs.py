@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from jaxdpmm import trees
 from jaxdpmm.grouping import label_statistics
+from jaxdpmm.inference.backends.gibbs_moves import Move, Partition
 from jaxdpmm.inference.base import (
     Algorithm,
     Identity,
@@ -44,36 +45,6 @@ from jaxdpmm.model import (
     log_joint,
 )
 from jaxdpmm.sticks import Sticks, sample_log_weights
-
-
-class Partition(NamedTuple):
-    """Which point belongs where, and what follows from it.
-
-    Attributes:
-        labels: component of each point, (num_batches, batch_size); () where they are not kept.
-        stats: one-hot statistics of all data under these labels.
-    """
-
-    labels: Any
-    stats: Stats
-
-
-class Move(NamedTuple):
-    """A Metropolis-Hastings step on the labels, with weights and parameters integrated out.
-
-    Attributes:
-        name: of the function that made it, and its options; by it checkpoints know the move.
-        propose: (key, mixture, prior, alpha, partition, batch) -> (partition, share of accepted proposals).
-        needs_points: whether it reads `batch` and changes single labels; then all data must be one batch.
-    """
-
-    name: str
-    propose: Callable[..., tuple[Partition, Float[Array, ""]]]
-    needs_points: bool
-
-    def __repr__(self) -> str:
-        """The name, which is the same in every process."""
-        return self.name
 
 
 class Sweep(NamedTuple):

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxdpmm import trees
+from jaxdpmm.bound import elbo_after_update
 from jaxdpmm.inference.base import (
     Algorithm,
     Identity,
@@ -36,7 +37,6 @@ from jaxdpmm.model import (
     Prior,
     Readout,
     Stats,
-    elbo_after_update,
     expected_readout,
     global_update,
     stats_of,

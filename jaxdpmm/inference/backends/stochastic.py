@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxdpmm import trees
+from jaxdpmm.bound import elbo
 from jaxdpmm.inference.base import (
     Algorithm,
     Identity,
@@ -35,7 +36,6 @@ from jaxdpmm.model import (
     Posterior,
     Prior,
     Stats,
-    elbo,
     expected_readout,
     global_update,
     stats_of,

@@ -20,6 +20,7 @@ from jax.scipy.special import xlogy
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxdpmm import trees
+from jaxdpmm.bound import log_evidence
 from jaxdpmm.grouping import label_statistics
 from jaxdpmm.inference.local_steps.sparse import candidate_log_joint
 from jaxdpmm.model import (
@@ -32,7 +33,6 @@ from jaxdpmm.model import (
     active_components,
     expected_readout,
     global_update,
-    log_evidence,
     log_joint,
     stats_of,
 )

@@ -19,7 +19,8 @@ from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 from numpyro.infer.mcmc import MCMCKernel
 
 from jaxdpmm.grouping import label_statistics
-from jaxdpmm.inference.backends.gibbs import GibbsState, Move, gibbs
+from jaxdpmm.inference.backends.gibbs import GibbsState, gibbs
+from jaxdpmm.inference.backends.gibbs_moves import Move
 from jaxdpmm.inference.base import Layout
 from jaxdpmm.inference.initialize import in_units, k_means
 from jaxdpmm.model import Batch, Mixture, Posterior, Prior, Readout, global_update

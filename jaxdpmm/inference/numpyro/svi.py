@@ -194,7 +194,7 @@ def posterior_of_readout(
 
 
 def soft_stats(mixture: Mixture, readout: Readout, x: Num[Array | np.ndarray, "N ..."]) -> Stats:
-    """Statistics of all points under the responsibilities of a read-out; `model.elbo` takes them."""
+    """Statistics of all points under the responsibilities of a read-out; `bound.elbo` takes them."""
     return jitted(_soft_stats, mixture)(readout, _check_points(mixture, x))
 
 
