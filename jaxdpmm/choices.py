@@ -25,6 +25,7 @@ SCORES = (
     "plug_in",
     "expected",
     "cosine",
+    "nearest_cosine",
     "euclidean",
     "mahalanobis",
 )

@@ -52,6 +52,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 ONNX_SCORERS: dict[str, Callable[[Mixture], Scorer]] = {
     **SCORERS,
     "nearest_predictive": partial(nearest_predictive, grouped=False),
+    "nearest_cosine": SCORERS["cosine"],
 }
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # one date in every file, so that equal scorers give equal bytes
 

@@ -19,6 +19,9 @@ from jaxdpmm.model import Mixture, Stats, centre, entropy_and_base
 from jaxdpmm.precision import full_precision
 
 SMALLEST, LARGEST = 32, 512  # pairs a block
+FEW_PAIRS = 8  # per component; fewer fill no block
+SMALL = 3  # vectors of the points' size; a component of more is read once for many points
+POINTS_AT_ONCE = 512
 
 
 class Groups(NamedTuple):
@@ -92,6 +95,8 @@ def chosen_entries(
         chosen: components of each point.
     """
     leaves = jax.tree.leaves(params)
+    if _is_pair_by_pair(params, x, chosen):
+        return _pair_by_pair(matrix, params, x, chosen)
     component, point = pairs_of(chosen)
     groups = group_by_component(component, leaves[0].shape[0])
     padded = jnp.append(point, 0)
@@ -119,6 +124,32 @@ def chosen_entries(
     entries = jnp.zeros(point.shape, blocks.dtype)
     entries = entries.at[groups.pairs.ravel()].set(blocks.ravel(), mode="drop")
     return entries.reshape(chosen.shape)
+
+
+def _is_pair_by_pair(params: Any, x: Array, chosen: Array) -> bool:
+    """Whether small components have so few pairs each that blocks of one component would be mostly padding."""
+    leaves = jax.tree.leaves(params)
+    size = sum(leaf[0].size for leaf in leaves)
+    if is_symbolic_dim(chosen.shape[0]) or size > SMALL * x[0].size:
+        return False
+    return chosen.size < FEW_PAIRS * leaves[0].shape[0]
+
+
+def _pair_by_pair(
+    matrix: Callable[[Any, Array], Float[Array, "N K"]],
+    params: Any,
+    x: Num[Array, "N ..."],
+    chosen: Int[Array, "N C"],
+) -> Float[Array, "N C"]:
+    """`chosen_entries` with a component fetched for each pair."""
+
+    def of_pair(point: Array, k: Array) -> Float[Array, ""]:
+        return matrix(jax.tree.map(lambda leaf: leaf[k][None], params), point[None])[0, 0]
+
+    def of_point(pair: tuple[Array, Array]) -> Float[Array, " C"]:
+        return jax.vmap(of_pair, (None, 0))(*pair)
+
+    return jax.lax.map(of_point, (x, chosen), batch_size=min(len(x), POINTS_AT_ONCE))
 
 
 def pair_statistics(

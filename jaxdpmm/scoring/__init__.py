@@ -6,8 +6,9 @@
 from jaxdpmm.choices import SCORES
 from jaxdpmm.scoring.density import expected, log_predictive_density, plug_in, predictive
 from jaxdpmm.scoring.distance import component_means, cosine, euclidean, mahalanobis
-from jaxdpmm.scoring.nearest import nearest_predictive
+from jaxdpmm.scoring.nearest import nearest_cosine, nearest_predictive
 from jaxdpmm.scoring.scorer import Scorer, in_tiles, score
+from jaxdpmm.scoring.shortlist import shortlist_recall
 
 SCORERS = {name: globals()[name] for name in SCORES}
 
@@ -21,8 +22,10 @@ __all__ = [
     "in_tiles",
     "log_predictive_density",
     "mahalanobis",
+    "nearest_cosine",
     "nearest_predictive",
     "plug_in",
     "predictive",
     "score",
+    "shortlist_recall",
 ]

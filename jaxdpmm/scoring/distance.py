@@ -47,9 +47,7 @@ def cosine(mixture: Mixture) -> Scorer:
     """
 
     def prepare(posterior: Posterior) -> Means:
-        means = component_means(mixture, posterior)
-        norms = jnp.linalg.norm(means, axis=1, keepdims=True)
-        return Means(means / jnp.maximum(norms, _tiny(means)), _barrier(posterior))
+        return Means(unit_vectors(component_means(mixture, posterior)), _barrier(posterior))
 
     def score(params: Means, x: Float[Array, "N D"]) -> Float[Array, " N"]:
         products = x @ params.vectors.T - params.constant[None]
@@ -117,6 +115,11 @@ def component_means(mixture: Mixture, posterior: Posterior) -> Num[Array, "K ...
             "has none; use the score 'predictive', which every family has."
         )
     return params.mean if posterior.offset is None else params.mean + posterior.offset[None]
+
+
+def unit_vectors(x: Float[Array, "N D"]) -> Float[Array, "N D"]:
+    """Vectors divided by their norms; a zero vector stays as it is."""
+    return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), _tiny(x))
 
 
 def _barrier(posterior: Posterior) -> Float[Array, " K"]:

@@ -1,0 +1,221 @@
+"""The nearest of thousands of vectors, most of which are never looked at in full.
+
+Each vector is kept a second time in few coordinates: those along the main axes of all vectors, and the length of what
+lies across them. Distances in these coordinates are never larger than the true ones (the triangle inequality, applied
+to what lies across), and in patch features little smaller, so the few vectors nearest in them hold the nearest one,
+and only these few are compared in all dimensions. What that misses is measured with `shortlist_recall`.
+
+The screening is one product of K x 97 in place of K x D, and a search for its smallest entries. A search in sorted
+order costs several times the product. So columns are dealt into bins, of which only the nearest column survives, and
+the number of that column rides in the last bits of its distance. Columns are sorted beforehand so that neighbours come
+one after the other and fall into different bins. Next file to read: `nearest.py`.
+
+References:
+    Chern et al. (2022), TPU-KNN: K nearest neighbor search at peak FLOP/s. arXiv 2206.14286 (the bins).
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxdpmm.distances import nearest_centres, squared_norms
+from jaxdpmm.families.factorize import cholesky_and_inverse
+from jaxdpmm.precision import full_precision
+from jaxdpmm.programs import jitted
+from jaxdpmm.scoring.scorer import in_tiles
+
+LEAST_SCREENED = 1024  # vectors; of fewer, all distances are as fast
+NUM_AXES = 96  # of 384; with 64 bins and 4 vectors found, 0.999 of the nearest are among them
+NUM_BINS = 64  # the more, the fewer neighbours meet in one
+SLOTS = 64  # columns of a bin in one product
+MASK = 63  # bits of a distance, 6 of 23, that hold the number of a slot or of a bin
+FLOAT, LAST = jnp.float32, np.iinfo(np.int32).max
+NUM_STEPS = 6  # of the iteration for the axes
+FAR = 1e30  # squared distance of columns that hold no vector
+RIDGE, TINY = 1e-6, 1e-30  # of products that are factorised: of their trace, and where that is zero
+
+
+class Screen(NamedTuple):
+    """Vectors prepared for `nearest_rows`, in C blocks of S columns, a multiple of NUM_BINS.
+
+    Attributes:
+        offset: the mean of the vectors.
+        axes: directions, orthonormal.
+        columns: coordinates of each vector along the axes, and the length of the rest, times -2.
+        squares: squared norms of the coordinates; FAR in columns that hold no vector.
+        numbers: which vector each column holds.
+    """
+
+    offset: Float[Array, " D"]
+    axes: Float[Array, "D A"]
+    columns: Float[Array, "C E S"]
+    squares: Float[Array, "C S"]
+    numbers: Int[Array, " M"]
+
+
+def is_screened(num_vectors: int, num_nearest: int) -> bool:
+    """Whether a screen pays for so many vectors, of which so many are wanted."""
+    return num_vectors >= LEAST_SCREENED and num_nearest <= NUM_BINS // 4
+
+
+@full_precision()
+def screen_of(
+    vectors: Float[Array, "K D"],
+    barrier: Float[Array, " K"] | None = None,
+    num_axes: int = NUM_AXES,
+) -> Screen:
+    """Vectors made ready to be searched.
+
+    Args:
+        vectors: at least NUM_BINS of them.
+        barrier: 0 for vectors that may be found, infinity for others; None for all.
+        num_axes: coordinates to screen in; the more, the fewer neighbours are missed.
+    """
+    exact = vectors.astype(FLOAT)
+    offset = jnp.mean(exact, axis=0)
+    dim = exact.shape[1]
+    axes = jnp.eye(dim) if num_axes >= dim else _main_axes(exact - offset[None], num_axes)
+    axes = axes.astype(FLOAT)
+    columns = _coordinates(exact, offset, axes)
+    pivots = columns[: math.isqrt(len(exact))]
+    order = jnp.argsort(nearest_centres(columns, pivots))
+    squares = squared_norms(columns)
+    if barrier is not None:
+        squares = jnp.minimum(squares + barrier.astype(FLOAT), FAR)
+    width = min(SLOTS * NUM_BINS, -(-len(exact) // NUM_BINS) * NUM_BINS)
+    missing = -len(exact) % width
+    columns = jnp.pad(columns[order], ((0, missing), (0, 0)))
+    squares = jnp.pad(squares[order], (0, missing), constant_values=FAR)
+    return Screen(
+        offset,
+        axes,
+        -2 * columns.reshape(-1, width, columns.shape[1]).transpose(0, 2, 1),
+        squares.reshape(-1, width),
+        jnp.pad(order, (0, missing)),
+    )
+
+
+def nearest_rows(
+    screen: Screen, x: Float[Array, "N D"], num_nearest: int
+) -> Int[Array, "N num_nearest"]:
+    """Numbers of the vectors nearest to each point in the coordinates of the screen, all different, the nearest first.
+
+    Of two vectors in one bin only the nearer one is found. The product that ranks is the platform's own
+    (`precision.py`).
+
+    Args:
+        screen: of at least as many vectors.
+        x: points.
+        num_nearest: how many, at most NUM_BINS.
+    """
+    points = _coordinates(x, screen.offset, screen.axes)
+    norms, width = squared_norms(points), screen.squares.shape[1]
+    points = points.astype(screen.columns.dtype)
+    slots = jax.lax.broadcasted_iota(jnp.int32, (1, width // NUM_BINS, 1), 1)
+
+    def of_block(columns: Float[Array, "E S"], squares: Float[Array, " S"]) -> Int[Array, "N B"]:
+        products = jnp.matmul(points, columns, preferred_element_type=FLOAT)
+        bits = _bits(products + norms[:, None] + squares[None].astype(FLOAT))
+        return jnp.min(bits.reshape(points.shape[0], -1, NUM_BINS) | slots, axis=1)
+
+    def visit(best: tuple[Array, Array], block: Any) -> tuple[tuple[Array, Array], None]:
+        number, columns, squares = block
+        found = of_block(columns, squares)
+        numbers = jnp.where(found < best[0], number, best[1])
+        return (jnp.minimum(found, best[0]), numbers), None
+
+    first = of_block(screen.columns[0], screen.squares[0])
+    best = first, jnp.zeros_like(first)
+    if len(screen.squares) > 1:
+        rest = (jnp.arange(len(screen.squares), dtype=jnp.int32), screen.columns, screen.squares)
+        best, _ = jax.lax.scan(visit, best, jax.tree.map(lambda part: part[1:], rest))
+    bins = _smallest(best[0], num_nearest)
+    slot, block = (jnp.take_along_axis(part, bins, axis=1) for part in (best[0] & MASK, best[1]))
+    return screen.numbers[block * width + slot * NUM_BINS + bins]
+
+
+def shortlist_recall(
+    vectors: Float[Array, "K D"],
+    x: Float[Array | np.ndarray, "N D"],
+    num_nearest: int,
+    num_axes: int = NUM_AXES,
+) -> float:
+    """Share of the points whose nearest vector is among those that a screen of the vectors finds.
+
+    Args:
+        vectors: at least NUM_BINS.
+        x: points, such as patches of held-out images.
+        num_nearest: how many are found for each point.
+        num_axes: coordinates of the screen.
+
+    Raises:
+        ValueError: fewer than NUM_BINS vectors, or `num_nearest` is not between 1 and NUM_BINS.
+    """
+    if len(vectors) < NUM_BINS or not 1 <= num_nearest <= NUM_BINS:
+        raise ValueError(
+            f"vectors must be at least {NUM_BINS} and num_nearest from 1 to {NUM_BINS}, got {len(vectors)} and "
+            f"{num_nearest}; compare fewer vectors directly."
+        )
+    screen = jax.jit(screen_of, static_argnums=2)(vectors, None, num_axes)
+    found = jitted(_is_found, num_nearest)
+    return float(np.mean(np.asarray(in_tiles(found, (screen, vectors), x))))
+
+
+def _is_found(
+    num_nearest: int, searched: tuple[Screen, Array], x: Float[Array, "N D"]
+) -> Float[Array, " N"]:
+    screen, vectors = searched
+    nearest = nearest_centres(x, vectors)[:, None]
+    found = jnp.any(nearest_rows(screen, x, num_nearest) == nearest, axis=1)
+    return found.astype(FLOAT)
+
+
+def _bits(squares: Float[Array, "N M"]) -> Int[Array, "N M"]:
+    """Whole numbers in the order of numbers that are not negative, the last bits zero."""
+    return jax.lax.bitcast_convert_type(jnp.maximum(squares, 0), jnp.int32) & ~MASK
+
+
+def _smallest(bits: Int[Array, "N B"], number: int) -> Int[Array, "N number"]:
+    """Columns of the smallest entries, the smallest first: each is the smallest above the last, as none are equal."""
+    entries = bits & ~MASK | jnp.arange(NUM_BINS, dtype=jnp.int32)[None]
+    found = [jnp.min(entries, axis=1)]
+    while len(found) < number:
+        larger = jnp.where(entries > found[-1][:, None], entries, LAST)
+        found.append(jnp.min(larger, axis=1))
+    return jnp.stack(found, axis=1) & MASK
+
+
+def _coordinates(
+    x: Float[Array, "N D"], offset: Float[Array, " D"], axes: Float[Array, "D A"]
+) -> Float[Array, "N E"]:
+    """Coordinates along the axes, and the length of what lies across them."""
+    centred = (x - offset[None].astype(x.dtype)).astype(axes.dtype)
+    along = jnp.matmul(centred, axes, preferred_element_type=FLOAT)
+    rest = squared_norms(centred.astype(FLOAT)) - squared_norms(along)
+    return jnp.concatenate([along, jnp.sqrt(jnp.maximum(rest, 0))[:, None]], axis=1)
+
+
+def _main_axes(centred: Float[Array, "K D"], number: int) -> Float[Array, "D A"]:
+    """Directions of nearly the largest variance, by subspace iteration, without a decomposition of LAPACK's.
+
+    Directions without variance may be shorter than one, which keeps distances along them below the true ones.
+    """
+    covariance = centred.T @ centred
+    covariance = covariance / jnp.maximum(jnp.trace(covariance), TINY)
+    start = jax.random.normal(jax.random.key(0), (len(covariance), number), FLOAT)
+
+    def improve(_: Any, axes: Float[Array, "D A"]) -> Float[Array, "D A"]:
+        return _orthonormal(covariance @ axes)
+
+    return _orthonormal(jax.lax.fori_loop(0, NUM_STEPS, improve, start))
+
+
+def _orthonormal(directions: Float[Array, "D A"]) -> Float[Array, "D A"]:
+    products = directions.T @ directions
+    ridge = RIDGE * jnp.trace(products) + TINY
+    identity = jnp.eye(len(products), dtype=products.dtype)
+    return directions @ cholesky_and_inverse(products + ridge * identity)[1].T
