@@ -29,8 +29,9 @@ from harness import Case, main, num_cores, record
 import jaxdpmm
 from jaxdpmm.detection.banks import Bank, faiss_bank, memory_bank
 from jaxdpmm.detection.maps import map_weights
+from jaxdpmm.grouping import label_statistics
 from jaxdpmm.images.geometry import Preprocessing, frame_of
-from jaxdpmm.model import global_update, summarize
+from jaxdpmm.model import global_update
 from jaxdpmm.scoring import SCORERS, Scorer
 
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # faiss's threads sleep while we run, instead of spinning
@@ -44,6 +45,8 @@ FAMILIES = {
     "spherical": jaxdpmm.GaussianSpherical,
 }
 KINDS = ((1, "float32"), (8, "float32"), (1, "bfloat16"))  # images at once, and type
+COMPONENTS = (100, 300, 1000, 3000, 10**4, 3 * 10**4, 10**5)
+PLAIN_ROWS = 500  # of the product that scores at thousands of components are held against
 DRAWN_FROM = 10**6  # rows from which a bank is drawn as it is kept, without being prepared
 CHUNK = 4000  # rows of a chunk of such a bank
 
@@ -72,10 +75,10 @@ def fitted(covariance: str, num_components: int) -> tuple[jaxdpmm.Mixture, Any]:
     """A mixture with data in every component."""
     mixture = jaxdpmm.Mixture(FAMILIES[covariance](DIM), num_components)
     x = jnp.asarray(random_features(8 * num_components, 2))
-    prior = jaxdpmm.default_prior(mixture, x)
-    one_hot = jax.nn.one_hot(jnp.arange(len(x)) % num_components, num_components)
-    stats = jax.jit(summarize, static_argnums=0)(
-        mixture, one_hot, x, jnp.ones(len(x)), prior.offset
+    prior = jaxdpmm.default_prior(mixture, x[: DRAWN_FROM // 10])
+    labels = jnp.arange(len(x)) % num_components
+    stats = jax.jit(label_statistics, static_argnums=0)(
+        mixture, labels, x, jnp.ones(len(x)), prior.offset
     )
     return mixture, global_update(mixture, prior, stats)
 
@@ -215,6 +218,23 @@ def _add_banks() -> None:
                 )
 
 
+def _add_components() -> None:
+    """Time against the number of components, beside a bare product with PLAIN_ROWS rows."""
+    for name in ("nearest_predictive", "nearest_cosine", "cosine"):
+        for number in COMPONENTS:
+            build = functools.partial(components, name, number)
+            parts = f"components-{name}-{number}"
+            record(parts, peer=f"product, {PLAIN_ROWS} rows", in_quick=False)(build)
+
+
+def components(name: str, number: int, quick: bool) -> Case:
+    """The score of a spherical mixture of so many components."""
+    x, rows = patches(1), jnp.asarray(random_features(PLAIN_ROWS, 4))
+    product = jax.jit(lambda x, rows: x @ rows.T)
+    extras = sizes(score=name, num_components=number, num_images=1)
+    return Case(scoring(name, "spherical", number), lambda: product(x, rows), extras)
+
+
 def _register(parts: tuple[str, ...], build: Callable[[], Any], entry: dict[str, Any]) -> None:
     """A record of one scorer; with few runs, and not by `--quick` alone, where one takes seconds or minutes."""
     parts += (f"b{entry['num_images']}",) * (entry["num_images"] > 1)
@@ -228,6 +248,7 @@ def _register(parts: tuple[str, ...], build: Callable[[], Any], entry: dict[str,
 
 _add_scores()
 _add_banks()
+_add_components()
 
 
 @functools.cache

@@ -2,6 +2,8 @@
 
     python benchmarks/plots.py --inference inference.json --output scoring_time.png
     python benchmarks/plots.py --quality tiles.json cells.json --output quality.png
+    python benchmarks/plots.py --quality tiles.json --size tiles.json --output frontier.png
+    python benchmarks/plots.py --components inference.json --output components.png
     python benchmarks/plots.py --memory memory.json --output memory.png
 
 Needs matplotlib, which the extra `benchmarks` brings. Read `tables.py` for the same in numbers.
@@ -11,13 +13,14 @@ import argparse
 import pathlib
 import statistics
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tables import Records, grouped, milliseconds, read_records
 
 SIZE, RESOLUTION = (6.0, 3.6), 110  # inches a panel, dots an inch
 BANKS = {"bank": "exact bank", "faiss": "faiss, exact", "coreset": "coreset of 1 %"}
-MARKERS = "osD^vPX*<>ph"  # as many as `quality.py` has rows, and one more
+MARKERS = "osD^vPX*<>phH8d1234+x|_."  # as many as a picture has methods, and more
 STYLES = (":", "--", "-.")
 
 
@@ -43,8 +46,31 @@ def draw_growth(axes: Any, records: Records) -> None:
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def draw_accuracy(axes: Any, records: Records) -> None:
-    """Image AUROC against scoring time, one colour a data set.
+def draw_components(axes: Any, records: Records) -> None:
+    """Milliseconds per image against the number of components of `inference.py`, and a line of slope one half."""
+    counted = [record for record in records if "num_components" in record]
+    for number, runs in enumerate(grouped(counted, "score")):
+        runs.sort(key=lambda run: run["num_components"])
+        counts, times = [r["num_components"] for r in runs], [milliseconds(r) for r in runs]
+        axes.plot(counts, times, marker=MARKERS[number], label=runs[0]["score"])
+    plain = 1e3 * statistics.median(record["peer_seconds"] for record in counted)
+    axes.axhline(plain, color="0.5", linestyle=":", label=counted[0]["peer"])
+    ends = [min(r["num_components"] for r in counted), max(r["num_components"] for r in counted)]
+    axes.plot(ends, [plain * (end / 3000) ** 0.5 for end in ends], "0.5", label="slope 1/2")
+    axes.set(xscale="log", yscale="log", xlabel="components")
+    axes.set(ylabel="scoring, ms per image of 1,024 patches")
+    axes.legend(fontsize=7)
+
+
+def draw_accuracy(
+    axes: Any,
+    records: Records,
+    cost: str = "scoring_ms",
+    unit: float = 1.0,
+    label: str = "scoring, ms an image",
+    figure: str = "image_auroc",
+) -> None:
+    """A figure of accuracy against scoring time or size, one colour a data set.
 
     Means over seeds; bars are the 95 % intervals over test images.
     """
@@ -53,11 +79,9 @@ def draw_accuracy(axes: Any, records: Records) -> None:
     ]
     for colour, of_data in enumerate(grouped(records, "data")):
         for runs in grouped(of_data, "method", "score"):
-            point = statistics.mean(run["scoring_ms"] for run in runs)
-            mean = statistics.mean(run["image_auroc"] for run in runs)
-            ends = [
-                statistics.mean(r["intervals"]["image_auroc"][end] for r in runs) for end in (0, 1)
-            ]
+            point = statistics.mean(run[cost] / unit for run in runs)
+            mean = statistics.mean(run[figure] for run in runs)
+            ends = [statistics.mean(r["intervals"][figure][end] for r in runs) for end in (0, 1)]
             marker = MARKERS[methods.index((runs[0]["method"], runs[0]["score"]))]
             bars = [[max(mean - ends[0], 0)], [max(ends[1] - mean, 0)]]
             axes.errorbar(point, mean, bars, color=f"C{colour}", marker=marker, elinewidth=0.7)
@@ -65,7 +89,8 @@ def draw_accuracy(axes: Any, records: Records) -> None:
     for marker, (method, score) in zip(MARKERS, methods, strict=False):
         name = f"{method}, {score}" if method.startswith(("mixture", "finite")) else method
         axes.plot([], [], color="0.3", marker=marker, linestyle="", label=name)
-    axes.set(xscale="log", xlabel="scoring, ms an image", ylabel="image AUROC")
+    of, name = figure.split("_")
+    axes.set(xscale="log", xlabel=label, ylabel=f"{of} {name.upper()}")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
@@ -92,7 +117,11 @@ def in_type(record: dict[str, Any]) -> str:
 
 PANELS: dict[str, Callable[[Any, Records], None]] = {
     "inference": draw_growth,
+    "components": draw_components,
     "quality": draw_accuracy,
+    "size": partial(
+        draw_accuracy, cost="model_bytes", unit=1e6, label="held in memory for scoring, MB"
+    ),
     "memory": draw_memory,
 }
 

@@ -17,29 +17,35 @@ Read `tables.py` and `plots.py` for what becomes of the file.
 """
 
 import argparse
+import atexit
 import dataclasses
 import json
 import pathlib
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from harness import write_report
+from peers import PEERS, Learned, Peer
 from tables import quality_table
 
 from jaxdpmm.detection import DetectorConfig, ImagePatches, score_images, stream_patches
+from jaxdpmm.detection.banks import cascade_bank, write_cascade
 from jaxdpmm.detection.cache import cached_patches
 from jaxdpmm.detection.calibration import learned_and_held_out
 from jaxdpmm.detection.evaluate import evaluate
 from jaxdpmm.detection.few_shot import choose_references
 from jaxdpmm.detection.fitting import fit_mixture
-from jaxdpmm.detection.methods import METHODS, Fitted, of_model
+from jaxdpmm.detection.methods import CORESET_SHARE, METHODS, Fitted, of_model
+from jaxdpmm.detection.scored import ScoredImage
 from jaxdpmm.detection.training import training_patches
 from jaxdpmm.features import load_backbone
 from jaxdpmm.images.layouts import open_data_set
+from jaxdpmm.persist import Model
 
 
 class Variant(NamedTuple):
@@ -48,7 +54,7 @@ class Variant(NamedTuple):
     Attributes:
         changes: of the settings.
         scores: of a mixture, one row each; none for what `METHODS` knows under `method`.
-        method: how it learns, where it is no mixture.
+        method: how it learns, where it is no mixture: of `METHODS`, or of `peers.PEERS`.
     """
 
     changes: Mapping[str, Any] = {}
@@ -56,17 +62,25 @@ class Variant(NamedTuple):
     method: str = ""
 
 
+COVERAGE = {
+    "start": "coverage",
+    "covariance": "spherical",
+    "num_components": None,
+    "num_epochs": 0,
+}
+MOST_QUERIES = 4096  # held-out patches that the recall of a search is measured on
+
 VARIANTS: Mapping[str, Variant] = {
     "mixture": Variant(scores=("predictive", "cosine")),
     "mixture-full": Variant(
         {"covariance": "full", "num_components": 100}, ("predictive", "nearest_predictive")
     ),
     "coverage": Variant(
-        {"start": "coverage", "covariance": "spherical", "num_components": None, "num_epochs": 0},
-        ("predictive", "nearest_predictive", "cosine"),
+        COVERAGE,
+        ("predictive", "nearest_predictive", "cosine", "nearest_cosine"),
     ),
     "coverage-sweeps": Variant(
-        {"start": "coverage", "covariance": "spherical", "num_components": None, "num_epochs": 4},
+        COVERAGE | {"num_epochs": 4},
         ("predictive", "nearest_predictive", "cosine"),
     ),
     "finite": Variant({"weights": "finite"}, ("predictive",)),
@@ -74,6 +88,8 @@ VARIANTS: Mapping[str, Variant] = {
     "coreset": Variant(method="coreset"),
     "bank": Variant(method="bank"),
     "faiss": Variant(method="faiss"),
+    **{name: Variant(method=name) for name in PEERS},
+    "cascade": Variant(COVERAGE, ("cascade",)),
     "anomalydino": Variant({"rotations": 8, "foreground": True}, method="bank"),
     "anomalydino-16": Variant({"rotations": 8, "foreground": True, "num_shots": 16}, method="bank"),
 }
@@ -159,33 +175,67 @@ def measure(
             "num_patches": len(patches.features),
             "backbone_ms": backbone_ms,
         }
-        found = learn(VARIANTS[name], np.asarray(patches.features), settings)
+        grids = tuple(grid for _, grid in patches.sources)
+        features = np.asarray(patches.features)
+        found = learn(VARIANTS[name], features, settings, grids, queries_of(images))
         yield [
-            shared | {"score": score, "fit_seconds": seconds} | figures(fitted, images, settings)
-            for score, fitted, seconds in found
+            shared
+            | {"score": score, "fit_seconds": seconds, **peer.extras}
+            | figures(peer, images, settings)
+            for score, peer, seconds in found
         ]
 
 
+def queries_of(images: Images) -> np.ndarray:
+    """Patches of held-out images, or of test images where none are held out, evenly taken."""
+    all_of_them = np.concatenate(
+        [one.features.reshape(-1, one.features.shape[-1]) for one in images.held_out or images.test]
+    )
+    return all_of_them[:: -(-len(all_of_them) // MOST_QUERIES)]
+
+
 def learn(
-    variant: Variant, features: np.ndarray, config: DetectorConfig
-) -> list[tuple[str, Fitted, float]]:
+    variant: Variant,
+    features: np.ndarray,
+    config: DetectorConfig,
+    grids: tuple[tuple[int, int], ...],
+    queries: np.ndarray,
+) -> list[tuple[str, Peer, float]]:
     """Score, what was learned for it, and seconds that this took; a mixture is fitted once for all of its scores."""
     begin = time.perf_counter()
+    if variant.method in PEERS:
+        num_rows = round(CORESET_SHARE * len(features))
+        peer = PEERS[variant.method](Learned(features, grids, queries, num_rows, config.seed))
+        return [("cosine", peer, time.perf_counter() - begin)]
     if not variant.scores:
-        fitted = METHODS[variant.method](features, config)
-        return [("cosine", fitted, time.perf_counter() - begin)]
+        peer = Peer(METHODS[variant.method](features, config))
+        return [("cosine", peer, time.perf_counter() - begin)]
     model = fit_mixture(features, config)
+    if variant.scores == ("cascade",):
+        return [("cascade", cascade(features, model), time.perf_counter() - begin)]
     seconds = time.perf_counter() - begin
     return [
-        (score, of_model(model, dataclasses.replace(config, score=score)), seconds)
+        (score, Peer(of_model(model, dataclasses.replace(config, score=score))), seconds)
         for score in variant.scores
     ]
 
 
-def figures(fitted: Fitted, images: Images, config: DetectorConfig) -> dict[str, Any]:
+def cascade(features: np.ndarray, model: Model) -> Peer:
+    """A mixture as the index of its training patches, in 16 bits on disk until the process ends."""
+    folder = tempfile.TemporaryDirectory()
+    write_cascade(folder.name, features, model.mixture, model.posterior)
+    bank = cascade_bank(folder.name, model.mixture, model.posterior)
+    on_disk = sum(file.stat().st_size for file in pathlib.Path(folder.name).iterdir())
+    fitted = Fitted(bank.score_patches, bank.num_bytes, bank.num_rows)
+    extras = {"disk_bytes": on_disk, "scale": bank.scale}
+    atexit.register(folder.cleanup)
+    return Peer(fitted, extras=extras)
+
+
+def figures(peer: Peer, images: Images, config: DetectorConfig) -> dict[str, Any]:
     """Accuracy, time and size of one score."""
-    scores = {"": fitted.score_patches}
-    held_out, test = ([one[""] for one in score_images(part, scores, config)] for part in images)
+    fitted = peer.fitted
+    held_out, test = (scored(part, peer, config) for part in images)
     found = evaluate(test, config.sigma, normal=held_out, seed=config.seed)
     del found["backbone_ms"]  # features come from the cache
     return {
@@ -195,6 +245,18 @@ def figures(fitted: Fitted, images: Images, config: DetectorConfig) -> dict[str,
         "model_bytes": fitted.num_bytes,
         **found,
     }
+
+
+def scored(patches: list[ImagePatches], peer: Peer, config: DetectorConfig) -> list[ScoredImage]:
+    """Images with the scores of a peer, and its own score of the whole image where it has one."""
+    scores = {"": peer.fitted.score_patches}
+    images = [one[""] for one in score_images(patches, scores, config)]
+    if peer.image_score is None:
+        return images
+    return [
+        image._replace(score=peer.image_score(one.features, image.patch_scores))
+        for image, one in zip(images, patches, strict=True)
+    ]
 
 
 def _backbone_ms(records: Any, config: DetectorConfig, backbone: Any) -> float:
