@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import UInt16
 from PIL import Image, ImageOps
 
+from jaxdpmm.images.listing import is_dicom, is_nifti
 from jaxdpmm.storage.outputs import MARK
 
 # What Pillow raises on damaged files, beside OSError: SyntaxError for broken PNG chunks, and the
@@ -142,9 +143,11 @@ def _opened(path: Path) -> Iterator[Any]:
             _mend(image)
             yield image
     except _READ_ERRORS as error:
+        is_volume = is_nifti(path) or is_dicom(path)
+        advice = "use images.volumes.read_volumes" if is_volume else "replace it or leave it out"
         raise ValueError(
             f"image must be a whole file in a format that Pillow reads, got {path} "
-            f"({path.stat().st_size} bytes: {_one_line(error)}); replace it or leave it out."
+            f"({path.stat().st_size} bytes: {_one_line(error)}); {advice}."
         ) from error
 
 

@@ -37,12 +37,14 @@ class Found(NamedTuple):
         outside: linked folders out of the tree that were followed.
         repeated: linked folders that were not, since what they lead to is read already or holds the tree.
         runs: folders of runs, whose pictures were left out.
+        closed: folders that may not be opened.
     """
 
     files: tuple[Path, ...]
     outside: tuple[Path, ...]
     repeated: tuple[Path, ...]
     runs: tuple[Path, ...]
+    closed: tuple[Path, ...]
 
 
 @cache
@@ -129,6 +131,11 @@ def files_below(path: Path) -> Found:
     seen: set[str] = set()
     files: list[Path] = []
     outside, repeated, runs, waiting = [], [], [], [path]
+    closed: list[Path] = []
+
+    def note(error: OSError) -> None:
+        closed.append(Path(os.fsdecode(error.filename)))
+
     while waiting:  # what is no link comes first, so that a folder goes by its own name
         top = waiting.pop(0)
         real = Path(os.path.realpath(top))
@@ -137,7 +144,7 @@ def files_below(path: Path) -> Found:
             continue
         if not real.is_relative_to(root):
             outside.append(top)
-        for folder, inner, names in os.walk(top):
+        for folder, inner, names in os.walk(top, onerror=note):
             here = Path(folder)
             if str(resolved := os.path.realpath(here)) in seen:
                 inner[:] = []
@@ -149,7 +156,7 @@ def files_below(path: Path) -> Found:
                 inner[:] = [name for name in inner if name not in RUN_FOLDERS]
             waiting += [here / name for name in inner if (here / name).is_symlink()]
             files += [file for name in names if not _hidden(name) and _is_file(file := here / name)]
-    return Found(tuple(sorted(files)), tuple(outside), tuple(repeated), tuple(runs))
+    return Found(tuple(sorted(files)), tuple(outside), tuple(repeated), tuple(runs), tuple(closed))
 
 
 def tell_left_out(
@@ -185,6 +192,7 @@ def tell_left_out(
         "leaves out linked folders whose files it has already",
         "nothing to do",
     )
+    _warn(found.closed, path, "leaves out folders that may not be opened", "change their mode")
     _warn(found.runs, path, "leaves out pictures of runs of jaxdpmm", "write runs elsewhere")
     left_out = [file for file in others if not is_companion(file)]
     if left_out:
