@@ -26,9 +26,7 @@ def masks_for(images: Sequence[Path], folder: Path | None) -> list[Path | None]:
     """
     if folder is None or not folder.is_dir():
         return [None] * len(images)
-    named, plain = _by_image(_pictures_in(folder) + folders_in(folder))
-    stems = [stem_of(image) for image in images]
-    found = [named.get(stem) or plain.get(stem) for stem in stems]
+    found = masks_there(images, folder)
     missing = [image for image, mask in zip(images, found, strict=True) if mask is None]
     if missing:
         of = missing[0].parent
@@ -38,6 +36,17 @@ def masks_for(images: Sequence[Path], folder: Path | None) -> list[Path | None]:
             f"as {missing[0].stem}_mask.png, or remove the folder to use image-level labels only."
         )
     return found
+
+
+def masks_there(images: Sequence[Path], folder: Path) -> list[Path | None]:
+    """The mask of each image in a folder, as of `masks_for`; None for an image without one.
+
+    Raises:
+        ValueError: an image has two masks.
+    """
+    named, plain = _by_image(_pictures_in(folder) + folders_in(folder))
+    stems = [stem_of(image) for image in images]
+    return [named.get(stem) or plain.get(stem) for stem in stems]
 
 
 def mask_folder(path: Path) -> Path | None:

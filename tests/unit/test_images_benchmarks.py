@@ -273,3 +273,11 @@ def test_arrays_that_are_no_images(tmp_path):
     (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(ValueError, match=r"whole \.npy file of numbers, got .*cut\.npy \(6 bytes"):
         load_image(tmp_path / "cut.npy")
+
+
+def test_a_validation_part_called_valid_costs_no_masks(tmp_path):
+    files = ["train/good/0.png", "valid/good/1.png", "test/good/2.png", "test/bad/3.png"]
+    root = touch(tmp_path / "x", *files, "ground_truth/bad/3_mask.png")
+    data = open_data_set(root)
+    assert seen(root, data.validation) == [(0, "good", files[1], None)]
+    assert seen(root, data.test)[0] == (1, "bad", files[3], "ground_truth/bad/3_mask.png")

@@ -14,18 +14,18 @@ References:
 from pathlib import Path
 
 from jaxdpmm.images import names
-from jaxdpmm.images.data_sets.kinds import normal_records
-from jaxdpmm.images.listing import check_folder, folder_of, folders_in, images_in
-from jaxdpmm.images.masks import mask_folder, masks_for
+from jaxdpmm.images.data_sets.kinds import normal_in, records_with_masks
+from jaxdpmm.images.listing import check_folder, folder_of, folders_in
+from jaxdpmm.images.masks import mask_folder
 from jaxdpmm.images.names import role_of
-from jaxdpmm.images.records import ANOMALOUS, DataSet, ImageRecord
+from jaxdpmm.images.records import DataSet, ImageRecord
 from jaxdpmm.images.refusals import wrong_layout
 
 
 def is_bmad(path: Path) -> bool:
     """Whether a folder says that it has this layout."""
     test = folder_of(path, names.TEST)
-    if folder_of(path, names.TRAIN) is None or test is None:
+    if folder_of(path, names.TRAIN) is None or test is None or mask_folder(path) is not None:
         return False
     inside = folders_in(test)
     with_images = any((folder / "img").is_dir() for folder in inside)
@@ -40,9 +40,7 @@ def read_bmad(path: str | Path) -> DataSet:
         ValueError: a folder of the layout is absent or empty, or a mask is missing.
     """
     path = check_folder(path)
-    train, validation = (
-        normal_records(_normal_files(path, part)) for part in (names.TRAIN, names.VALIDATION)
-    )
+    train, validation = (_normal(path, role) for role in (names.TRAIN, names.VALIDATION))
     kinds = folders_in(folder_of(path, names.TEST) or path / "test")
     test = tuple(record for folder in kinds for record in _of_kind(folder))
     if not train or not test:
@@ -51,22 +49,17 @@ def read_bmad(path: str | Path) -> DataSet:
     return DataSet(path.resolve().name, train, test, validation)
 
 
-def _normal_files(path: Path, role: str) -> list[Path]:
+def _normal(path: Path, role: str) -> tuple[ImageRecord, ...]:
     part = folder_of(path, role)
     folder = part and folder_of(part, names.NORMAL)
-    return [] if folder is None else _files(folder)
+    return () if folder is None else normal_in(_images(folder))
 
 
-def _files(folder: Path) -> list[Path]:
-    return images_in(folder / "img" if (folder / "img").is_dir() else folder)
+def _images(folder: Path) -> Path:
+    return folder / "img" if (folder / "img").is_dir() else folder
 
 
-def _of_kind(folder: Path) -> list[ImageRecord]:
-    files = _files(folder)
+def _of_kind(folder: Path) -> tuple[ImageRecord, ...]:
     if role_of(folder.name) == names.NORMAL:
-        return list(normal_records(files))
-    masks = masks_for(files, mask_folder(folder))
-    return [
-        ImageRecord(file, ANOMALOUS, folder.name, mask)
-        for file, mask in zip(files, masks, strict=True)
-    ]
+        return normal_in(_images(folder))
+    return tuple(records_with_masks(_images(folder), mask_folder(folder), folder.name))

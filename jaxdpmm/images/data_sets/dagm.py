@@ -11,8 +11,7 @@ from pathlib import Path
 from jaxdpmm.images import names
 from jaxdpmm.images.data_sets.kinds import normal_records
 from jaxdpmm.images.listing import check_folder, folder_of, images_in
-from jaxdpmm.images.masks import mask_folder, stem_of
-from jaxdpmm.images.names import marked_stem
+from jaxdpmm.images.masks import mask_folder, masks_there
 from jaxdpmm.images.records import ANOMALOUS, DataSet, ImageRecord
 from jaxdpmm.images.refusals import wrong_layout
 
@@ -49,7 +48,7 @@ def _parted(path: Path, role: str) -> tuple[list[Path], list[ImageRecord]]:
     labels = part and mask_folder(part)
     if part is None or labels is None:
         return [], []
-    masks = {marked_stem(stem_of(mask)) or stem_of(mask): mask for mask in images_in(labels)}
-    images = [(file, masks.get(stem_of(file))) for file in images_in(part)]
+    files = images_in(part)
+    images = list(zip(files, masks_there(files, labels), strict=True))
     normal = [file for file, mask in images if mask is None]
     return normal, [ImageRecord(file, ANOMALOUS, KIND, mask) for file, mask in images if mask]

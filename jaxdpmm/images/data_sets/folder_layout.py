@@ -94,5 +94,5 @@ def _drawn(files: list[Path]) -> list[Path]:
 def _of_kind(path: Path, folder: Path, is_only: bool) -> list[ImageRecord]:
     masks = mask_folder(path)
     if masks is not None and is_only and images_in(masks):
-        return records_with_masks(folder, masks)
+        return records_with_masks(folder, masks, folder.name)
     return records_of_kind(folder, masks)

@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxdpmm.images import names
 from jaxdpmm.images.listing import files_below, folders_in, images_in
-from jaxdpmm.images.masks import masks_for
+from jaxdpmm.images.masks import mask_folder, masks_for
 from jaxdpmm.images.names import role_of
 from jaxdpmm.images.records import ANOMALOUS, NORMAL, ImageRecord
 from jaxdpmm.images.volumes import Unreadable, VolumeSlice, read_volumes, volumes_in
@@ -21,9 +21,14 @@ def normal_records(files: Iterable[Path]) -> tuple[ImageRecord, ...]:
     return tuple(ImageRecord(file, NORMAL, "good") for file in files)
 
 
+def normal_in(folder: Path) -> tuple[ImageRecord, ...]:
+    """Records of the images in a folder and of the volumes below it, which are normal."""
+    return (*normal_records(images_in(folder)), *normal_volumes(folder))
+
+
 def normal_volumes(folder: Path) -> tuple[ImageRecord, ...]:
     """Records of the slices of the volumes below a folder, which are normal."""
-    volumes = volumes_in(files_below(folder).files)
+    volumes = _volumes_below(folder, mask_folder(folder))
     return tuple(record for path in volumes for record in read_volumes(path, label=NORMAL))
 
 
@@ -40,22 +45,36 @@ def records_of_kind(folder: Path, masks: Path | None) -> list[ImageRecord]:
     Raises:
         ValueError: a mask is missing.
     """
-    files = images_in(folder)
     if role_of(folder.name) == names.NORMAL:
-        return [*normal_records(files), *normal_volumes(folder)]
-    return records_with_masks(folder, masks and _same_name(masks, folder.name))
+        return list(normal_in(folder))
+    return records_with_masks(folder, masks and _same_name(masks, folder.name), folder.name)
 
 
-def records_with_masks(folder: Path, masks: Path | None) -> list[ImageRecord]:
-    """Records of a folder of anomalous images and volumes, as of `records_of_kind`, whose masks lie in another one."""
+def records_with_masks(folder: Path, masks: Path | None, kind: str) -> list[ImageRecord]:
+    """Records of a folder of anomalous images and volumes, as of `records_of_kind`.
+
+    Args:
+        folder: of the images.
+        masks: the folder of their masks; None where nobody marked pixels.
+        kind: of the defects.
+
+    Raises:
+        ValueError: a mask is missing.
+    """
     files = images_in(folder)
     pairs = zip(files, masks_for(files, masks), strict=True)
-    records = [ImageRecord(file, ANOMALOUS, folder.name, mask) for file, mask in pairs]
-    volumes = list(volumes_in(files_below(folder).files))
+    records = [ImageRecord(file, ANOMALOUS, kind, mask) for file, mask in pairs]
+    volumes = _volumes_below(folder, masks)
     for path, mask in zip(volumes, masks_for(volumes, masks), strict=True):
         found = read_volumes(path, label=ANOMALOUS, mask_path=mask)
         records += _told_apart(found) if mask is None else found
-    return [r._replace(kind=folder.name) if r.label == ANOMALOUS else r for r in records]
+    return [r._replace(kind=kind) if r.label == ANOMALOUS else r for r in records]
+
+
+def _volumes_below(folder: Path, masks: Path | None) -> list[Path]:
+    """Volumes below a folder, without those in a folder of masks."""
+    volumes = volumes_in(files_below(folder).files)
+    return [path for path in volumes if masks is None or not path.is_relative_to(masks)]
 
 
 def _told_apart(records: Iterable[ImageRecord]) -> list[ImageRecord]:

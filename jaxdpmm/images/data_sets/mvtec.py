@@ -19,8 +19,8 @@ References:
 from pathlib import Path
 
 from jaxdpmm.images import names
-from jaxdpmm.images.data_sets.kinds import normal_records, normal_volumes, records_of_kind
-from jaxdpmm.images.listing import check_folder, folder_of, folders_in, images_in
+from jaxdpmm.images.data_sets.kinds import normal_in, records_of_kind
+from jaxdpmm.images.listing import check_folder, folder_of, folders_in
 from jaxdpmm.images.masks import mask_folder
 from jaxdpmm.images.names import words
 from jaxdpmm.images.records import DataSet, ImageRecord
@@ -51,7 +51,7 @@ def read_mvtec(path: str | Path) -> DataSet:
     """
     path = check_folder(path)
     layout, wanted = _layout_of(path)
-    train = normal_in(folder_of(path, names.TRAIN))
+    train = _normal(folder_of(path, names.TRAIN))
     if not train:
         raise wrong_layout(path, layout, f"normal images in {wanted[0]}")
     test_folder = _test_folder(path) or path / "test"
@@ -62,14 +62,14 @@ def read_mvtec(path: str | Path) -> DataSet:
     if not test or any(words(folder.name) in NO_KINDS for folder in kinds):
         raise wrong_layout(path, layout, f"images in {wanted[1]}")
     validation = folder_of(path, names.VALIDATION)
-    further = () if validation == test_folder else normal_in(validation)
+    further = () if validation == test_folder else _normal(validation)
     return DataSet(path.resolve().name, train, test, further)
 
 
-def normal_in(part: Path | None) -> tuple[ImageRecord, ...]:
+def _normal(part: Path | None) -> tuple[ImageRecord, ...]:
     """Records of what is normal in a part of a data set, from its folder `good`, `ok`, `normal` or the like."""
     folder = part and folder_of(part, names.NORMAL)
-    return () if folder is None else (*normal_records(images_in(folder)), *normal_volumes(folder))
+    return () if folder is None else normal_in(folder)
 
 
 def _layout_of(path: Path) -> tuple[str, tuple[str, str]]:
