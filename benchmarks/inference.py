@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from harness import Case, main, num_cores, record
+from inference_data import DIM, check_memory, random_features
 
 import jaxdpmm
 from jaxdpmm.detection.banks import Bank, faiss_bank, memory_bank
@@ -36,7 +37,7 @@ from jaxdpmm.scoring import SCORERS, Scorer
 
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # faiss's threads sleep while we run, instead of spinning
 
-DIM, SIDE, NUM_PATCHES = 384, 448, 1024
+SIDE, NUM_PATCHES = 448, 1024
 BANK_SIZES = {"1e4": 10**4, "1e5": 10**5, "1e6": 10**6, "1e7": 10**7}
 CORESET_SHARE = 0.01
 FAMILIES = {
@@ -57,24 +58,11 @@ def patches(num_images: int) -> jax.Array:
     return jnp.asarray(random_features(num_images * NUM_PATCHES, 1))
 
 
-def random_features(number: int, seed: int) -> np.ndarray:
-    """Unit-norm float32 features near 200 centres, made a piece at a time."""
-    random = np.random.default_rng(seed)
-    centres = np.random.default_rng(0).standard_normal((200, DIM), np.float32)
-    rows = np.empty((number, DIM), np.float32)
-    for start in range(0, number, 10**5):
-        piece = rows[start : start + 10**5]
-        piece[:] = centres[random.integers(200, size=len(piece))]
-        piece += 0.5 * random.standard_normal(piece.shape, np.float32)
-        piece /= np.linalg.norm(piece, axis=1, keepdims=True)
-    return rows
-
-
 @functools.cache
 def fitted(covariance: str, num_components: int) -> tuple[jaxdpmm.Mixture, Any]:
     """A mixture with data in every component."""
     mixture = jaxdpmm.Mixture(FAMILIES[covariance](DIM), num_components)
-    x = jnp.asarray(random_features(8 * num_components, 2))
+    x = jnp.asarray(random_features(2 * num_components, 2))
     prior = jaxdpmm.default_prior(mixture, x[: DRAWN_FROM // 10])
     labels = jnp.arange(len(x)) % num_components
     stats = jax.jit(label_statistics, static_argnums=0)(
@@ -107,24 +95,6 @@ def as_type(tree: Any, dtype: Any) -> Any:
 def bank_rows(number: int) -> np.ndarray:
     """Rows of a bank."""
     return random_features(number, 3)
-
-
-def check_memory(needed: int, drawn: bool = False) -> None:
-    """Refuse what would not fit into the free memory, of the host or of the accelerator, whichever is less.
-
-    Args:
-        needed: bytes.
-        drawn: whether the data are made on the device, so that an accelerator's memory alone counts.
-
-    Raises:
-        MemoryError: it does not.
-    """
-    host = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    stats = jax.devices()[0].memory_stats() or {}
-    free = stats.get("bytes_limit", host) - stats.get("bytes_in_use", 0)
-    free = free if drawn else min(host, free)
-    if needed > free:
-        raise MemoryError(f"needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
 
 
 def bank(number: int, images: int = 1, dtype: str = "float32") -> Callable[[], jax.Array]:

@@ -17,35 +17,32 @@ Read `tables.py` and `plots.py` for what becomes of the file.
 """
 
 import argparse
-import atexit
 import dataclasses
 import json
 import pathlib
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from harness import write_report
+from mixtures import cascade, of_mixture
 from peers import PEERS, Learned, Peer
 from tables import quality_table
 
 from jaxdpmm.detection import DetectorConfig, ImagePatches, score_images, stream_patches
-from jaxdpmm.detection.banks import cascade_bank, write_cascade
 from jaxdpmm.detection.cache import cached_patches
 from jaxdpmm.detection.calibration import learned_and_held_out
 from jaxdpmm.detection.evaluate import evaluate
 from jaxdpmm.detection.few_shot import choose_references
 from jaxdpmm.detection.fitting import fit_mixture
-from jaxdpmm.detection.methods import CORESET_SHARE, METHODS, Fitted, of_model
+from jaxdpmm.detection.methods import CORESET_SHARE, METHODS
 from jaxdpmm.detection.scored import ScoredImage
 from jaxdpmm.detection.training import training_patches
 from jaxdpmm.features import load_backbone
 from jaxdpmm.images.layouts import open_data_set
-from jaxdpmm.persist import Model
 
 
 class Variant(NamedTuple):
@@ -214,22 +211,7 @@ def learn(
     if variant.scores == ("cascade",):
         return [("cascade", cascade(features, model), time.perf_counter() - begin)]
     seconds = time.perf_counter() - begin
-    return [
-        (score, Peer(of_model(model, dataclasses.replace(config, score=score))), seconds)
-        for score in variant.scores
-    ]
-
-
-def cascade(features: np.ndarray, model: Model) -> Peer:
-    """A mixture as the index of its training patches, in 16 bits on disk until the process ends."""
-    folder = tempfile.TemporaryDirectory()
-    write_cascade(folder.name, features, model.mixture, model.posterior)
-    bank = cascade_bank(folder.name, model.mixture, model.posterior)
-    on_disk = sum(file.stat().st_size for file in pathlib.Path(folder.name).iterdir())
-    fitted = Fitted(bank.score_patches, bank.num_bytes, bank.num_rows)
-    extras = {"disk_bytes": on_disk, "scale": bank.scale}
-    atexit.register(folder.cleanup)
-    return Peer(fitted, extras=extras)
+    return [(score, of_mixture(model, score, config, queries), seconds) for score in variant.scores]
 
 
 def figures(peer: Peer, images: Images, config: DetectorConfig) -> dict[str, Any]:

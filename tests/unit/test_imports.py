@@ -54,7 +54,7 @@ ALLOWED = {
     # detection
     "detection.metrics": set(),
     "detection.banks": {"families", "distances", "precision", "scoring", "detection"}
-    | {"inference", "inference.data"},
+    | {"inference", "inference.data", "checks", "model", "programs", "storage"},
     "detection": MODEL
     | {"choices", "images", "features", "precision", "programs", "scoring", "persist", "storage"}
     | {"inference", "inference.data", "inference.local_steps"}

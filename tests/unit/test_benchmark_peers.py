@@ -1,0 +1,61 @@
+"""The peers of the benchmarks, against what their papers say in plain NumPy."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import peers
+
+GRIDS = ((4, 6), (5, 5))
+
+
+@pytest.fixture(scope="module")
+def learned():
+    random = np.random.default_rng(0)
+    features = random.normal(size=(sum(h * w for h, w in GRIDS), 96)).astype(np.float32)
+    queries = features[:20] + np.float32(0.3) * random.normal(size=(20, 96)).astype(np.float32)
+    return peers.Learned(features, GRIDS, queries, 7, 0)
+
+
+def test_neighbourhood_means_are_over_what_there_is():
+    grid = np.arange(12.0).reshape(3, 4, 1)
+    found = peers.neighbourhood_mean(grid)
+    assert found[1, 1, 0] == grid[:3, :3].mean()
+    assert found[0, 0, 0] == grid[:2, :2].mean()
+    assert found[2, 1, 0] == grid[1:, :3].mean()
+
+
+def test_patchcore_keeps_a_share_and_takes_weight_off_the_largest_distance(learned):
+    peer = peers.patchcore(0.5, learned)
+    assert peer.fitted.num_rows == round(0.5 * len(learned.features))
+    image = learned.queries.reshape(4, 5, 96)
+    scores = peer.fitted.score_patches(image[None])[0]
+    assert scores.shape == (4, 5)
+    assert 0 < peer.image_score(image, scores) < scores.max()
+
+
+def test_reweighting_is_equation_7():
+    rows = np.array([[0.0, 0], [1, 0], [0, 2], [9, 9]])
+    x = np.array([[0.0, -1], [0.0, 0.1]])
+    scores = np.array([1.0, 0.1])
+    around = np.exp(
+        [1, np.sqrt(2), 3]
+    )  # distances of the farther point to the row, and the two next to that
+    expected = (1 - np.exp(1) / around.sum()) * 1.0
+    assert peers.reweighted(x, scores, rows) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["coreset-10", "k-means-equal"])
+def test_few_rows(learned, name):
+    peer = peers.PEERS[name](learned)
+    assert peer.fitted.num_rows == {"coreset-10": 5, "k-means-equal": 7}[name]
+    assert peer.fitted.score_patches(learned.queries).shape == (20,)
+
+
+def test_a_search_is_set_by_its_recall(learned):
+    peer = peers.hnsw(0.95, learned)
+    assert peer.extras["recall"] >= 0.95
+    assert peer.extras["settings"]["efSearch"] >= 1
