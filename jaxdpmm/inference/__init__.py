@@ -31,7 +31,7 @@ from jaxdpmm.inference.local_steps import *  # noqa: F403
 from jaxdpmm.inference.moved import keep_old_names
 from jaxdpmm.inference.paper import paper_preset, paper_start
 from jaxdpmm.inference.truncation import truncation_binds
-from jaxdpmm.inference.update import from_stats, merge, partial_fit, subtract
+from jaxdpmm.inference.update import from_stats, match, merge, partial_fit, subtract
 
 __all__ = [
     "Algorithm",
@@ -50,6 +50,7 @@ __all__ = [
     "fit",
     "from_stats",
     "initialize",
+    "match",
     "merge",
     "paper_preset",
     "paper_start",

@@ -3,6 +3,7 @@
     posterior, stats = partial_fit(mixture, prior, posterior, new_x)    # new data
     posterior = subtract(mixture, prior, posterior, stats)              # the same data, withdrawn
     posterior = merge(mixture, prior, [one_site, another_site])         # fits of different data
+    another_site = match(mixture, prior, another_site, one_site)        # with components in another order
 
 What is subtracted are statistics, not points: given the assignments that the points had, the result is that of never
 having seen them. Keep what `partial_fit` returns, or take it from a memoized fit, whose `state.batches` holds the
@@ -24,6 +25,7 @@ from jaxtyping import Array, Float
 from numpy.typing import ArrayLike
 
 from jaxdpmm import trees
+from jaxdpmm.bound import log_evidence
 from jaxdpmm.checks import check_at_least_one
 from jaxdpmm.distances import relative_squares
 from jaxdpmm.inference.base import Layout, LocalStep
@@ -43,6 +45,7 @@ from jaxdpmm.model import (
     stats_of,
 )
 from jaxdpmm.precision import full_precision
+from jaxdpmm.programs import jitted
 
 ROUNDING = 1e-4  # of a component's count: what subtraction may be off by in float32
 CONSTANT = 1e-5  # spread, relative to size, below which a statistic is the same everywhere
@@ -131,7 +134,7 @@ def merge(
     """One posterior of the data of several, fitted apart from the same prior.
 
     Components must mean the same in all of them: start all fits from one posterior, for example one that was fitted
-    to a sample or at the first site.
+    to a sample or at the first site, or `match` all of them to one.
 
     Args:
         mixture: static description.
@@ -155,6 +158,35 @@ def merge(
         if base is not None:
             total = trees.subtract(total, stats_of(prior, base))
     return from_stats(mixture, prior, total)
+
+
+def match(mixture: Mixture, prior: Prior, posterior: Posterior, reference: Posterior) -> Posterior:
+    """The posterior with its components numbered as those of a reference, so that `merge` can take both.
+
+    Of all one-to-one matches, the one of largest evidence: the sum of log p(points of both | one component) less those
+    of the points apart. A component that is better left alone is matched with an empty one, where there is one.
+
+    Args:
+        mixture: static description.
+        prior: of both.
+        posterior: whose components are numbered anew, with the sticks that go with their counts.
+        reference: of other data, and of the same truncation.
+
+    Raises:
+        ValueError: other shapes or reference points.
+    """
+    from scipy.optimize import linear_sum_assignment  # takes long to load
+
+    _check_same_shapes("posteriors", [reference.components, posterior.components])
+    _check_same_offset(prior, [reference, posterior])
+    theirs, own = stats_of(prior, reference), stats_of(prior, posterior)
+    gains = jitted(_gains, mixture)(prior, theirs.components, own.components)
+    _, order = linear_sum_assignment(np.asarray(gains), maximize=True)
+    return from_stats(
+        mixture,
+        prior,
+        Stats(own.counts[order], trees.take(own.components, order), own.entropy, own.log_base),
+    )
 
 
 @partial(jax.jit, static_argnums=0)
@@ -184,6 +216,17 @@ def _add_batch(
     stats, rounding, memory = sums
     new, _, memory = visit(local_step, mixture, readout, batch, memory)
     return *trees.add_compensated(stats, rounding, new), memory
+
+
+def _gains(mixture: Mixture, prior: Prior, theirs: Any, own: Any) -> Float[Array, "K J"]:
+    """What one component for the points of two gains in evidence, for each pair of components."""
+    alone = log_evidence(mixture, prior, own)
+
+    def of_one(one: Any) -> Float[Array, " J"]:
+        return log_evidence(mixture, prior, trees.add(own, one))
+
+    together = jax.lax.map(of_one, theirs)
+    return together - log_evidence(mixture, prior, theirs)[:, None] - alone[None]
 
 
 def _check_same_shapes(name: str, components: Sequence[Any]) -> None:
@@ -224,7 +267,7 @@ def _check_aligned(prior: Prior, posteriors: Sequence[Posterior]) -> None:
             raise ValueError(
                 f"posteriors must have components of the same meaning, got one (number {number}) of which only "
                 f"{100 * share:.0f} % of the points lie in a component whose nearest in the first has its number; "
-                "start all fits from one posterior."
+                "start all fits from one posterior, or match them."
             )
 
 

@@ -47,7 +47,7 @@ def cosine(mixture: Mixture) -> Scorer:
     """
 
     def prepare(posterior: Posterior) -> Means:
-        return Means(unit_vectors(component_means(mixture, posterior)), _barrier(posterior))
+        return Means(unit_vectors(component_means(mixture, posterior)), barrier(posterior))
 
     def score(params: Means, x: Float[Array, "N D"]) -> Float[Array, " N"]:
         products = x @ params.vectors.T - params.constant[None]
@@ -67,7 +67,7 @@ def euclidean(mixture: Mixture) -> Scorer:
 
     def prepare(posterior: Posterior) -> Means:
         means = component_means(mixture, posterior)
-        return Means(means, squared_norms(means) + _barrier(posterior))
+        return Means(means, squared_norms(means) + barrier(posterior))
 
     @full_precision()
     def score(params: Means, x: Float[Array, "N D"]) -> Float[Array, " N"]:
@@ -93,7 +93,7 @@ def mahalanobis(mixture: Mixture) -> Scorer:
 
     def prepare(posterior: Posterior) -> Ellipsoids:
         params = jax.vmap(family.point_params)(posterior.components)
-        return Ellipsoids(params, _barrier(posterior), posterior.offset)
+        return Ellipsoids(params, barrier(posterior), posterior.offset)
 
     def score(params: Ellipsoids, x: Float[Array, "N D"]) -> Float[Array, " N"]:
         squares = family.squared_distance_matrix(params.params, centre(x, params.offset))
@@ -122,7 +122,7 @@ def unit_vectors(x: Float[Array, "N D"]) -> Float[Array, "N D"]:
     return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), _tiny(x))
 
 
-def _barrier(posterior: Posterior) -> Float[Array, " K"]:
+def barrier(posterior: Posterior) -> Float[Array, " K"]:
     """0 for components that hold data, infinity for the others."""
     zero = jnp.zeros_like(posterior.counts)
     return jnp.where(active_components(posterior), zero, jnp.inf)

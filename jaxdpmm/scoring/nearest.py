@@ -15,11 +15,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from jaxdpmm.checks import check_at_least_one
-from jaxdpmm.distances import relative_squares
+from jaxdpmm.distances import relative_squares, squared_norms
 from jaxdpmm.grouping import chosen_entries
 from jaxdpmm.model import Mixture, Posterior, centre
 from jaxdpmm.scoring.density import Predictive, predictive
-from jaxdpmm.scoring.distance import Means, component_means, cosine, unit_vectors
+from jaxdpmm.scoring.distance import Means, barrier, component_means, cosine, unit_vectors
 from jaxdpmm.scoring.scorer import Scorer
 from jaxdpmm.scoring.shortlist import Screen, is_screened, nearest_rows, screen_of
 
@@ -28,9 +28,15 @@ NUM_MEANS = 4
 
 
 class Nearest(NamedTuple):
-    """Prepared predictive, and the means that choose its components, as they are or screened."""
+    """Prepared predictive, and what chooses its components.
 
-    means: Float[Array, "K D"] | Screen
+    Attributes:
+        means: of the components and |mean|^2, which is infinity for components without data: these come last, since
+            all have the prior's mean and could be the nearest C together; or a screen of them.
+        predictive: densities of all components.
+    """
+
+    means: Means | Screen
     predictive: Predictive
 
 
@@ -64,16 +70,19 @@ def nearest_predictive(
     num_candidates = min(num_candidates, mixture.num_components)
 
     def prepare(posterior: Posterior) -> Nearest:
-        means: Any = component_means(mixture, posterior)
+        means = component_means(mixture, posterior)
+        without_data = barrier(posterior)
         if grouped and is_screened(len(means), num_candidates):
-            means = screen_of(means)
-        return Nearest(means, predictive(mixture).prepare(posterior))
+            ranked: Any = screen_of(means, without_data)
+        else:
+            ranked = Means(means, squared_norms(means) + without_data)
+        return Nearest(ranked, predictive(mixture).prepare(posterior))
 
     def score(params: Nearest, x: Num[Array, "N D"]) -> Float[Array, " N"]:
         if isinstance(params.means, Screen):
             chosen = nearest_rows(params.means, x, num_candidates)
         else:
-            chosen = jax.lax.top_k(-relative_squares(x, params.means), num_candidates)[1]
+            chosen = jax.lax.top_k(-relative_squares(x, *params.means), num_candidates)[1]
         weights, of_components, offset = params.predictive
         matrix, x = mixture.family.log_predictive_matrix, centre(x, offset)
         if grouped:

@@ -10,6 +10,7 @@ from jaxdpmm.sticks.base import (
     log_mode_weights,
     remaining_counts,
     sample_log_weights,
+    without_weight,
 )
 from jaxdpmm.sticks.concentration import FixedConcentration, GammaConcentration
 from jaxdpmm.sticks.dirichlet_process import DirichletProcess
@@ -31,4 +32,5 @@ __all__ = [
     "log_mode_weights",
     "remaining_counts",
     "sample_log_weights",
+    "without_weight",
 ]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import betaln, digamma
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 NUM_UPDATES = (
     1000  # of q(v) and q(alpha) in turn, where a prior of the weights knows no shorter way
@@ -149,9 +149,10 @@ class StickBreaking(abc.ABC):
 
 
 def expected_log_fractions(sticks: Sticks) -> tuple[Float[Array, " J"], Float[Array, " J"]]:
-    """E[log v_k] and E[log(1 - v_k)] of the K - 1 free fractions."""
+    """E[log v_k] and E[log(1 - v_k)] of the K - 1 free fractions; a or b of 0 is a fraction of 0 or 1 for sure."""
     total = digamma(sticks.a + sticks.b)
-    return digamma(sticks.a) - total, digamma(sticks.b) - total
+    a, b = (jnp.where(one > 0, digamma(one), -jnp.inf) for one in (sticks.a, sticks.b))
+    return a - total, b - total
 
 
 def expected_log_weights(sticks: Sticks) -> Float[Array, " K"]:
@@ -187,6 +188,23 @@ def log_mode_weights(sticks: Sticks) -> Float[Array, " K"]:
     ones, rest = jnp.maximum(sticks.a - 1, 0), jnp.maximum(sticks.b - 1, 0)
     log_total = jnp.log(jnp.maximum(ones + rest, jnp.finfo(ones.dtype).tiny))
     return break_sticks(jnp.log(ones) - log_total, jnp.log(rest) - log_total)
+
+
+def without_weight(sticks: Sticks, hidden: Bool[Array, " K"]) -> Sticks:
+    """Sticks for scoring alone, in which hidden components have no weight at all, and the others all of it.
+
+    A hidden component's fraction is 0 for sure, Beta(0, b), and that of the last one that is not hidden is 1, as if
+    the truncation were there. Where all are hidden the last one has the weight.
+
+    Args:
+        sticks: q(v), of counts that are 0 for hidden components.
+        hidden: which components, (K,).
+    """
+    places = jnp.arange(hidden.shape[0])
+    last = jnp.max(jnp.where(hidden, -1, places))
+    a = jnp.where(hidden[:-1], 0, sticks.a)
+    b = jnp.where(places[:-1] == last, 0, sticks.b)
+    return sticks._replace(a=a, b=b)
 
 
 def sample_log_weights(key: PRNGKeyArray, sticks: Sticks) -> Float[Array, " K"]:

@@ -12,8 +12,8 @@ from jaxdpmm.inference import ArraySource, dense, fit
 from jaxdpmm.inference.backends.memoized import memoized
 from jaxdpmm.inference.base import Layout
 from jaxdpmm.inference.local_steps.sparse import candidates, sparse
-from jaxdpmm.inference.update import from_stats, merge, partial_fit, subtract
-from jaxdpmm.model import stats_of
+from jaxdpmm.inference.update import from_stats, match, merge, partial_fit, subtract
+from jaxdpmm.model import stats_of, summarize
 
 GENERATOR = np.random.default_rng(0)
 X = np.concatenate([GENERATOR.normal(6 * k, 1, (60, 2)) for k in range(3)])[
@@ -76,6 +76,35 @@ def test_more_sweeps_over_new_data_raise_the_bound_of_old_and_new():
         values.append(float(elbo_after_update(MIXTURE, PRIOR, posterior, own)))
     assert np.diff(values).min() > -1e-8
     assert values[-1] > values[0] + 1e-3
+
+
+def labelled(labels, x):
+    """The posterior under given labels."""
+    responsibilities = jax.nn.one_hot(jnp.asarray(labels), MIXTURE.num_components)
+    weight = jnp.ones(len(x))
+    stats = summarize(MIXTURE, responsibilities, jnp.asarray(x), weight, PRIOR.offset)
+    return from_stats(MIXTURE, PRIOR, stats)
+
+
+def test_sites_whose_components_have_other_numbers_merge_to_the_fit_of_the_whole():
+    """Three clusters at one site, two of them and one of its own at the other; two slots stay empty, or one."""
+    x = np.concatenate([X, GENERATOR.normal(-20, 1, (40, 2))])
+    labels = np.argmin(np.abs(x[:, :1] - np.array([[0.0, 6.0, 12.0, -20.0]])), axis=1)
+    is_first = (np.arange(len(x)) % 2 == 0) & (labels != 3)
+    is_second = ~is_first & (labels != 1)
+    renamed = np.array([4, 0, 1, 2])[labels]
+    first = labelled(labels[is_first], x[is_first])
+    second = labelled(renamed[is_second], x[is_second])
+    with pytest.raises(ValueError, match="start all fits from one posterior, or match them"):
+        merge(MIXTURE, PRIOR, [first, second])
+    found = merge(MIXTURE, PRIOR, [first, match(MIXTURE, PRIOR, second, first)])
+    both = is_first | is_second
+    whole = labelled(labels[both], x[both])
+    order = np.argsort(-np.asarray(whole.counts), kind="stable")
+    assert float(jnp.sum(found.counts > 0)) == 4
+    own = np.argsort(-np.asarray(found.counts), kind="stable")
+    assert_equal(trees.take(found.components, own), trees.take(whole.components, order))
+    assert_equal(found.counts[:3], whole.counts[:3])
 
 
 def test_weight_two_is_the_point_twice():

@@ -29,7 +29,7 @@ def test_all_components_give_the_predictive_density(fitted):
 
 def test_sums_over_the_components_with_the_nearest_means(fitted):
     mixture, posterior, x = fitted
-    means, (log_weights, params, offset) = jax.device_get(
+    (means, _), (log_weights, params, offset) = jax.device_get(
         nearest_predictive(mixture).prepare(posterior)
     )
     joint = log_weights + np.asarray(
@@ -47,7 +47,7 @@ def test_prepared_are_the_means_and_the_predictive(fitted):
     mixture, posterior, _ = fitted
     prepared = nearest_predictive(mixture).prepare(posterior)
     assert isinstance(prepared, Nearest)
-    assert prepared.means.shape == (6, 3)
+    assert prepared.means.vectors.shape == (6, 3)
 
 
 def test_no_candidates(fitted):
