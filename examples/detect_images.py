@@ -20,7 +20,7 @@ def main(normal_folder: str, new_folder: str, backbone: str = "facebook/dinov2-s
     Detector.fit(normal, config, progress=True).save("detector.safetensors")
 
     detector = Detector.load("detector.safetensors")
-    print(f"{detector.model.mixture.num_components} components")
+    print(f"{detector.state.mixture.num_components} components")
     for image in detector.score(read_folder(new_folder)):
         pixels = image.pixel_scores(sigma=4.0)  # one score a pixel of the original image
         row, column = np.unravel_index(pixels.argmax(), pixels.shape)

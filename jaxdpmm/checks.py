@@ -34,7 +34,7 @@ def check_choice(
         choices: the names.
         advice: what to do, the last part of the sentence, without a full stop.
     """
-    if value not in choices:
+    if value not in tuple(choices):
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}; {advice}.")
 
 

@@ -4,6 +4,9 @@ Each list is here once. Nothing is imported, so that `jaxdpmm fit --help` can na
 Next file to read: `detection/settings.py`, the settings that take these names.
 """
 
+FAMILIES = {"gaussian": "", "von_mises_fisher": "VonMisesFisher"}
+"""Family of a component to its class in `jaxdpmm.families`; the class of a Gaussian is chosen by its covariance."""
+
 COVARIANCES = {
     "full": "GaussianFull",
     "tied": "GaussianTied",
@@ -15,6 +18,7 @@ COVARIANCES = {
 
 STICKS = {
     "dirichlet_process": "DirichletProcess",
+    "pitman_yor": "PitmanYor",
     "finite": "SymmetricDirichlet",
 }
 """Prior of the mixture weights to its class in `jaxdpmm.sticks`."""
@@ -31,11 +35,32 @@ SCORES = (
 )
 """Anomaly scores, functions of `jaxdpmm.scoring`."""
 
+BACKENDS = ("cavi", "memoized", "stochastic", "online_em", "gibbs", "paper")
+"""How a mixture is fitted: functions of `jaxdpmm.inference`, and "paper", the published algorithm with its start."""
+
 STARTS = ("k-means", "coverage")
 """Where a fit starts, see `inference.initialize`."""
 
 SHAPES = ("crop", "bucket", "square")
 """Shapes of prepared images, see `images.geometry`."""
+
+PRESETS = {
+    "fast": {"start": "coverage", "covariance": "spherical", "num_epochs": 0, "score": "cosine"},
+    "accurate": {"start": "coverage", "num_epochs": 0, "score": "cosine"},
+    "paper": {
+        "backend": "paper",
+        "num_components": 500,
+        "batch_size": 12_288,
+        "num_epochs": 40,
+        "tolerance": 0.0,
+        "score": "cosine",
+        "sigma": 0.0,
+    },
+}
+"""One word for a setting of the whole detector: the settings that differ from their defaults.
+
+"fast" makes no sweep, "paper" is the published setting (arXiv 2509.19997, section 3).
+"""
 
 DTYPES = ("float32", "bfloat16")
 """Types of the backbone's matrix products."""

@@ -29,8 +29,8 @@ import jax.numpy as jnp
 from jax import export
 from jaxtyping import Array, Float
 
-from jaxdpmm.detection.fitting import model_scorer
-from jaxdpmm.detection.stored import num_inputs, score_of
+from jaxdpmm.detection.reduction import Reduction, reduced, reduction_of
+from jaxdpmm.detection.settings import DetectorSettings
 from jaxdpmm.exported import (
     ABOUT,
     FORMAT_VERSION,
@@ -43,6 +43,7 @@ from jaxdpmm.families.kernels import one_version
 from jaxdpmm.model import Mixture
 from jaxdpmm.persist import Model, write_whole
 from jaxdpmm.scoring import SCORERS, Scorer, nearest_predictive
+from jaxdpmm.storage.descriptions import as_type, shown
 from jaxdpmm.storage.outputs import ONNX_GRAPH, ONNX_SCORER, check_replaceable
 from jaxdpmm.storage.outputs import SCORER as SCORER_FILE
 
@@ -147,18 +148,38 @@ def _scorer_of(
             f"model must be of points that are vectors, got the family {model.mixture.family} with points of shape "
             f"{shape}; flatten the points."
         )
-    name = score or score_of(model)
+    name = score or _score_of(model)
     if name not in scorers:
         raise ValueError(
             f"score must be one of {', '.join(scorers)}, got {name!r}; choose one of them."
         )
-    scorer, fitted = model_scorer(model, name, scorers)
+    reduction = _reduction_of(model)
+    scorer, fitted = reduced(scorers[name](model.mixture)), (model.posterior, reduction)
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), jax.jit(scorer.prepare)(fitted))
 
     def function(features: Float[Array, "N D"]) -> Float[Array, " N"]:
         return scorer.score(params, features)
 
-    return name, function, num_inputs(model)
+    return name, function, shape[0] if reduction is None else reduction.mean.shape[0]
+
+
+def _score_of(model: Model) -> str:
+    """Name of the score that a model was fitted for: the detector's, "predictive" for a mixture alone."""
+    settings = model.settings.get("detector", {})
+    if not isinstance(settings, dict):
+        raise ValueError(
+            f"model must be of a detector or a mixture, got settings {shown(settings)}; fit again."
+        )
+    return as_type(settings, DetectorSettings).score
+
+
+def _reduction_of(model: Model) -> Reduction | None:
+    try:
+        return reduction_of(model.arrays, model.mixture.family.point_shape)
+    except ValueError as error:
+        raise ValueError(
+            f"model must be of a detector or a mixture, got one with {error}; fit again."
+        ) from error
 
 
 @contextmanager

@@ -33,6 +33,14 @@ from jaxdpmm.storage.outputs import MODEL, check_replaceable
 from jaxdpmm.storage.tree_store import TreeFormat, metadata_of, named_leaves, read_tree
 
 FORMAT_VERSION = 1
+"""Of model files, those of detectors included.
+
+It rises when a file of the new version would mean something else to a reader of the old one, or could not be read by
+it for another reason than a family, a prior or a setting that it does not know. A new entry of `settings` or a new
+array that old readers leave alone, and a new family, do not raise it. What is promised: every later version of the
+library reads the files of every version so far, and writes the newest alone; a file of each version that was ever
+written is among the tests (`tests/reference/golden`).
+"""
 MODEL_FILE = TreeFormat(
     key="jaxdpmm",
     version=FORMAT_VERSION,

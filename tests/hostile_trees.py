@@ -42,7 +42,8 @@ def _read_model(folder: Path) -> tuple[Any, dict[str, np.ndarray]]:
 
 
 def _read_detector(folder: Path) -> tuple[Any, dict[str, np.ndarray]]:
-    return _meaning(load_detector_model(folder / "detector.safetensors")[1])
+    load_detector_model(folder / "detector.safetensors")
+    return _meaning(load_model(folder / "detector.safetensors"))
 
 
 def _meaning(model: Model) -> tuple[Any, dict[str, np.ndarray]]:

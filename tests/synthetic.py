@@ -61,3 +61,19 @@ def write_elpv(folder, num_normal: int = 8, num_defective: int = 3):
         lines.append(f"{name} {float(defective)} {('mono', 'poly')[number % 2]}")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def texture(seed: int, defective: bool = False) -> np.ndarray:
+    """A surface as cameras see it, (SIDE, SIDE) bytes: 1/f grain and uneven light; scratches on defective ones."""
+    random = np.random.default_rng(seed)
+    frequencies = np.hypot(*np.meshgrid(np.fft.fftfreq(SIDE), np.fft.fftfreq(SIDE)))
+    spectrum = np.fft.fft2(random.normal(size=(SIDE, SIDE))) / np.maximum(frequencies, 1 / SIDE)
+    grain = np.fft.ifft2(spectrum).real
+    rows, columns = np.mgrid[:SIDE, :SIDE] / SIDE
+    light = 20 * np.sin(3 * rows + random.uniform(0, 1)) + 10 * columns
+    pixels = 120 + 12 * grain / grain.std() + light + random.normal(0, 3, (SIDE, SIDE))
+    for start in random.integers(10, SIDE - 40, (4, 2)) if defective else ():
+        steps = np.arange(30)
+        pixels[start[0] + steps, start[1] + steps // 2] = 5
+        pixels[start[0] + steps, start[1] + steps // 2 + 1] = 250
+    return np.clip(pixels, 0, 255).astype(np.uint8)

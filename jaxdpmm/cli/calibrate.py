@@ -48,7 +48,7 @@ def calibrate(
     detector = load_detector(model, backbone)
     detector.calibrate(records, strict=strict, progress="normal images")
     detector.save(output)
-    number = detector.model.settings["num_held_out"]
+    number = detector.state.facts.num_held_out
     possible = rate * (number + 1) >= 1
     write_json(
         json,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from jaxdpmm.choices import PRESETS
 from jaxdpmm.cli.places import cache_folder, check_places, new_file
 from jaxdpmm.cli.settings import takes_settings
 from jaxdpmm.cli.terminal import (
@@ -34,6 +35,12 @@ def fit(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The model file to write.")],
     settings: dict[str, Any],
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Settings in one word: {', '.join(PRESETS)}. Options that are given override them."
+        ),
+    ] = None,
     cache: CacheOption = None,
     strict: StrictOption = False,
     json: JsonOption = None,
@@ -54,7 +61,7 @@ def fit(
 
     if Path(backbone).is_dir():  # so that the model is of use from other folders too
         settings["backbone"] = str(Path(backbone).resolve())
-    config = DetectorConfig(**settings)
+    config = DetectorConfig.preset(preset, **settings) if preset else DetectorConfig(**settings)
     data_set = open_data_set(data)
     begin = time.perf_counter()
     detector = Detector.fit(
@@ -78,24 +85,15 @@ def fit(
 
 
 def _result(detector: "Detector", output: Path, num_records: int, seconds: float) -> dict:
-    settings = detector.model.settings
-    names = (
-        "truncation_binds",
-        "num_images",
-        "num_patches",
-        "num_sweeps",
-        "converged",
-        "elbo_per_patch",
-    )
+    facts = detector.state.facts
     return {
         "model": str(output),
         "model_bytes": output.stat().st_size,
-        "num_components": detector.model.mixture.num_components,
-        **{name: settings[name] for name in names},
-        "num_held_out": settings.get("num_held_out", 0),
-        "num_skipped": num_records - settings["num_images"] - settings.get("num_held_out", 0),
+        "num_components": detector.state.mixture.num_components,
+        **facts._asdict(),
+        "num_skipped": num_records - facts.num_images - facts.num_held_out,
         "seconds": seconds,
-        "config": settings["detector"],
+        "config": detector.config.to_dict(),
     }
 
 

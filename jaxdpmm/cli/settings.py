@@ -52,7 +52,7 @@ def _option(field: dataclasses.Field) -> inspect.Parameter:
 
     The option's own default is None, which tells what the user gave; the help names the default of the field.
     """
-    kind: Any = str if field.type is Any else field.type
+    kind: Any = str if Any in get_args(field.type) else field.type  # objects have no text
     name = field.name
     for one in get_args(field.type):
         if get_args(one)[1:] == (...,):

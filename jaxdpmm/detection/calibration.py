@@ -13,8 +13,8 @@ References:
     Lee, Barber and Willett (2023), Distribution-free inference with hierarchical data. arXiv 2306.06342.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -22,35 +22,13 @@ from jaxtyping import Float
 from jaxdpmm.detection.metrics import ScoreTable, add_scores, upper_edge
 from jaxdpmm.detection.metrics.curves import at_least
 from jaxdpmm.detection.scored import ScoredImage
+from jaxdpmm.detection.state import Calibration, Survival
 
 KEPT_POINTS = 256  # of a survival function of patches or pixels, half of them for the tail
 MIN_HELD_OUT = 5
 METHODS = ("conformal", "quantile")
 
 T = TypeVar("T")
-
-
-class Survival(NamedTuple):
-    """How often normal samples score at least so much, as a step function.
-
-    Attributes:
-        scores: ascending, the last one infinite.
-        shares: for a score x above the one before and up to this one, the share of samples that score at least x (or a
-            little more, where not all scores were kept), averaged over images; the last is 0.
-        num_images: I.
-    """
-
-    scores: Float[np.ndarray, " T"]
-    shares: Float[np.ndarray, " T"]
-    num_images: int
-
-
-class Calibration(NamedTuple):
-    """What normal images score that were not learned from: whole images, patches, and pixels of smoothed maps."""
-
-    image: Survival
-    patch: Survival
-    pixel: Survival
 
 
 def split_held_out(
@@ -125,6 +103,24 @@ def p_values(survival: Survival, scores: Float[np.ndarray, "..."]) -> Float[np.n
     return np.asarray(np.round(values, 12))  # so that 2 in 20 is not more than 0.1
 
 
+def survival_of(calibration: Calibration | None, of: str) -> Survival:
+    """What normal images, patches or pixels score.
+
+    Args:
+        calibration: from `calibrate`; None where no images were held out.
+        of: "image", "patch" or "pixel".
+
+    Raises:
+        ValueError: no images were held out, or `of` is none of these.
+    """
+    if calibration is None or of not in Calibration._fields:
+        raise ValueError(
+            f"a threshold needs held-out normal images and of one of {', '.join(Calibration._fields)}, got "
+            f"{'no images' if calibration is None else 'images'} and {of!r}; give some to Detector.calibrate."
+        )
+    return getattr(calibration, of)
+
+
 def threshold(survival: Survival, rate: float, method: str = "conformal") -> float:
     """Lowest score that is called anomalous, so that normal samples are at most at a given rate.
 
@@ -151,30 +147,6 @@ def threshold(survival: Survival, rate: float, method: str = "conformal") -> flo
         )
     first = int(np.flatnonzero(survival.shares <= allowed + 1e-12)[0])
     return float(np.nextafter(survival.scores[first - 1], np.inf))
-
-
-def to_arrays(calibration: Calibration) -> dict[str, np.ndarray]:
-    """Arrays by name, for a model file."""
-    return {
-        f"calibration/{of}/{name}": np.asarray(value)
-        for of, survival in calibration._asdict().items()
-        for name, value in survival._asdict().items()
-    }
-
-
-def from_arrays(arrays: Mapping[str, np.ndarray]) -> Calibration | None:
-    """Back from the arrays of a model file; None where it holds none."""
-    if "calibration/image/scores" not in arrays:
-        return None
-    parts = (
-        Survival(
-            arrays[f"calibration/{of}/scores"],
-            arrays[f"calibration/{of}/shares"],
-            int(arrays[f"calibration/{of}/num_images"]),
-        )
-        for of in Calibration._fields
-    )
-    return Calibration(*parts)
 
 
 def _survival(table: ScoreTable, num_images: int) -> Survival:

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxdpmm.detection.detector import Detector
 from jaxdpmm.detection.evaluate import evaluate
-from jaxdpmm.detection.methods import ANEW, METHODS, of_model
+from jaxdpmm.detection.methods import ANEW, METHODS, of_state
 from jaxdpmm.detection.patches import ImagePatches
 from jaxdpmm.detection.scored import ScoredImage, score_images
 
@@ -35,7 +35,7 @@ def compare(
         Figures by method and the number of held-out images; and the scored test images by method.
     """
     rows = np.asarray(features)
-    fitted = {"mixture": of_model(detector.model, detector.config)}
+    fitted = {"mixture": of_state(detector.state, detector.config)}
     for name in methods:
         own = ANEW if name == "mixture" else name
         fitted[own] = METHODS[name](rows, detector.config)
@@ -57,7 +57,7 @@ def compare(
         }
         for name, method in fitted.items()
     }
-    result["mixture"]["num_components"] = detector.model.mixture.num_components
+    result["mixture"]["num_components"] = detector.state.mixture.num_components
     return result | {"num_held_out": len(held_out["mixture"])}, scored
 
 

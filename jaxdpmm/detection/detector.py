@@ -1,7 +1,7 @@
 """The detector: a backbone, a fitted mixture and a score, from training images to scores of new ones.
 
 A thin class at the edge: it loads the backbone once and compiles the score once; all it knows is in a
-`DetectorConfig` (no arrays) and a `persist.Model` (arrays). Read `evaluate.py` next.
+`DetectorConfig` (no arrays) and a `DetectorState` (arrays). Read `evaluate.py` next.
 """
 
 import dataclasses
@@ -13,28 +13,26 @@ import jax
 import numpy as np
 
 from jaxdpmm.detection import calibration as thresholds
-from jaxdpmm.detection.calibration import Calibration
 from jaxdpmm.detection.config import DetectorConfig
-from jaxdpmm.detection.diagnosis import PatchDiagnosis, diagnose, remember_examples
+from jaxdpmm.detection.diagnosis import PatchDiagnosis, diagnose, examples_of
 from jaxdpmm.detection.evaluate import evaluate
-from jaxdpmm.detection.fitting import SAMPLE_SIZE, fit_mixture, model_scorer
+from jaxdpmm.detection.fitting import SAMPLE_SIZE, fit_mixture
 from jaxdpmm.detection.overlay import colour_limits
+from jaxdpmm.detection.parts import check_parts
 from jaxdpmm.detection.patches import BATCH_SIZE, TrainingPatches, stream_batches, stream_patches
-from jaxdpmm.detection.scored import (
-    ScoredImage,
-    compile_scorer,
-    score_batches,
-    score_images,
-)
-from jaxdpmm.detection.stored import load_detector_model, num_inputs
+from jaxdpmm.detection.scored import ScoredImage, compile_scorer, score_batches, score_images
+from jaxdpmm.detection.state import Calibration, DetectorState
+from jaxdpmm.detection.stored import load_detector_model, model_of
 from jaxdpmm.detection.training import chosen_records, tell_of_learned, training_patches
-from jaxdpmm.features import Backbone, PatchExtractor, load_backbone
+from jaxdpmm.families import Family
+from jaxdpmm.features import Backbone, load_backbone
 from jaxdpmm.features.digest import backbone_digest
 from jaxdpmm.images.depth import value_range_of
 from jaxdpmm.images.mask_checks import check_masks
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.persist import MODEL_FILE, Model, save_model
+from jaxdpmm.sticks import StickBreaking
 
 COLOURS = 1  # makes a key of its own of the seed, for the sample that colours are set by
 
@@ -44,16 +42,21 @@ class Detector:
 
     Attributes:
         config: all settings, with the layers spelled out.
-        model: mixture, prior, posterior, and as `settings` what `save` writes about the rest.
+        state: all that was learned.
         backbone: weights and shape of the DINOv2.
         score_patches: patch features, (..., D), to patch scores, (...), in NumPy or on the device.
     """
 
-    def __init__(self, config: DetectorConfig, model: Model, backbone: Backbone):
+    def __init__(self, config: DetectorConfig, state: DetectorState, backbone: Backbone):
         self.config = config.resolved(backbone)
-        self.model = model
+        self.state = state
         self.backbone = backbone
-        self.score_patches = compile_scorer(*model_scorer(model, config.score))
+        self.score_patches = compile_scorer(*state.scorer(config.score))
+
+    @property
+    def model(self) -> Model:
+        """What `save` writes: mixture, prior and posterior, and the rest by name."""
+        return model_of(self.config, self.state)
 
     @classmethod
     def fit(
@@ -82,11 +85,13 @@ class Detector:
         Raises:
             FileNotFoundError: no such backbone or image.
             ValueError: bad settings, no readable image, fewer patches than components.
+            TypeError: family, prior of the weights, backend and score that do not go together.
         """
         config = config or DetectorConfig()
         learned, held_out = chosen_records(records, validation, config)
         backbone = backbone or load_backbone(config.backbone, dtype=config.dtype)
         config = config.resolved(backbone)
+        check_parts(config, config.num_features(backbone))
         if config.value_range is None:
             config = dataclasses.replace(config, value_range=value_range_of(learned))
         patches = training_patches(learned, config, backbone, strict, progress, cache)
@@ -111,44 +116,53 @@ class Detector:
             ValueError: features that are not finite, or fewer than components.
         """
         config = config.resolved(backbone)
-        model = remember_examples(fit_mixture(patches.features, config, progress=progress), patches)
-        settings = {
-            **model.settings,
-            "detector": dataclasses.asdict(config),
-            "backbone_sha256": backbone_digest(backbone),
-            "num_images": patches.num_images // config.rotations,
-        }
-        detector = cls(config, model._replace(settings=settings), backbone)
+        fitted = fit_mixture(patches.features, config, progress=progress)
+        num_images = patches.num_images // config.rotations
+        state = fitted._replace(
+            facts=fitted.facts._replace(num_images=num_images),
+            examples=examples_of(fitted, patches),
+            backbone_sha256=backbone_digest(backbone),
+        )
+        detector = cls(config, state, backbone)
         detector._set_colours(patches.features)
         return detector
 
     @classmethod
-    def load(cls, path: str | os.PathLike, *, backbone: Backbone | None = None) -> "Detector":
+    def load(
+        cls,
+        path: str | os.PathLike,
+        *,
+        backbone: Backbone | None = None,
+        family: Family | None = None,
+        sticks: StickBreaking | None = None,
+    ) -> "Detector":
         """Read a detector that `save` wrote, and load its backbone from where it came from.
 
         Args:
             path: the model file.
             backbone: loaded already; by default from the source that the file names.
+            family: the family of the fit, where it is none of this library.
+            sticks: the same for the prior of the weights.
 
         Raises:
             FileNotFoundError: no such file or backbone.
             ValueError: a damaged file, one without a detector, or other weights than it was fitted with.
         """
-        config, model = load_detector_model(path)
+        config, state = load_detector_model(path, family=family, sticks=sticks)
         backbone = backbone or load_backbone(config.backbone, dtype=config.dtype)
-        if backbone_digest(backbone) != model.settings["backbone_sha256"]:
+        if backbone_digest(backbone) != state.backbone_sha256:
             raise ValueError(
                 f"backbone {backbone.name!r} must have the weights that {path} was fitted with, got others; "
                 "find those weights or fit again."
             )
         config = config.resolved(backbone)
-        num_features = PatchExtractor(config.layers).num_features(backbone.config)
-        if num_features != num_inputs(model):
+        num_features = config.num_features(backbone)
+        if num_features != state.num_inputs:
             raise MODEL_FILE.wrong(
                 path,
-                f"one for {num_inputs(model)} features, where {backbone.name!r} gives {num_features}",
+                f"one for {state.num_inputs} features, where {backbone.name!r} gives {num_features}",
             )
-        return cls(config, model, backbone)
+        return cls(config, state, backbone)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write mixture and settings to one file, without the backbone.
@@ -226,18 +240,17 @@ class Detector:
         Warns:
             UserWarning: some of them were learned from, so that rates would be too low for new images.
         """
-        tell_of_learned(records, self.model.settings.get("images", ()))
+        if self.state.examples is not None:
+            tell_of_learned(records, self.state.examples.images)
         images = list(self.score(records, strict=strict, progress=progress))
         found = thresholds.calibrate(images, self.config.sigma)
-        self.model = self.model._replace(
-            settings={**self.model.settings, "num_held_out": len(images)},
-            arrays={**self.model.arrays, **thresholds.to_arrays(found)},
-        )
+        facts = self.state.facts._replace(num_held_out=len(images))
+        self.state = self.state._replace(facts=facts, calibration=found)
 
     @property
     def calibration(self) -> Calibration | None:
         """What held-out normal images score; None when none were held out."""
-        return thresholds.from_arrays(self.model.arrays)
+        return self.state.calibration
 
     def threshold(self, rate: float = 0.05, of: str = "image", method: str = "conformal") -> float:
         """Score from which on an image, a patch or a pixel is called anomalous.
@@ -250,22 +263,13 @@ class Detector:
         Raises:
             ValueError: no images were held out, or a bad argument.
         """
-        found = self.calibration
-        if found is None or of not in Calibration._fields:
-            raise ValueError(
-                f"a threshold needs held-out normal images and of one of {', '.join(Calibration._fields)}, got "
-                f"{'no images' if found is None else 'images'} and {of!r}; give some to Detector.calibrate."
-            )
-        return thresholds.threshold(getattr(found, of), rate, method)
+        return thresholds.threshold(thresholds.survival_of(self.calibration, of), rate, method)
 
     def p_value(self, image: ScoredImage) -> float | None:
         """Conformal p-value of an image among held-out normal ones; None when none were held out."""
-        found = self.calibration
-        return (
-            None
-            if found is None
-            else float(thresholds.p_values(found.image, np.asarray(image.score)))
-        )
+        if self.calibration is None:
+            return None
+        return float(thresholds.p_values(self.calibration.image, np.asarray(image.score)))
 
     def explain(self, record: ImageRecord, num_patches: int = 5) -> list[PatchDiagnosis]:
         """The most anomalous patches of an image, and what they were held against.
@@ -279,22 +283,16 @@ class Detector:
         """
         (patches,) = stream_patches([record], self.config, self.backbone, strict=True)
         (scored,) = score_images([patches], {"mixture": self.score_patches}, self.config)
-        return diagnose(
-            self.model, patches.features, scored["mixture"], self.calibration, num_patches
-        )
+        return diagnose(self.state, patches.features, scored["mixture"], num_patches)
 
     @property
     def colour_limits(self) -> tuple[float, float]:
-        """Scores at which the colours of pictures begin and end, found from training patches."""
-        low, high = self.model.settings["colour_limits"]
-        return low, high
+        """Scores at which the colours of pictures begin and end."""
+        return self.state.colour_limits
 
     def _set_colours(self, features: Any) -> None:
         key = jax.random.fold_in(jax.random.key(self.config.seed), COLOURS)
         sample = draw_sample(key, features, SAMPLE_SIZE)
         low, high = colour_limits([self.score_patches(sample[None])])
-        settings = {
-            **self.model.settings,
-            "colour_limits": [low, max(high, float(np.nextafter(low, np.inf)))],
-        }
-        self.model = self.model._replace(settings=settings)
+        limits = low, max(high, float(np.nextafter(low, np.inf)))
+        self.state = self.state._replace(colour_limits=limits)

@@ -2,7 +2,8 @@
 
 At the fit every component remembers the training patches that are nearest to it and how far its own patches usually
 are, so that a score can be put beside normal examples later, without the training set. The distance is Mahalanobis
-distance: of D features, patches of a component lie at about sqrt(D).
+distance: of D features, patches of a component lie at about sqrt(D). Families that are not Gaussian have minus the log
+density in its place.
 """
 
 import itertools
@@ -14,13 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxdpmm.detection.calibration import Calibration, p_values
+from jaxdpmm.checks import check_at_least_one
+from jaxdpmm.detection.calibration import p_values
 from jaxdpmm.detection.patches import TrainingPatches
 from jaxdpmm.detection.reduction import reduce_features
 from jaxdpmm.detection.scored import ScoredImage
+from jaxdpmm.detection.state import Calibration, DetectorState, Examples
 from jaxdpmm.families import Gaussian
 from jaxdpmm.model import Mixture, Posterior, centre
-from jaxdpmm.persist import Model
 from jaxdpmm.scoring import in_tiles, predictive
 from jaxdpmm.scoring.density import Predictive, log_predictive_joint
 from jaxdpmm.scoring.scorer import TILE_SIZE
@@ -47,7 +49,7 @@ class PatchDiagnosis(NamedTuple):
         p_value: among patches of held-out normal images; None without calibration.
         component: the most probable one, 0 being the largest.
         weight: share of the training patches that this component holds.
-        distance: Mahalanobis distance to it.
+        distance: Mahalanobis distance to it; minus the log density under it, of a family that is not Gaussian.
         usual_distance: median and 95 % quantile of the distances of its training patches.
         examples: training patches nearest to the component, nearest first.
     """
@@ -64,24 +66,22 @@ class PatchDiagnosis(NamedTuple):
     examples: tuple[TrainingPatch, ...]
 
 
-def assign(model: Model, features: Any) -> tuple[Int[np.ndarray, " N"], Float[np.ndarray, " N"]]:
-    """The most probable component of every patch, and the Mahalanobis distance to it.
+def assign(
+    state: DetectorState, features: Any
+) -> tuple[Int[np.ndarray, " N"], Float[np.ndarray, " N"]]:
+    """The most probable component of every patch, and the distance to it.
 
     Args:
-        model: a Gaussian mixture.
+        state: with any family.
         features: (N, D), in memory or a `FeatureStore`.
 
-    Raises:
-        TypeError: the family is not Gaussian.
+    Returns:
+        Numbers of components, and distances: Mahalanobis distance of a Gaussian, else minus the log predictive density
+        of the patch under its component, in nats.
     """
-    family, posterior = model.mixture.family, model.posterior
-    if not isinstance(family, Gaussian):
-        raise TypeError(
-            f"a diagnosis needs a Gaussian family, got {type(family).__name__}; use one of the Gaussians."
-        )
-    params = _prepare(model.mixture, posterior)
-    assign_tile = partial(_assign_tile, model.mixture)
-    features = reduce_features(model.arrays, features)
+    params = _prepare(state.mixture, state.posterior)
+    assign_tile = partial(_assign_tile, state.mixture)
+    features = reduce_features(state.reduction, features)
     parts = [
         in_tiles(assign_tile, params, np.asarray(features[start : start + TILE_SIZE]))
         for start in range(0, len(features), TILE_SIZE)
@@ -90,14 +90,10 @@ def assign(model: Model, features: Any) -> tuple[Int[np.ndarray, " N"], Float[np
     return found[:, 0].astype(int), found[:, 1]
 
 
-def remember_examples(model: Model, patches: TrainingPatches) -> Model:
-    """The model with what `diagnose` needs of its training patches, some kilobytes.
-
-    Raises:
-        TypeError: the family is not Gaussian.
-    """
-    num_components = model.mixture.num_components
-    components, distances = assign(model, patches.features)
+def examples_of(state: DetectorState, patches: TrainingPatches) -> Examples:
+    """What `diagnose` needs of the training patches, some kilobytes."""
+    num_components = state.mixture.num_components
+    components, distances = assign(state, patches.features)
     order = np.lexsort((distances, components))
     ends = np.searchsorted(components[order], np.arange(num_components + 1))
     examples = np.full((num_components, NUM_EXAMPLES), -1)
@@ -108,77 +104,71 @@ def remember_examples(model: Model, patches: TrainingPatches) -> Model:
         if stop > start:
             usual[number] = np.quantile(distances[order[start:stop]], QUANTILES)
     places, names = _places(examples, patches)
-    arrays = {**model.arrays, "examples/places": places, "examples/distances": usual}
-    return model._replace(settings={**model.settings, "images": names}, arrays=arrays)
+    return Examples(places, usual, tuple(names))
 
 
 def diagnose(
-    model: Model,
+    state: DetectorState,
     features: Float[np.ndarray, "h w D"],
     scored: ScoredImage,
-    calibration: Calibration | None = None,
     num_patches: int = 5,
 ) -> list[PatchDiagnosis]:
     """The most anomalous patches of an image, each with the component it was held against.
 
     Args:
-        model: with examples, see `remember_examples`.
+        state: with examples, see `examples_of`; with a calibration there are p-values.
         features: patch features of the image.
         scored: its scores.
-        calibration: for p-values.
         num_patches: how many.
 
     Raises:
-        ValueError: the model holds no examples, or `num_patches` is below 1.
+        ValueError: the state holds no examples, or `num_patches` is below 1.
     """
-    if "examples/places" not in model.arrays or num_patches < 1:
+    check_at_least_one("num_patches", num_patches, "the default is 5")
+    if state.examples is None:
         raise ValueError(
-            "model must hold examples of its components and num_patches be at least 1, got "
-            f"{sorted(model.arrays)} and {num_patches}; fit it anew with Detector.fit."
+            "state must hold examples of its components, got none; fit it anew with Detector.fit."
         )
     order = np.argsort(-scored.patch_scores.reshape(-1), kind="stable")[:num_patches]
     flat = features.reshape(-1, features.shape[-1])
-    components, distances = assign(model, flat[order])
-    counts = np.asarray(model.posterior.counts)
+    components, distances = assign(state, flat[order])
+    weights = np.asarray(state.posterior.counts) / np.sum(state.posterior.counts)
     found = []
     for place, component, distance in zip(order, components, distances, strict=True):
         row, column = divmod(int(place), scored.frame.grid[1])
         score = float(scored.patch_scores[row, column])
-        p_value = None
-        if calibration is not None:
-            p_value = float(p_values(calibration.patch, np.asarray(score)))
-        usual = model.arrays["examples/distances"][component]
-        found.append(
-            PatchDiagnosis(
-                row,
-                column,
-                scored.frame.box_of(row, column),
-                score,
-                p_value,
-                int(component),
-                float(counts[component] / counts.sum()),
-                float(distance),
-                (float(usual[0]), float(usual[1])),
-                _examples_of(model, int(component)),
-            )
+        low, high = state.examples.distances[component]
+        diagnosis = PatchDiagnosis(
+            row,
+            column,
+            scored.frame.box_of(row, column),
+            score,
+            _p_value(state.calibration, score),
+            int(component),
+            float(weights[component]),
+            float(distance),
+            (float(low), float(high)),
+            _training_patches(state.examples, int(component)),
         )
+        found.append(diagnosis)
     return found
 
 
 def component_map(
-    model: Model, features: Float[np.ndarray, "h w D"]
+    state: DetectorState, features: Float[np.ndarray, "h w D"]
 ) -> tuple[Int[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
-    """The component of every patch of an image, and the Mahalanobis distance to it."""
-    components, distances = assign(model, features.reshape(-1, features.shape[-1]))
+    """The component of every patch of an image, and the distance to it, see `assign`."""
+    components, distances = assign(state, features.reshape(-1, features.shape[-1]))
     return components.reshape(features.shape[:2]), distances.reshape(features.shape[:2])
 
 
 @partial(jax.jit, static_argnums=0)
 def _prepare(mixture: Mixture, posterior: Posterior) -> tuple[Predictive, Any]:
     """What densities and distances of all components need."""
-    family: Any = mixture.family
-    points = jax.vmap(family.point_params)(posterior.components)
-    return predictive(mixture).prepare(posterior), points
+    prepared, points = predictive(mixture).prepare(posterior), None
+    if isinstance(mixture.family, Gaussian):
+        points = jax.vmap(mixture.family.point_params)(posterior.components)
+    return prepared, points
 
 
 @partial(jax.jit, static_argnums=0)
@@ -186,12 +176,22 @@ def _assign_tile(
     mixture: Mixture, params: tuple[Predictive, Any], x: Float[Array, "N D"]
 ) -> Float[Array, "N 2"]:
     """Component and distance of each patch, of prepared densities and point estimates."""
-    family: Any = mixture.family
     prepared, points = params
-    component = jnp.argmax(log_predictive_joint(mixture, prepared, x), axis=1)
-    squares = family.squared_distance_matrix(points, centre(x, prepared.offset))
-    own = jnp.take_along_axis(squares, component[:, None], axis=1)[:, 0]
-    return jnp.stack([component.astype(own.dtype), jnp.sqrt(own)], axis=1)
+    joint = log_predictive_joint(mixture, prepared, x)
+    component = jnp.argmax(joint, axis=1)
+    if isinstance(mixture.family, Gaussian):
+        squares = mixture.family.squared_distance_matrix(points, centre(x, prepared.offset))
+        of_all = jnp.sqrt(squares)
+    else:
+        of_all = prepared.log_weights[None] - joint
+    own = jnp.take_along_axis(of_all, component[:, None], axis=1)[:, 0]
+    return jnp.stack([component.astype(own.dtype), own], axis=1)
+
+
+def _p_value(calibration: Calibration | None, score: float) -> float | None:
+    if calibration is None:
+        return None
+    return float(p_values(calibration.patch, np.asarray(score)))
 
 
 def _places(
@@ -215,10 +215,9 @@ def _places(
     return places, names
 
 
-def _examples_of(model: Model, component: int) -> tuple[TrainingPatch, ...]:
-    names = model.settings["images"]
+def _training_patches(examples: Examples, component: int) -> tuple[TrainingPatch, ...]:
     return tuple(
-        TrainingPatch(names[image], int(row), int(column))
-        for image, row, column in model.arrays["examples/places"][component]
+        TrainingPatch(examples.images[image], int(row), int(column))
+        for image, row, column in examples.places[component]
         if image >= 0
     )

@@ -1,28 +1,23 @@
 """From patch features to a mixture: prior from the data, start, sweeps, empty components dropped.
 
-Read `detector.py` next.
+Which family, backend and prior of the weights these are is decided in `parts.py`. Next file to read: `detector.py`.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray
 
-from jaxdpmm import families, sticks
-from jaxdpmm.choices import COVARIANCES, STICKS
 from jaxdpmm.detection.config import DetectorConfig
-from jaxdpmm.detection.reduction import principal_axes, reduce_features, reduced, reduction_of
-from jaxdpmm.inference import FitResult, LocalStep, cavi, dense, fit, initialize, truncation_binds
+from jaxdpmm.detection.parts import algorithm_of, batch_size_of, mixture_of, start_of
+from jaxdpmm.detection.reduction import principal_axes, reduce_features
+from jaxdpmm.detection.state import DetectorState, FitFacts
+from jaxdpmm.inference import Algorithm, FitResult, LocalStep, Objective, fit, truncation_binds
 from jaxdpmm.inference.data.pieces import draw_sample
-from jaxdpmm.inference.local_steps.sparse import candidates
-from jaxdpmm.model import Mixture, compact, default_prior
-from jaxdpmm.persist import Model
-from jaxdpmm.scoring import SCORERS, Scorer
+from jaxdpmm.model import Posterior, compact, default_prior
 
 SAMPLE_SIZE = 20_000  # patches that the prior and the colours of pictures are set by
-WITHOUT_SWEEPS = {"num_sweeps": 0, "converged": False, "elbo_per_patch": None}
-LOCAL_STEPS = {"full": candidates(), "low_rank": candidates()}
 
 
 def fit_mixture(
@@ -31,8 +26,8 @@ def fit_mixture(
     *,
     progress: bool = False,
     local_step: LocalStep | None = None,
-) -> Model:
-    """Prior from the data, start, CAVI until it stands still, empty components dropped.
+) -> DetectorState:
+    """Prior from the data, start, sweeps until the backend is done, empty components dropped.
 
     Args:
         features: (N, D), in memory or a `FeatureStore`.
@@ -43,68 +38,63 @@ def fit_mixture(
             wants many components.
 
     Returns:
-        The model; its `settings` tell the number of patches, the sweeps, whether it converged, whether more components
-        would be used, and the ELBO, None without a sweep.
+        Mixture, prior, posterior, reduction and the facts of the fit. What is known of images is not filled in.
 
     Raises:
         ValueError: features that are not finite, or fewer than components.
+        TypeError: family, prior of the weights and backend do not go together.
     """
     keys = jax.random.split(jax.random.key(config.seed), 4)
     key_sample, key_start, key_fit, key_axes = keys
-    arrays = {}
+    reduction = None
     if config.num_principal is not None:
-        arrays = principal_axes(features, config.num_principal, key_axes)
-        features = reduce_features(arrays, features)
-    family = getattr(families, COVARIANCES[config.covariance])(features.shape[1])
-    weights = getattr(sticks, STICKS[config.weights])()
-    mixture = Mixture(family, config.truncation(len(features)), weights)
+        reduction = principal_axes(features, config.num_principal, key_axes)
+        features = reduce_features(reduction, features)
+    mixture = mixture_of(config, features.shape[1], config.truncation(len(features)))
     prior = default_prior(mixture, jnp.asarray(draw_sample(key_sample, features, SAMPLE_SIZE)))
-    start = initialize(mixture, prior, features, key=key_start, start=config.start)
-    posterior, of_sweeps = start, WITHOUT_SWEEPS
+    algorithm = algorithm_of(config, mixture, prior, local_step)
+    posterior, result = start_of(config, algorithm, features, key_start), None
     if config.num_epochs:
-        local_step = local_step or _local_step(config)
-        result = fit(
-            cavi(mixture, prior, local_step),
-            features,
-            start,
-            key=key_fit,
-            num_epochs=config.num_epochs,
-            tolerance=config.tolerance,
-            progress=progress,
-        )
-        posterior, of_sweeps = result.posterior, _of_sweeps(result, len(features))
-    binds = truncation_binds(posterior)
-    smaller, posterior = compact(mixture, prior, posterior)
-    settings = {
-        "num_patches": len(features),
-        **of_sweeps,
-        "truncation_binds": binds,
-    }
-    return Model(smaller, prior, posterior, settings, arrays)
+        result = _sweeps(config, algorithm, features, posterior, key_fit, progress)
+        posterior = result.posterior
+    facts = _facts(algorithm, posterior, result, len(features))
+    smaller, posterior = compact(mixture, algorithm.prior, posterior)
+    return DetectorState(smaller, algorithm.prior, posterior, facts, reduction)
 
 
-def _local_step(config: DetectorConfig) -> LocalStep:
-    if config.start == "coverage":
-        return candidates()
-    return LOCAL_STEPS.get(config.covariance, dense)
+def _sweeps(
+    config: DetectorConfig,
+    algorithm: Algorithm,
+    features: Any,
+    start: Posterior,
+    key: PRNGKeyArray,
+    progress: bool,
+) -> FitResult:
+    is_sampler = algorithm.identity.objective is Objective.DRAW
+    batch_size = batch_size_of(config)
+    return fit(
+        algorithm,
+        features,
+        start,
+        key=key,
+        num_epochs=config.num_epochs,
+        tolerance=None if is_sampler else config.tolerance,
+        batch_size=batch_size,
+        shuffle=batch_size is not None,
+        progress=progress,
+    )
 
 
-def _of_sweeps(result: FitResult, num_patches: int) -> dict[str, Any]:
-    return {
-        "num_sweeps": len(result.history),
-        "converged": result.converged,
-        "elbo_per_patch": result.history[-1].objective / num_patches,
-    }
-
-
-def model_scorer(
-    model: Model, score: str, scorers: Mapping[str, Callable[[Mixture], Scorer]] = SCORERS
-) -> tuple[Scorer, Any]:
-    """A score of features as the backbone gives them, reduced first where the model does so; and what it is fitted on.
-
-    Args:
-        model: from `fit_mixture`.
-        score: its name.
-        scorers: by name.
-    """
-    return reduced(scorers[score](model.mixture)), (model.posterior, reduction_of(model.arrays))
+def _facts(
+    algorithm: Algorithm, posterior: Posterior, result: FitResult | None, num_patches: int
+) -> FitFacts:
+    bound = None
+    if result is not None and algorithm.identity.objective is Objective.BOUND:
+        bound = result.history[-1].objective / num_patches
+    return FitFacts(
+        num_patches=num_patches,
+        num_sweeps=0 if result is None else len(result.history),
+        converged=result is not None and result.converged,
+        truncation_binds=truncation_binds(posterior),
+        elbo_per_patch=bound,
+    )

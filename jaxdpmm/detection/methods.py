@@ -15,10 +15,10 @@ from jaxtyping import Float
 
 from jaxdpmm.detection.banks import faiss_bank, greedy_coreset, k_means_rows, memory_bank
 from jaxdpmm.detection.config import DetectorConfig
-from jaxdpmm.detection.fitting import fit_mixture, model_scorer
-from jaxdpmm.detection.reduction import AXES, MEAN
+from jaxdpmm.detection.fitting import fit_mixture
 from jaxdpmm.detection.scored import ScorePatches, compile_scorer, num_bytes
-from jaxdpmm.persist import Model
+from jaxdpmm.detection.settings import ScoreSettings
+from jaxdpmm.detection.state import DetectorState
 
 CORESET_SHARE = 0.01  # PatchCore's smallest
 
@@ -40,16 +40,15 @@ class Fitted(NamedTuple):
 Method = Callable[[Float[np.ndarray, "N D"], DetectorConfig], Fitted]
 
 
-def of_model(model: Model, config: DetectorConfig) -> Fitted:
+def of_state(state: DetectorState, config: ScoreSettings) -> Fitted:
     """A mixture that is fitted already."""
-    score_patches = compile_scorer(*model_scorer(model, config.score))
-    axes = [array for name, array in model.arrays.items() if name in (MEAN, AXES)]
-    size = num_bytes((model.posterior, axes))
-    return Fitted(score_patches, size, model.mixture.num_components)
+    score_patches = compile_scorer(*state.scorer(config.score))
+    size = num_bytes((state.posterior, state.reduction))
+    return Fitted(score_patches, size, state.mixture.num_components)
 
 
 def _mixture(features: np.ndarray, config: DetectorConfig) -> Fitted:
-    return of_model(fit_mixture(features, config), config)
+    return of_state(fit_mixture(features, config), config)
 
 
 def _finite_mixture(features: np.ndarray, config: DetectorConfig) -> Fitted:

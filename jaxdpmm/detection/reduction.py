@@ -19,7 +19,7 @@ from jaxdpmm.scoring import Scorer, in_tiles
 from jaxdpmm.scoring.scorer import TILE_SIZE
 
 SAMPLE_SIZE = 50_000
-MEAN, AXES = "principal/mean", "principal/axes"
+MEAN, AXES = "principal/mean", "principal/axes"  # in a model file
 
 
 class Reduction(NamedTuple):
@@ -29,8 +29,8 @@ class Reduction(NamedTuple):
     axes: Float[Array, "D q"]
 
 
-def principal_axes(features: Any, number: int, key: PRNGKeyArray) -> dict[str, np.ndarray]:
-    """Mean and the directions of largest variance of a sample of features, as arrays of a model file.
+def principal_axes(features: Any, number: int, key: PRNGKeyArray) -> Reduction:
+    """Mean and the directions of largest variance of a sample of features.
 
     Args:
         features: (N, D), in memory or a `FeatureStore`.
@@ -51,19 +51,36 @@ def principal_axes(features: Any, number: int, key: PRNGKeyArray) -> dict[str, n
     axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :number]
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
     axes = axes * np.sign(largest)  # else their signs differ from machine to machine
-    return {MEAN: mean.astype(np.float32), AXES: np.ascontiguousarray(axes, np.float32)}
+    return Reduction(jnp.asarray(mean, jnp.float32), jnp.asarray(axes, jnp.float32))
 
 
-def reduction_of(arrays: Mapping[str, np.ndarray]) -> Reduction | None:
-    """The axes among the arrays of a model; None where it has none."""
-    if AXES not in arrays:
+def reduction_of(
+    arrays: Mapping[str, np.ndarray], point_shape: tuple[int, ...] | None
+) -> Reduction | None:
+    """The reduction among the arrays of a model file; None where it has none.
+
+    Args:
+        arrays: by name.
+        point_shape: the shape of the points of the file's mixture.
+
+    Raises:
+        ValueError: the arrays do not fit the mixture; the message is a part of a sentence.
+    """
+    if not {MEAN, AXES} & set(arrays):
         return None
-    return Reduction(jnp.asarray(arrays[MEAN]), jnp.asarray(arrays[AXES]))
+    mean, axes = (arrays.get(name, np.zeros(0)) for name in (MEAN, AXES))
+    is_finite = all(
+        array.dtype.kind == "f" and bool(np.isfinite(array).all()) for array in (mean, axes)
+    )
+    if mean.ndim != 1 or axes.shape != (mean.size, *(point_shape or ())) or not is_finite:
+        raise ValueError(
+            f"principal axes of shapes {mean.shape} and {axes.shape} for points of shape {point_shape}"
+        )
+    return Reduction(jnp.asarray(mean), jnp.asarray(axes))
 
 
-def reduce_features(arrays: Mapping[str, np.ndarray], features: Any) -> Any:
-    """Coordinates of features along the axes of a model, (N, q); the features as they are where it has none."""
-    reduction = reduction_of(arrays)
+def reduce_features(reduction: Reduction | None, features: Any) -> Any:
+    """Coordinates of features along the axes of a reduction, (N, q); without one, the features as they are."""
     if reduction is None:
         return features
     parts = [

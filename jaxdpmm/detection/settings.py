@@ -164,16 +164,22 @@ class LearningSettings:
 class MixtureSettings:
     """What is fitted to the features, and how."""
 
+    family: str | Any = setting(  # noqa: RUF009
+        "gaussian",
+        "Family of a component",
+        "Or a `Family` of your own for the number of features that there are.",
+        choices=choices.FAMILIES,
+    )
     covariance: str = setting(
         "diagonal",
         "Covariance of a Gaussian component",
         '"tied" is one covariance for all components; "low_rank" has 32 factors and a diagonal.',
         choices=choices.COVARIANCES,
     )
-    weights: str = setting(
+    weights: str | Any = setting(  # noqa: RUF009
         "dirichlet_process",
         "Prior of the mixture weights",
-        '"finite" is a symmetric Dirichlet.',
+        '"finite" is a symmetric Dirichlet. Or a `StickBreaking` of your own.',
         choices=choices.STICKS,
     )
     num_components: int | None = setting(
@@ -194,6 +200,18 @@ class MixtureSettings:
         '"k-means" puts centres where patches are many, "coverage" as far from each other as can be; see '
         "`inference.initialize`.",
         choices=choices.STARTS,
+    )
+    backend: str = setting(
+        "cavi",
+        "How the mixture is fitted",
+        '"memoized" is for more patches than memory holds; "gibbs" ends with one draw from the posterior, after '
+        '`num_epochs` sweeps; "paper" is the algorithm of arXiv 2509.19997, which has a start of its own.',
+        choices=choices.BACKENDS,
+    )
+    batch_size: int | None = setting(
+        None,
+        "Patches per step of the fit. Default: as many as fit, 12,288 for stochastic, online_em and paper.",
+        within=POSITIVE,
     )
     num_epochs: int = setting(
         100,

@@ -1,20 +1,24 @@
-"""What a detector keeps in a model file beside the mixture, and the check of all of it before a detector is made.
+"""A detector's state in a model file and back, and the check of all of it before a detector is made.
 
-`settings` and `arrays` of a `persist.Model` are free; a detector's are described here, so that what is read later needs
-no further look. Read `detector.py` next.
+`settings` and `arrays` of a `persist.Model` are free. The names that a detector uses there stand in this file alone, so
+that the parts of a `DetectorState` can move without a change of the format. Next file to read: `detector.py`.
 """
 
 import os
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 
-from jaxdpmm.detection.calibration import Calibration, Survival
-from jaxdpmm.detection.config import DetectorConfig
-from jaxdpmm.detection.reduction import AXES, MEAN
+from jaxdpmm.detection.config import OWN, DetectorConfig
+from jaxdpmm.detection.reduction import reduction_of
+from jaxdpmm.detection.state import Calibration, DetectorState, Examples, FitFacts, Survival
+from jaxdpmm.families import Family, Gaussian
 from jaxdpmm.persist import MODEL_FILE, Model, load_model
-from jaxdpmm.storage.descriptions import as_type, shown
+from jaxdpmm.sticks import StickBreaking
+from jaxdpmm.storage.descriptions import as_type
+from jaxdpmm.storage.tree_store import named_leaves
 
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 
@@ -35,14 +39,40 @@ class _Settings(msgspec.Struct):
     num_held_out: Count = 0
 
 
-def load_detector_model(path: str | os.PathLike) -> tuple[DetectorConfig, Model]:
-    """Settings and model of a file that `Detector.save` wrote.
+def model_of(config: DetectorConfig, state: DetectorState) -> Model:
+    """What a model file holds of a detector."""
+    trees = {"principal": state.reduction, "calibration": state.calibration}
+    arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(trees).items()}
+    settings = {
+        "detector": config.to_dict(),
+        "backbone_sha256": state.backbone_sha256,
+        "colour_limits": state.colour_limits,
+        **state.facts._asdict(),
+    }
+    if state.examples is not None:
+        arrays["examples/places"], arrays["examples/distances"], images = state.examples
+        settings["images"] = list(images)
+    return Model(state.mixture, state.prior, state.posterior, settings, arrays)
+
+
+def load_detector_model(
+    path: str | os.PathLike,
+    *,
+    family: Family | None = None,
+    sticks: StickBreaking | None = None,
+) -> tuple[DetectorConfig, DetectorState]:
+    """Settings and state of a file that `Detector.save` wrote.
+
+    Args:
+        path: the model file.
+        family: needed where the family is none of this library.
+        sticks: the same for the prior of the weights.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or holds no detector.
+        ValueError: it is damaged, or holds no detector, or `family` or `sticks` is needed.
     """
-    model = load_model(path)
+    model = load_model(path, family=family, sticks=sticks)
     if "detector" not in model.settings:
         raise ValueError(
             f"path must be a detector's model file, got {path}, which holds a mixture alone; give a "
@@ -50,61 +80,58 @@ def load_detector_model(path: str | os.PathLike) -> tuple[DetectorConfig, Model]
         )
     with MODEL_FILE.reading(path):
         settings = as_type(dict(model.settings), _Settings)
-        config = DetectorConfig.from_dict(settings.detector)
+        config = DetectorConfig.from_dict(_with_own_parts(settings.detector, model))
         if settings.colour_limits[0] >= settings.colour_limits[1]:
             raise ValueError(f"colour limits {settings.colour_limits} that do not ascend")
-    problem = reduction_problem(model) or _calibration_problem(model) or _examples_problem(model)
-    if problem:
-        raise MODEL_FILE.wrong(path, f"one with {problem}")
-    return config, model
+    try:
+        state = _state_of(model, settings)
+    except ValueError as error:
+        raise MODEL_FILE.wrong(path, f"one with {error}") from error
+    return config, state
 
 
-def score_of(model: Model) -> str:
-    """Name of the score that a model was fitted for: the detector's, "predictive" for a mixture alone.
+def _with_own_parts(values: Mapping[str, Any], model: Model) -> dict[str, Any]:
+    """Settings in which the family and the prior of the weights of the user's own are those of the mixture."""
+    own = {"family": model.mixture.family, "weights": model.mixture.sticks}
+    return {
+        name: own[name] if name in OWN and value is None else value
+        for name, value in values.items()
+    }
+
+
+def _state_of(model: Model, settings: _Settings) -> DetectorState:
+    """The parts of a model file.
 
     Raises:
-        ValueError: the settings of the detector are none, or the arrays that reduce features do not fit the mixture.
+        ValueError: one of them is wrong; the message is a part of a sentence.
     """
-    config = model.settings.get("detector", {})
-    if not isinstance(config, dict) or (problem := reduction_problem(model)):
-        found = f"settings {shown(config)}" if not isinstance(config, dict) else problem
-        raise ValueError(f"model must be of a detector or a mixture, got {found}; fit again.")
-    return DetectorConfig.from_dict(config).score if config else "predictive"
+    facts = FitFacts(**{name: getattr(settings, name) for name in FitFacts._fields})
+    return DetectorState(
+        model.mixture,
+        model.prior,
+        model.posterior,
+        facts,
+        reduction_of(model.arrays, model.mixture.family.point_shape),
+        _examples_of(model, settings.images),
+        _calibration_of(model.arrays),
+        settings.colour_limits,
+        settings.backbone_sha256,
+    )
 
 
-def num_inputs(model: Model) -> int:
-    """Number of features that a model's scores take, before they are reduced."""
-    (dim,) = model.mixture.family.point_shape or (0,)
-    return model.arrays[AXES].shape[0] if AXES in model.arrays else dim
-
-
-def reduction_problem(model: Model) -> str | None:
-    """What is wrong with the principal axes of a model; None where nothing is, or where it has none."""
-    if not {MEAN, AXES} & set(model.arrays):
-        return None
-    mean, axes = (model.arrays.get(name, np.zeros(0)) for name in (MEAN, AXES))
-    wanted = (mean.size, *(model.mixture.family.point_shape or ()))
-    if mean.ndim != 1 or axes.shape != wanted or not (_is_finite(mean) and _is_finite(axes)):
-        return f"principal axes of shapes {mean.shape} and {axes.shape} for {model.mixture.family}"
-    return None
-
-
-def _calibration_problem(model: Model) -> str | None:
-    names = {
-        f"calibration/{of}/{name}": (of, name)
-        for of in Calibration._fields
-        for name in Survival._fields
-    }
-    found = [name for name in names if name in model.arrays]
+def _calibration_of(arrays: Mapping[str, np.ndarray]) -> Calibration | None:
+    names = [f"calibration/{of}/{name}" for of in Calibration._fields for name in Survival._fields]
+    found = [arrays[name] for name in names if name in arrays]
     if not found:
         return None
     if len(found) < len(names):
-        return f"{len(found)} of the {len(names)} arrays of its calibration"
-    for of in Calibration._fields:
-        arrays = [model.arrays[f"calibration/{of}/{name}"] for name in Survival._fields]
-        if not _is_survival(*arrays):
-            return f"a calibration of {of} scores that is none"
-    return None
+        raise ValueError(f"{len(found)} of the {len(names)} arrays of its calibration")
+    number = len(Survival._fields)
+    parts = [found[start : start + number] for start in range(0, len(found), number)]
+    for of, part in zip(Calibration._fields, parts, strict=True):
+        if not _is_survival(*part):
+            raise ValueError(f"a calibration of {of} scores that is none")
+    return Calibration(*(Survival(scores, shares, int(num)) for scores, shares, num in parts))
 
 
 def _is_survival(scores: np.ndarray, shares: np.ndarray, num_images: np.ndarray) -> bool:
@@ -120,18 +147,21 @@ def _is_survival(scores: np.ndarray, shares: np.ndarray, num_images: np.ndarray)
     return ascends and descends and bool(shares[0] <= 1 + 1e-6)
 
 
-def _examples_problem(model: Model) -> str | None:
+def _examples_of(model: Model, images: list[str]) -> Examples:
     places, distances = (
         model.arrays.get(f"examples/{name}", np.zeros(0)) for name in ("places", "distances")
     )
-    number, images = model.mixture.num_components, len(model.settings["images"])
+    number = model.mixture.num_components
     if places.ndim != 3 or places.shape[::2] != (number, 3) or places.dtype.kind != "i":
-        return f"examples of shape {places.shape} and type {places.dtype} for {number} components"
-    if (places < -1).any() or (places[..., 0] >= images).any() or (places >= 2**31).any():
-        return f"examples out of other images than its {images}"
-    if distances.shape != (number, 2) or not _is_finite(distances) or (distances < 0).any():
-        return f"distances of examples of shape {distances.shape} that are none"
-    return None
+        found = f"shape {places.shape} and type {places.dtype} for {number} components"
+        raise ValueError(f"examples of {found}")
+    if (places < -1).any() or (places[..., 0] >= len(images)).any() or (places >= 2**31).any():
+        raise ValueError(f"examples out of other images than its {len(images)}")
+    is_distance = isinstance(model.mixture.family, Gaussian)  # others have log densities
+    is_wrong = not _is_finite(distances) or (is_distance and (distances < 0).any())
+    if distances.shape != (number, 2) or is_wrong:
+        raise ValueError(f"distances of examples of shape {distances.shape} that are none")
+    return Examples(places, distances, tuple(images))
 
 
 def _is_finite(array: np.ndarray) -> bool:

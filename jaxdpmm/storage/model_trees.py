@@ -118,11 +118,18 @@ def _impossible(mixture: Mixture, tensors: Mapping[str, np.ndarray]) -> str | No
     prior, posterior = trees["prior"], trees["posterior"]
     nodes = jax.tree.leaves((prior, posterior), is_leaf=lambda node: isinstance(node, Gamma))
     gammas = [node for node in nodes if isinstance(node, Gamma)]
+    gammas = [gamma for gamma in gammas if gamma is not prior.concentration or _any(gamma)]
     positive = jax.tree.leaves((posterior.sticks.a, posterior.sticks.b, gammas))
     if posterior.counts.min() < -0.5 or any((leaf <= 0).any() for leaf in positive):
         return "negative counts or fractions"
     one = jax.tree.map(lambda leaf: leaf[None], prior.component)
     for name, natural in (("prior", one), ("posterior", posterior.components)):
-        if not mixture.family.is_proper(natural):
+        is_none = natural is one and not _any(one)  # zeros: the statistics alone, without a prior
+        if not is_none and not mixture.family.is_proper(natural):
             return f"components of the {name} that {mixture.family} cannot have"
     return None
+
+
+def _any(tree: Any) -> bool:
+    """Whether some number of a tree is not zero."""
+    return any(bool(np.any(leaf)) for leaf in jax.tree.leaves(tree))

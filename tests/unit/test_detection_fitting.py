@@ -7,10 +7,10 @@ import pytest
 
 from jaxdpmm.choices import COVARIANCES
 from jaxdpmm.detection.config import DetectorConfig
-from jaxdpmm.detection.fitting import fit_mixture, model_scorer
+from jaxdpmm.detection.fitting import fit_mixture
 from jaxdpmm.inference import dense
-from jaxdpmm.persist import load_model, save_model
-from jaxdpmm.scoring import score
+from jaxdpmm.persist import Model, load_model, save_model
+from jaxdpmm.scoring import SCORERS, score
 
 DIM, NUM_COMPONENTS = 36, 3
 random = np.random.default_rng(0)
@@ -25,14 +25,14 @@ def config(covariance):
 
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_every_covariance_learns_and_comes_back_from_its_file(tmp_path, covariance):
-    model = fit_mixture(X, config(covariance))
-    assert NUM_COMPONENTS <= model.mixture.num_components <= 6
-    save_model(tmp_path / "model", model)
+    state = fit_mixture(X, config(covariance))
+    assert NUM_COMPONENTS <= state.mixture.num_components <= 6
+    save_model(tmp_path / "model", Model(state.mixture, state.prior, state.posterior, {}))
     loaded = load_model(tmp_path / "model")
     for name in ("predictive", "mahalanobis"):
-        scores = score(*model_scorer(model, name), np.concatenate([X, FAR]))
+        scores = score(*state.scorer(name), np.concatenate([X, FAR]))
         assert scores[-1] > scores[:-1].max()
-        again = score(*model_scorer(loaded, name), np.concatenate([X, FAR]))
+        again = score(SCORERS[name](loaded.mixture), loaded.posterior, np.concatenate([X, FAR]))
         np.testing.assert_array_equal(again, scores)
 
 
@@ -41,7 +41,7 @@ def test_candidates_are_as_good_as_all_components():
     settled = replace(config("full"), num_epochs=40)
     candidate, all_scored = (fit_mixture(X, settled, local_step=step) for step in (None, dense))
     densities = [
-        np.mean(score(*model_scorer(model, "predictive"), X)) for model in (candidate, all_scored)
+        np.mean(score(*state.scorer("predictive"), X)) for state in (candidate, all_scored)
     ]
     assert densities[0] == pytest.approx(densities[1], abs=1e-3)
 
@@ -50,14 +50,14 @@ def test_candidates_are_as_good_as_all_components():
 def test_start_for_coverage(num_epochs, tmp_path):
     """1 % of the patches, but 50 at least; without sweeps the components hold the patches nearest to their seeds."""
     settings = DetectorConfig(covariance="spherical", start="coverage", num_epochs=num_epochs)
-    model = fit_mixture(X, settings)
-    assert model.settings["num_sweeps"] == num_epochs
-    assert (model.settings["elbo_per_patch"] is None) == (num_epochs == 0)
+    state = fit_mixture(X, settings)
+    assert state.facts.num_sweeps == num_epochs
+    assert (state.facts.elbo_per_patch is None) == (num_epochs == 0)
     if num_epochs == 0:
-        assert model.mixture.num_components == 50
-        assert float(model.posterior.counts.sum()) == len(X)
-        np.testing.assert_array_equal(model.posterior.counts % 1, 0)
-    scores = score(*model_scorer(model, "predictive"), np.concatenate([X, FAR]))
+        assert state.mixture.num_components == 50
+        assert float(state.posterior.counts.sum()) == len(X)
+        np.testing.assert_array_equal(state.posterior.counts % 1, 0)
+    scores = score(*state.scorer("predictive"), np.concatenate([X, FAR]))
     assert scores[-1] > scores[:-1].max()
 
 

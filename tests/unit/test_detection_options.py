@@ -89,17 +89,17 @@ def test_rotations_are_learned_from_but_never_scored(data, config, backbone):
     np.testing.assert_allclose(patches.features[:36], plain.features[:36], atol=1e-5)
     assert patches.sources[1][0].endswith("00.png at 180 degrees")
     detector = Detector.fit(data.train[:3], turned, backbone=backbone)
-    assert detector.model.settings["num_images"] == 3
+    assert detector.state.facts.num_images == 3
     assert len(list(detector.score(data.test))) == len(data.test)
 
 
 def test_axes_are_those_of_scikit_learn(key):
     x = np.random.default_rng(0).normal(size=(500, 8)) * np.arange(1, 9)
-    arrays = principal_axes(x, 3, key)
+    reduction = principal_axes(x, 3, key)
     theirs = PCA(3).fit(x)
-    ours = reduce_features(arrays, x)
+    ours = reduce_features(reduction, x)
     np.testing.assert_allclose(np.abs(ours), np.abs(theirs.transform(x)), atol=1e-3)
-    assert reduce_features({}, x) is x
+    assert reduce_features(None, x) is x
     with pytest.raises(
         ValueError, match="num_principal must be between 1 and the number of features, 8"
     ):
@@ -110,7 +110,7 @@ def test_fewer_dimensions_are_kept_with_the_model(tmp_path, data, config, backbo
     detector = Detector.fit(
         data.train, dataclasses.replace(config, num_principal=5), backbone=backbone
     )
-    assert detector.model.mixture.family.dim == 5
+    assert detector.state.mixture.family.dim == 5
     detector.save(tmp_path / "model")
     loaded = Detector.load(tmp_path / "model", backbone=backbone)
     for ours, theirs in zip(detector.score(data.test), loaded.score(data.test), strict=True):
@@ -265,7 +265,7 @@ def test_a_killed_run_goes_on(tmp_path, data, config, backbone, counted, monkeyp
     assert len(counted) == len(data.train) + 1  # the one that was under way when the run was killed
     again = Detector.fit(data.train, config, backbone=backbone)
     np.testing.assert_allclose(
-        detector.model.posterior.counts, again.model.posterior.counts, rtol=1e-3
+        detector.state.posterior.counts, again.state.posterior.counts, rtol=1e-3
     )
 
 
@@ -343,7 +343,7 @@ def test_unreadable_images_are_skipped_in_a_cache_too(tmp_path, data, config, ba
 def test_foreground_is_a_matter_of_the_settings(data, config, backbone):
     masked = dataclasses.replace(config, foreground=True)
     detector = Detector.fit(data.train, masked, backbone=backbone)
-    plain = Detector(config, detector.model, backbone)
+    plain = Detector(config, detector.state, backbone)
     for ours, theirs in zip(detector.score(data.test), plain.score(data.test), strict=True):
         kept = ours.patch_scores == theirs.patch_scores
         assert kept.any()

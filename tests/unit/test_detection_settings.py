@@ -20,6 +20,7 @@ from jaxdpmm.detection.settings import (
     help_of,
     setting,
 )
+from jaxdpmm.inference import backends
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,10 +107,13 @@ def test_options_that_were_not_given_are_left_out():
 
 
 def test_every_choice_is_a_part_of_the_library():
-    for names, wing in ((choices.COVARIANCES, families), (choices.STICKS, sticks)):
+    gaussian = {**choices.FAMILIES, **choices.COVARIANCES, "gaussian": "Gaussian"}
+    for names, wing in ((gaussian, families), (choices.STICKS, sticks)):
         assert {getattr(wing, name).__name__ for name in names.values()} == set(names.values())
     assert list(scoring.SCORERS) == list(choices.SCORES)
     assert all(of.__wrapped__.__name__ == name for name, of in scoring.SCORERS.items())
+    for name in set(choices.BACKENDS) - {"paper"}:
+        assert getattr(backends, name).__name__ == name
 
 
 @pytest.mark.parametrize(

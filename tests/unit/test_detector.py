@@ -121,7 +121,7 @@ def test_other_weights_are_refused(tmp_path, detector, backbone):
     params = jax.tree.map(lambda leaf: leaf * 2, backbone.params)
     with pytest.raises(ValueError, match=r"must have the weights that .* was fitted with"):
         Detector.load(tmp_path / "model", backbone=backbone._replace(params=params))
-    assert backbone_digest(backbone) == detector.model.settings["backbone_sha256"]
+    assert backbone_digest(backbone) == detector.state.backbone_sha256
 
 
 def test_mixture_without_a_detector_is_refused(tmp_path, detector):
@@ -136,7 +136,7 @@ def test_unreadable_image_is_left_out_or_refused(tmp_path, data, config, backbon
     records = [*data.train, ImageRecord(damaged)]
     with pytest.warns(UserWarning, match=r"image skipped: .*damaged.png"):
         detector = Detector.fit(records, config, backbone=backbone)
-    assert detector.model.settings["num_images"] == len(data.train)
+    assert detector.state.facts.num_images == len(data.train)
     with pytest.raises(ValueError, match=r"damaged.png"):
         Detector.fit(records, config, backbone=backbone, strict=True)
 
@@ -272,8 +272,8 @@ def calibrated(tmp_path_factory, backbone):
 
 def test_held_out_images_give_thresholds_that_can_be_changed(tmp_path, calibrated, backbone):
     detector, data = calibrated
-    assert detector.model.settings["num_images"] == 54
-    assert detector.calibration.image.num_images == detector.model.settings["num_held_out"] == 6
+    assert detector.state.facts.num_images == 54
+    assert detector.calibration.image.num_images == detector.state.facts.num_held_out == 6
     level = detector.threshold(0.2)
     normal, defective = (list(detector.score(data.test))[place] for place in (0, 1))
     if normal.record.label:
@@ -298,7 +298,7 @@ def test_validation_images_take_the_place_of_held_out_ones(calibrated, backbone,
         UserWarning, match="images for thresholds must not be learned from, got [1-5]"
     ):
         detector = Detector.fit(data.train, config, validation=data.train[:5], backbone=backbone)
-    assert detector.model.settings["num_images"] == len(data.train)
+    assert detector.state.facts.num_images == len(data.train)
     assert detector.calibration.image.num_images == 5
 
 
@@ -334,7 +334,7 @@ def test_examples_are_the_nearest_training_patches(calibrated, backbone):
     grids = [image.features for image in stream_patches(learned, config, backbone)]
     one = detector.explain(data.test[0], 1)[0]
     found = [
-        component_map(detector.model, grid) for grid in grids
+        component_map(detector.state, grid) for grid in grids
     ]  # component and distance of every training patch
     own = [d for components, distances in found for d in distances[components == one.component]]
     usual = np.quantile(own, [0.5, 0.95])

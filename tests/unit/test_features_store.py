@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_a_fit_from_a_store_is_a_fit_of_the_array(tmp_path, key):
     mixture = jaxdpmm.Mixture(jaxdpmm.GaussianFull(6), 3)
     prior = jaxdpmm.default_prior(mixture, X)
     starts = [jaxdpmm.initialize(mixture, prior, x, key=key, sample_size=60) for x in (X, store)]
-    jax.tree.map(np.testing.assert_array_equal, *starts)
+    chex.assert_trees_all_equal(*starts)
     source = ArraySource(store, mixture.family, batch_size=33)
     assert source.fingerprint != ArraySource(store.part(0, 2), mixture.family).fingerprint
     results = [

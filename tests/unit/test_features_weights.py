@@ -2,6 +2,7 @@
 
 import json
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def tensors():
 
 
 def same_params(ours, theirs):
-    jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
+    chex.assert_trees_all_equal(ours.params, theirs.params)
 
 
 def test_folder_as_path_and_as_text(tmp_path):

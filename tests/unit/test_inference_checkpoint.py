@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,8 +47,8 @@ def run(name="memoized", x=X, *, key=0, **options):
 
 
 def assert_same_bits(left, right):
-    jax.tree.map(np.testing.assert_array_equal, left.state, right.state)
-    jax.tree.map(np.testing.assert_array_equal, left.posterior, right.posterior)
+    chex.assert_trees_all_equal(left.state, right.state)
+    chex.assert_trees_all_equal(left.posterior, right.posterior)
     assert [e[:3] for e in left.history] == [e[:3] for e in right.history]
     assert left.converged == right.converged
 

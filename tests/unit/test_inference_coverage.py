@@ -2,6 +2,7 @@
 
 import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -143,8 +144,7 @@ def test_points_of_no_weight_are_no_seeds_and_do_not_count():
         mixture, prior, ArraySource(x, mixture.family, weight), key=KEY, start="coverage"
     )
     theirs = initialize(mixture, prior, x[:50], key=KEY, start="coverage")
-    for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+    chex.assert_trees_all_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
 def test_start_is_the_prior_and_the_sums_over_the_nearest_points():
@@ -211,8 +211,7 @@ def test_local_variables_are_found_in_batches_as_in_one():
     one, other = (
         initialize(mixture, prior, data, key=KEY, start="coverage") for data in (batches, twice)
     )
-    for leaf, expected in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        np.testing.assert_allclose(leaf, expected, rtol=1e-6, atol=1e-6)
+    chex.assert_trees_all_close(one, other, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(

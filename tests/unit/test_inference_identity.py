@@ -2,6 +2,7 @@
 
 import inspect
 
+import chex
 import jax
 import numpy as np
 import optax
@@ -107,7 +108,7 @@ def test_equal_algorithms_made_anew_go_on(name, tmp_path):
     run(BACKENDS[name](MIXTURE, PRIOR), checkpoint=tmp_path)
     resumed = run(BACKENDS[name](MIXTURE, PRIOR), num_epochs=5, tolerance=0.0, checkpoint=tmp_path)
     whole = run(BACKENDS[name](MIXTURE, PRIOR), num_epochs=5, tolerance=0.0)
-    jax.tree.map(np.testing.assert_array_equal, resumed.state, whole.state)
+    chex.assert_trees_all_equal(resumed.state, whole.state)
     assert [e.info for e in resumed.history] == [e.info for e in whole.history]
 
 

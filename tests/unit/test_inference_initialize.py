@@ -1,5 +1,6 @@
 """The prior from clusters: the spread of points about their own centre, and not about everyone's."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -33,8 +34,7 @@ def test_one_component_is_the_default_prior(points):
     mixture = jaxdpmm.Mixture(jaxdpmm.GaussianFull(3), 1)
     expected = jaxdpmm.default_prior(mixture, points)
     found = clustered_prior(mixture, points, key=KEY)
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+    chex.assert_trees_all_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_takes_a_source_of_batches(points):

@@ -20,13 +20,12 @@ from jaxdpmm import (
 )
 from jaxdpmm.detection.banks import memory_bank
 from jaxdpmm.detection.diagnosis import assign
-from jaxdpmm.detection.fitting import model_scorer
-from jaxdpmm.detection.reduction import AXES, MEAN, reduce_features
+from jaxdpmm.detection.reduction import Reduction, reduce_features
 from jaxdpmm.detection.scored import compile_scorer
+from jaxdpmm.detection.state import DetectorState, FitFacts
 from jaxdpmm.inference.empirical_bayes import empirical_bayes, gaussian_scales, positive
 from jaxdpmm.inference.update import partial_fit
 from jaxdpmm.model import expected_readout
-from jaxdpmm.persist import Model
 from jaxdpmm.programs import padded_size
 from jaxdpmm.scoring import SCORERS, score
 from jaxdpmm.scoring.uncertainty import log_density_over_draws, score_over_draws, stack_draws
@@ -71,11 +70,11 @@ def fitted(x: np.ndarray):
     return mixture, prior, initialize(mixture, prior, x[:NUM_POINTS], key=jax.random.key(0))
 
 
-def model(x: np.ndarray) -> Model:
-    """A model whose features are reduced."""
+def state(x: np.ndarray) -> DetectorState:
+    """A mixture whose features are reduced."""
     wide = np.random.default_rng(int(x[0, 0] > 1)).normal(size=(DIM + 2, DIM))
-    arrays = {MEAN: np.zeros(DIM + 2, np.float32), AXES: wide.astype(np.float32)}
-    return Model(*fitted(x), {}, arrays)
+    axes = Reduction(jnp.zeros(DIM + 2, jnp.float32), jnp.asarray(wide, jnp.float32))
+    return DetectorState(*fitted(x), FitFacts(len(x), 0, False, False, None), axes)
 
 
 def wide(x: np.ndarray) -> np.ndarray:
@@ -122,11 +121,9 @@ SCORES = {
     "density over draws": lambda data, x: log_density_over_draws(fitted(data)[0], draws(data), x),
     "bank, cosine": bank("cosine"),
     "bank, euclidean": bank("euclidean"),
-    "reduced": lambda data, x: compile_scorer(*model_scorer(model(data), "predictive"))(
-        wide(x)[None]
-    ),
-    "axes": lambda data, x: reduce_features(model(data).arrays, wide(x)),
-    "components": lambda data, x: assign(Model(*fitted(data), {}), x)[1],
+    "reduced": lambda data, x: compile_scorer(*state(data).scorer("predictive"))(wide(x)[None]),
+    "axes": lambda data, x: reduce_features(state(data).reduction, wide(x)),
+    "components": lambda data, x: assign(state(data)._replace(reduction=None), x)[1],
     "together": lambda data, x: co_clustering(labels(x)),
     "partition": lambda data, x: point_partition(labels(x))[1],
 }

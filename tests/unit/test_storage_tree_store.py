@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from jaxdpmm.detection.stored import load_detector_model
+from jaxdpmm.detection.stored import load_detector_model, model_of
 from jaxdpmm.features.store import FeatureStore
 from jaxdpmm.inference import checkpoint as checkpoints
 from jaxdpmm.persist import Model, load_model, save_model
@@ -149,9 +149,18 @@ def test_what_the_model_of_version_1_means():
 
 
 def test_detector_and_store_of_version_1():
-    config, model = load_detector_model(GOLDEN / "detector.safetensors")
+    config, state = load_detector_model(GOLDEN / "detector.safetensors")
     assert (config.num_principal, config.num_components) == (3, 2)
-    assert int(model.arrays["calibration/image/num_images"]) == 1
+    assert (config.family, config.backend) == ("gaussian", "cavi")
+    assert state.calibration.image.num_images == state.facts.num_held_out == 1
+    assert state.reduction.axes.shape == (state.num_inputs, 3)
+    stored, again = load_model(GOLDEN / "detector.safetensors"), model_of(config, state)
+    assert set(again.arrays) == set(stored.arrays)
+    for name, array in stored.arrays.items():
+        np.testing.assert_array_equal(again.arrays[name], array)
+    settings = json.loads(json.dumps(again.settings))
+    assert settings | {"detector": settings["detector"] | stored.settings["detector"]} == settings
+    assert stored.settings | {"detector": settings["detector"]} == settings
     store = FeatureStore(GOLDEN / "store")
     assert store.shape == (33, 2)
     assert [name for name, _ in store.named_rows()] == ["a", "b", "c"]

@@ -292,7 +292,7 @@ def test_more_shots_than_images():
 
 def test_thresholds_from_images_that_were_learned_from_are_told(folder, monkeypatch):
     detector = Detector.load(folder / "model")
-    learned = detector.model.settings["images"]
+    learned = detector.state.examples.images
     record = ImageRecord(folder / "parts" / "b" / "plain.png")
     assert learned
     with pytest.warns(

@@ -1,0 +1,119 @@
+"""What a detector has learned, with a type for each part: mixture, reduction, examples, calibration, facts of the fit.
+
+`stored.py` writes a state to a model file and reads it back; no other file knows under which names its parts are
+stored. Next file to read: `fitting.py`, which makes a state.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxdpmm.detection.reduction import Reduction, reduced
+from jaxdpmm.model import Mixture, Posterior, Prior
+from jaxdpmm.scoring import SCORERS, Scorer
+
+
+class Survival(NamedTuple):
+    """How often normal samples score at least so much, as a step function.
+
+    Attributes:
+        scores: ascending, the last one infinite.
+        shares: for a score x above the one before and up to this one, the share of samples that score at least x (or a
+            little more, where not all scores were kept), averaged over images; the last is 0.
+        num_images: I.
+    """
+
+    scores: Float[np.ndarray, " T"]
+    shares: Float[np.ndarray, " T"]
+    num_images: int
+
+
+class Calibration(NamedTuple):
+    """What normal images score that were not learned from: whole images, patches, and pixels of smoothed maps."""
+
+    image: Survival
+    patch: Survival
+    pixel: Survival
+
+
+class Examples(NamedTuple):
+    """Training patches by which components are explained, see `diagnosis.py`.
+
+    Attributes:
+        places: image, row and column of the patches nearest to each component, -1 where there are none.
+        distances: quantiles of the distances of each component's own patches, see `diagnosis.QUANTILES`.
+        images: names of the images that `places` counts.
+    """
+
+    places: Int[np.ndarray, "K E 3"]
+    distances: Float[np.ndarray, "K Q"]
+    images: tuple[str, ...]
+
+
+class FitFacts(NamedTuple):
+    """What is told of a fit.
+
+    Attributes:
+        num_patches: patches that were learned from.
+        num_sweeps: sweeps over them.
+        converged: whether the tolerance was reached.
+        truncation_binds: whether more components would be used than there may be.
+        elbo_per_patch: evidence lower bound in nats per patch; None without a sweep, or of a backend without a bound.
+        num_images: images that the patches are of; 0 where that is not known.
+        num_held_out: images that the calibration is of.
+    """
+
+    num_patches: int
+    num_sweeps: int
+    converged: bool
+    truncation_binds: bool
+    elbo_per_patch: float | None
+    num_images: int = 0
+    num_held_out: int = 0
+
+
+class DetectorState(NamedTuple):
+    """What a detector has learned, from `fit_mixture` on; what is not known yet is None.
+
+    Attributes:
+        mixture: static description.
+        prior: hyper-parameters.
+        posterior: fitted, of the mixture's number of components.
+        facts: what is told of the fit.
+        reduction: the projection of features before the mixture; None for features as they are.
+        examples: training patches of each component.
+        calibration: scores of held-out normal images; None where none were held out.
+        colour_limits: scores at which the colours of pictures begin and end, found from training patches.
+        backbone_sha256: digest of the backbone's weights.
+    """
+
+    mixture: Mixture
+    prior: Prior
+    posterior: Posterior
+    facts: FitFacts
+    reduction: Reduction | None = None
+    examples: Examples | None = None
+    calibration: Calibration | None = None
+    colour_limits: tuple[float, float] = (0.0, 1.0)
+    backbone_sha256: str | None = None
+
+    @property
+    def num_inputs(self) -> int:
+        """Number of features that scores take, before they are reduced."""
+        if self.reduction is not None:
+            return self.reduction.mean.shape[0]
+        (dim,) = self.mixture.family.point_shape or (0,)
+        return dim
+
+    def scorer(
+        self, name: str, scorers: Mapping[str, Callable[[Mixture], Scorer]] = SCORERS
+    ) -> tuple[Scorer, Any]:
+        """A score of features as the backbone gives them, and what it is fitted on.
+
+        Args:
+            name: of the score.
+            scorers: functions of a mixture, by name.
+        """
+        return reduced(scorers[name](self.mixture)), (self.posterior, self.reduction)
