@@ -9,6 +9,7 @@ from jaxdpmm.cli.places import check_places, new_file, weights_of
 from jaxdpmm.cli.terminal import (
     BackboneOption,
     JsonOption,
+    ModelArgument,
     StrictOption,
     calibration_text,
     check_rate,
@@ -19,7 +20,7 @@ from jaxdpmm.storage.outputs import MODEL, RESULT
 
 
 def calibrate(
-    model: Annotated[Path, typer.Argument(help="Model file that `jaxdpmm fit` wrote.")],
+    model: ModelArgument,
     images: Annotated[
         Path, typer.Argument(help="Folder of normal images it has not learned from.")
     ],
@@ -50,14 +51,12 @@ def calibrate(
     detector.save(output)
     number = detector.state.facts.num_held_out
     possible = rate * (number + 1) >= 1
-    write_json(
-        json,
-        {
-            "model": str(output),
-            "num_held_out": number,
-            "num_skipped": len(records) - number,
-            "rate": rate,
-            "image_threshold": detector.threshold(rate) if possible else None,
-        },
-    )
+    result = {
+        "model": str(output),
+        "num_held_out": number,
+        "num_skipped": len(records) - number,
+        "rate": rate,
+        "image_threshold": detector.threshold(rate) if possible else None,
+    }
+    write_json(json, result)
     print(f"{output}: {calibration_text(detector, rate)}")

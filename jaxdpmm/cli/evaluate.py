@@ -10,6 +10,7 @@ from jaxdpmm.cli.terminal import (
     BackboneOption,
     CacheOption,
     JsonOption,
+    ModelArgument,
     StrictOption,
     load_detector,
     size_text,
@@ -21,7 +22,7 @@ from jaxdpmm.storage.outputs import RESULT
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="Model file that `jaxdpmm fit` wrote.")],
+    model: ModelArgument,
     data: Annotated[
         str,
         typer.Argument(help='Data set in the layout of MVTec AD, VisA, BTAD or BMAD, or "elpv".'),

@@ -9,6 +9,7 @@ from jaxdpmm.cli.places import check_places, new_file, weights_of
 from jaxdpmm.cli.terminal import (
     BackboneOption,
     JsonOption,
+    ModelArgument,
     load_detector,
     table,
     write_json,
@@ -28,7 +29,7 @@ HEADER = (
 
 
 def explain(
-    model: Annotated[Path, typer.Argument(help="Model file that `jaxdpmm fit` wrote.")],
+    model: ModelArgument,
     image: Annotated[Path, typer.Argument(help="The image, or a volume.")],
     num_patches: Annotated[int, typer.Option(help="How many of its patches.")] = 5,
     backbone: BackboneOption = None,

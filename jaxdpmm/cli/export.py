@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from jaxdpmm.cli.places import check_places, new_file
-from jaxdpmm.cli.terminal import size_text
+from jaxdpmm.cli.terminal import ModelArgument, size_text
 from jaxdpmm.storage.outputs import ONNX_SCORER, SCORER
 
 
 def export(
-    model: Annotated[Path, typer.Argument(help="Model file that `jaxdpmm fit` wrote.")],
+    model: ModelArgument,
     file: Annotated[
         Path, typer.Argument(help="File to write; with the suffix .onnx an ONNX model.")
     ],

@@ -25,22 +25,26 @@ if TYPE_CHECKING:  # loads JAX
     from jaxdpmm.detection import Detector
 
 
+DataArgument = Annotated[
+    str,
+    typer.Argument(
+        help='Folder of normal images, data set in a known layout (MVTec AD, VisA, ...), or "elpv".'
+    ),
+]
+PresetOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Settings in one word: {', '.join(PRESETS)}. Options that are given override them."
+    ),
+]
+
+
 @takes_settings(DetectorSettings)
 def fit(
-    data: Annotated[
-        str,
-        typer.Argument(
-            help='Folder of normal images, data set in a known layout (MVTec AD, VisA, ...), or "elpv".'
-        ),
-    ],
+    data: DataArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="The model file to write.")],
     settings: dict[str, Any],
-    preset: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Settings in one word: {', '.join(PRESETS)}. Options that are given override them."
-        ),
-    ] = None,
+    preset: PresetOption = None,
     cache: CacheOption = None,
     strict: StrictOption = False,
     json: JsonOption = None,
@@ -63,22 +67,13 @@ def fit(
         settings["backbone"] = str(Path(backbone).resolve())
     config = DetectorConfig.preset(preset, **settings) if preset else DetectorConfig(**settings)
     data_set = open_data_set(data)
+    train, validation = data_set.train, data_set.validation
     begin = time.perf_counter()
-    detector = Detector.fit(
-        data_set.train,
-        config,
-        validation=data_set.validation,
-        strict=strict,
-        progress=True,
-        cache=cache,
-    )
+    options: dict[str, Any] = {"strict": strict, "progress": True, "cache": cache}
+    detector = Detector.fit(train, config, validation=validation, **options)
     detector.save(output)
-    result = _result(
-        detector,
-        output,
-        len(data_set.train) + len(data_set.validation),
-        time.perf_counter() - begin,
-    )
+    seconds = time.perf_counter() - begin
+    result = _result(detector, output, len(train) + len(validation), seconds)
     write_json(json, result)
     print(_summary(result))
     print(calibration_text(detector))

@@ -12,6 +12,7 @@ from jaxdpmm.cli.places import check_places, new_file, run_folder, weights_of
 from jaxdpmm.cli.terminal import (
     BackboneOption,
     JsonOption,
+    ModelArgument,
     StrictOption,
     calibration_text,
     check_rate,
@@ -26,7 +27,7 @@ COLUMNS = ("path", "score", "width", "height", "p_value", "anomalous")
 
 
 def score(
-    model: Annotated[Path, typer.Argument(help="Model file that `jaxdpmm fit` wrote.")],
+    model: ModelArgument,
     images: Annotated[Path, typer.Argument(help="Folder of images, one image or one volume.")],
     output: Annotated[
         Path,

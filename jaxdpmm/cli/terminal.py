@@ -16,6 +16,7 @@ from jaxdpmm import __version__
 if TYPE_CHECKING:  # loads JAX
     from jaxdpmm.detection import Detector
 
+ModelArgument = Annotated[Path, typer.Argument(help="Model file that `jaxdpmm fit` wrote.")]
 JsonOption = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON.")
 ]
@@ -30,8 +31,6 @@ StrictOption = Annotated[
     bool,
     typer.Option("--strict", help="Stop at an image that cannot be read instead of skipping it."),
 ]
-
-
 CacheOption = Annotated[
     Path | None,
     typer.Option(

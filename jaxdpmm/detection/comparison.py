@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxdpmm.detection.detector import Detector
 from jaxdpmm.detection.evaluate import evaluate
-from jaxdpmm.detection.methods import ANEW, METHODS, of_state
+from jaxdpmm.detection.methods import ANEW, METHODS, Fitted, of_state
 from jaxdpmm.detection.patches import ImagePatches
 from jaxdpmm.detection.scored import ScoredImage, score_images
 
@@ -45,20 +45,18 @@ def compare(
         for patches in (normal, test)
     )
     result: dict[str, Any] = {
-        name: {
-            **evaluate(
-                scored[name],
-                detector.config.sigma,
-                normal=held_out[name],
-                seed=detector.config.seed,
-            ),
-            "model_bytes": method.num_bytes,
-            "num_rows": method.num_rows,
-        }
+        name: _figures(detector, method, scored[name], held_out[name])
         for name, method in fitted.items()
     }
     result["mixture"]["num_components"] = detector.state.mixture.num_components
     return result | {"num_held_out": len(held_out["mixture"])}, scored
+
+
+def _figures(
+    detector: Detector, method: Fitted, images: list[ScoredImage], normal: list[ScoredImage]
+) -> dict[str, Any]:
+    figures = evaluate(images, detector.config.sigma, normal=normal, seed=detector.config.seed)
+    return {**figures, "model_bytes": method.num_bytes, "num_rows": method.num_rows}
 
 
 def _by_name(

@@ -79,8 +79,7 @@ class Detector:
             backbone: loaded already; by default the one that the settings name.
             strict: an image that cannot be read is an error, instead of a warning and a gap.
             progress: show bars on standard error.
-            cache: folder to keep features in, so that a run that was killed goes on and the next one starts with them;
-                rotated images are not kept.
+            cache: folder to keep features in, for killed and later runs; rotated images are not kept.
 
         Raises:
             FileNotFoundError: no such backbone or image.
@@ -96,8 +95,8 @@ class Detector:
             config = dataclasses.replace(config, value_range=value_range_of(learned))
         patches = training_patches(learned, config, backbone, strict, progress, cache)
         detector = cls.fit_patches(patches, config, backbone, progress=progress)
+        bar = "held-out images" if progress else None
         if held_out:
-            bar = "held-out images" if progress else None
             detector.calibrate(held_out, strict=strict, progress=bar)
         return detector
 

@@ -132,26 +132,10 @@ def diagnose(
     order = np.argsort(-scored.patch_scores.reshape(-1), kind="stable")[:num_patches]
     flat = features.reshape(-1, features.shape[-1])
     components, distances = assign(state, flat[order])
-    weights = np.asarray(state.posterior.counts) / np.sum(state.posterior.counts)
-    found = []
-    for place, component, distance in zip(order, components, distances, strict=True):
-        row, column = divmod(int(place), scored.frame.grid[1])
-        score = float(scored.patch_scores[row, column])
-        low, high = state.examples.distances[component]
-        diagnosis = PatchDiagnosis(
-            row,
-            column,
-            scored.frame.box_of(row, column),
-            score,
-            _p_value(state.calibration, score),
-            int(component),
-            float(weights[component]),
-            float(distance),
-            (float(low), float(high)),
-            _training_patches(state.examples, int(component)),
-        )
-        found.append(diagnosis)
-    return found
+    return [
+        _diagnosis(state, state.examples, scored, *found)
+        for found in zip(order.tolist(), components.tolist(), distances.tolist(), strict=True)
+    ]
 
 
 def component_map(
@@ -186,6 +170,33 @@ def _assign_tile(
         of_all = prepared.log_weights[None] - joint
     own = jnp.take_along_axis(of_all, component[:, None], axis=1)[:, 0]
     return jnp.stack([component.astype(own.dtype), own], axis=1)
+
+
+def _diagnosis(
+    state: DetectorState,
+    examples: Examples,
+    scored: ScoredImage,
+    place: int,
+    component: int,
+    distance: float,
+) -> PatchDiagnosis:
+    """What is known of the patch at a place in the order of an image's patches."""
+    row, column = divmod(place, scored.frame.grid[1])
+    score = float(scored.patch_scores[row, column])
+    counts = np.asarray(state.posterior.counts)
+    low, high = examples.distances[component]
+    return PatchDiagnosis(
+        row,
+        column,
+        scored.frame.box_of(row, column),
+        score,
+        _p_value(state.calibration, score),
+        component,
+        float(counts[component] / counts.sum()),
+        distance,
+        (float(low), float(high)),
+        _training_patches(examples, component),
+    )
 
 
 def _p_value(calibration: Calibration | None, score: float) -> float | None:

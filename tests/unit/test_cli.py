@@ -100,6 +100,9 @@ def test_wrong_usage(arguments, message, capsys):
         (["--layer", "-1"], "layers must be one or several"),
         (["--layer", "7"], "layers must be at most 2"),
         (["--num-components", "0"], "num_components must be at least 1, got 0; leave it out"),
+        (["--preset", "best"], "preset must be one of fast, accurate, paper, got 'best'"),
+        (["--family", "von_mises_fisher", "--score", "mahalanobis"], "needs a Gaussian family"),
+        (["--covariance", "tied", "--backend", "gibbs"], "GaussianTied cannot be sampled"),
         (["--start", "random"], "start must be one of k-means, coverage, got 'random'"),
         (["--num-epochs", "-1"], "num_epochs must be at least 0, got -1; the default is 100"),
         (["--num-components", "300"], "300 components for 216 points; use at most 216"),
@@ -110,6 +113,31 @@ def test_wrong_usage(arguments, message, capsys):
 def test_fit_with_settings_that_cannot_work(folder, more, message, capsys):
     assert message in sentence_of(fit_arguments(folder, *more, output="other"), capsys)
     assert not (folder / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            ["--preset", "fast", "--num-components", "4"],
+            {"start": "coverage", "num_epochs": 0, "covariance": "spherical", "num_components": 4},
+        ),
+        (
+            ["--preset", "fast", "--num-epochs", "1", "--covariance", "tied"],
+            {"start": "coverage", "num_epochs": 1, "covariance": "tied"},
+        ),
+        (
+            ["--family", "von_mises_fisher", "--backend", "memoized", "--weights", "pitman_yor"],
+            {"family": "von_mises_fisher", "backend": "memoized", "weights": "pitman_yor"},
+        ),
+    ],
+)
+def test_presets_and_parts_have_names(folder, options, expected):
+    report = folder / "parts.json"
+    more = ("--num-components", "3", *options, "--json", str(report))
+    assert cli.run(fit_arguments(folder, *more, output="parts")) == 0
+    config = json.loads(report.read_text())["config"]
+    assert {name: config[name] for name in expected} == expected
 
 
 def test_fit_without_images(folder, capsys):

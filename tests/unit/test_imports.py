@@ -134,6 +134,12 @@ def test_importing_the_library_loads_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
+def test_saving_and_exporting_a_mixture_loads_neither_flax_nor_images():
+    code = f"import sys, jaxdpmm.persist, jaxdpmm.export; print(set({HEAVY}) & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_the_detector_loads_without_what_only_fetching_needs():
     """Some machines have no network and no package for the folder of fetched files."""
     code = "import sys; sys.modules['platformdirs'] = None; import jaxdpmm.detection"
