@@ -29,6 +29,7 @@ import jax.numpy as jnp
 from jax import export
 from jaxtyping import Array, Float
 
+from jaxdpmm.checks import check_choice
 from jaxdpmm.detection.reduction import Reduction, reduced, reduction_of
 from jaxdpmm.detection.settings import DetectorSettings
 from jaxdpmm.exported import (
@@ -149,10 +150,7 @@ def _scorer_of(
             f"{shape}; flatten the points."
         )
     name = score or _score_of(model)
-    if name not in scorers:
-        raise ValueError(
-            f"score must be one of {', '.join(scorers)}, got {name!r}; choose one of them."
-        )
+    check_choice("score", name, scorers)
     reduction = _reduction_of(model)
     scorer, fitted = reduced(scorers[name](model.mixture)), (model.posterior, reduction)
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), jax.jit(scorer.prepare)(fitted))

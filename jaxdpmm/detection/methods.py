@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from jaxdpmm.checks import check_choice
 from jaxdpmm.detection.banks import faiss_bank, greedy_coreset, k_means_rows, memory_bank
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.fitting import fit_mixture
@@ -110,7 +111,4 @@ def check_methods(names: Sequence[str]) -> None:
         ValueError: one does not.
     """
     for name in names:
-        if name not in METHODS:
-            raise ValueError(
-                f"method must be one of {', '.join(METHODS)}, got {name!r}; choose one of them."
-            )
+        check_choice("method", name, METHODS)

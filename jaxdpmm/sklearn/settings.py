@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxdpmm.checks import check_choice
 from jaxdpmm.families import (
     GaussianDiagonal,
     GaussianFull,
@@ -66,15 +67,8 @@ def check_settings(estimator: Any) -> None:
             f"covariance_type must be 'full', 'tied', 'diag' or 'spherical', got {estimator.covariance_type!r}; "
             "choose one of them."
         )
-    if estimator.init_params not in INITS:
-        raise ValueError(
-            f"init_params must be one of {', '.join(INITS)}, got {estimator.init_params!r}; choose one of them."
-        )
-    if estimator.weight_concentration_prior_type not in STICKS:
-        raise ValueError(
-            f"weight_concentration_prior_type must be one of {', '.join(STICKS)}, got "
-            f"{estimator.weight_concentration_prior_type!r}; choose one of them."
-        )
+    for name, choices in (("init_params", INITS), ("weight_concentration_prior_type", STICKS)):
+        check_choice(name, getattr(estimator, name), choices)
     for name in ("weight_concentration_prior", "mean_precision_prior", "degrees_of_freedom_prior"):
         value = getattr(estimator, name)
         if value is not None and not (isinstance(value, Real) and float(value) > 0):
