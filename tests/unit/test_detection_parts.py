@@ -56,9 +56,10 @@ CASES = {
     "cut into batches": {"backend": "memoized", "batch_size": 200},
     **{name: {"weights": name} for name in choices.STICKS},
     "own sticks": {"weights": DirichletProcess(infer_concentration=False)},
-    "full, Pitman-Yor, Gibbs": {"covariance": "full", "weights": "pitman_yor", "backend": "gibbs"},
-    **{name: {**preset, "num_components": 5} for name, preset in choices.PRESETS.items()},
 }
+FEW = {"diagonal", "cavi", "dirichlet_process", "von_mises_fisher", "product", "own family"}
+FEW |= {"memoized", "gibbs", "paper", "pitman_yor"}
+"""Of the others, each of which compiles a step of its own, covariances are in `test_detection_fitting.py` as well."""
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,9 @@ def config_of(changes):
     return DetectorConfig("tiny", **{**few, **changes})
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
 def test_a_detector_of_any_parts(name, tmp_path, records, patches, backbone):
     config = config_of(CASES[name])
     detector = Detector.fit_patches(patches[config.layers], config, backbone)
