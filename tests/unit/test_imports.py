@@ -58,11 +58,18 @@ ALLOWED = {
     | {"inference", "inference.data", "checks", "model", "programs", "storage"},
     "detection": MODEL
     | {"choices", "images", "features", "precision", "programs", "scoring", "persist", "storage"}
-    | {"inference", "inference.data", "inference.local_steps"}
+    | {"inference", "inference.data", "inference.local_steps", "storage.model_trees"}
     | {"detection.banks", "detection.metrics"},
     "detection.reporting": {"detection", "images", "persist", "storage"},
     "export": MODEL | {"__version__", "detection", "exported", "persist", "scoring", "storage"},
-    "cli": {"__version__", "detection", "detection.metrics", "detection.reporting", "export"}
+    "cli": {
+        "__version__",
+        "choices",
+        "detection",
+        "detection.metrics",
+        "detection.reporting",
+        "export",
+    }
     | {"exported", "features", "images", "persist", "storage"},
     "__init__": set(),
     "__main__": {"cli"},
