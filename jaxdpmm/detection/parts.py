@@ -92,7 +92,9 @@ def algorithm_of(
         is_costly = config.start == "coverage" or type(mixture.family) in COSTLY
         local_step = candidates() if is_costly else dense
     if config.backend == "paper":
-        return paper_preset(mixture, local_step)[0]
+        algorithm, none = paper_preset(mixture, local_step)
+        dtype = jax.tree.leaves(prior.component)[0].dtype  # of the features
+        return algorithm._replace(prior=jax.tree.map(lambda leaf: leaf.astype(dtype), none))
     return WITH_LOCAL_STEP[config.backend](mixture, prior, local_step=local_step)
 
 
