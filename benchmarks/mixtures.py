@@ -13,9 +13,8 @@ from peers import Peer
 
 from jaxdpmm.detection import DetectorConfig
 from jaxdpmm.detection.banks import cascade_bank, write_cascade
-from jaxdpmm.detection.fitting import model_scorer
-from jaxdpmm.detection.methods import Fitted, of_model
-from jaxdpmm.persist import Model
+from jaxdpmm.detection.methods import Fitted, of_state
+from jaxdpmm.detection.state import DetectorState
 from jaxdpmm.scoring import component_means, score, shortlist_recall
 from jaxdpmm.scoring.nearest import NUM_MEANS
 from jaxdpmm.scoring.shortlist import is_screened
@@ -26,31 +25,33 @@ ALL = {
 }  # what each is a shortlist of
 
 
-def of_mixture(model: Model, name: str, config: DetectorConfig, queries: np.ndarray) -> Peer:
+def of_mixture(
+    state: DetectorState, name: str, config: DetectorConfig, queries: np.ndarray
+) -> Peer:
     """A score of a mixture, and what it neglects if it looks at few components of each of some patches."""
-    extras = neglected(model, name, queries) if name in ALL else {}
-    return Peer(of_model(model, dataclasses.replace(config, score=name)), extras=extras)
+    extras = neglected(state, name, queries) if name in ALL else {}
+    return Peer(of_state(state, dataclasses.replace(config, score=name)), extras=extras)
 
 
-def neglected(model: Model, name: str, queries: np.ndarray) -> dict[str, float]:
+def neglected(state: DetectorState, name: str, queries: np.ndarray) -> dict[str, float]:
     """How much larger a score is than the one over all components, and the recall of its screen if it has one."""
-    over_few, over_all = (score(*model_scorer(model, one), queries) for one in (name, ALL[name]))
+    over_few, over_all = (score(*state.scorer(one), queries) for one in (name, ALL[name]))
     more = np.maximum(over_few - over_all, 0)
     found = {"neglected_mean": float(more.mean()), "neglected_max": float(more.max())}
     for share in (0.5, 0.9, 0.99):
         found[f"neglected_quantile_{share}"] = float(np.quantile(more, share))
-    if is_screened(model.mixture.num_components, NUM_MEANS):
-        means = component_means(model.mixture, model.posterior)
+    if is_screened(state.mixture.num_components, NUM_MEANS):
+        means = component_means(state.mixture, state.posterior)
         found["recall"] = shortlist_recall(means, queries, NUM_MEANS)
     return found
 
 
-def cascade(features: np.ndarray, model: Model) -> Peer:
+def cascade(features: np.ndarray, state: DetectorState) -> Peer:
     """A mixture as the index of its training patches, which lie on disk in 16 bits until the process ends."""
     folder = tempfile.TemporaryDirectory()
     atexit.register(folder.cleanup)
-    write_cascade(folder.name, features, model.mixture, model.posterior)
-    bank = cascade_bank(folder.name, model.mixture, model.posterior)
+    write_cascade(folder.name, features, state.mixture, state.posterior)
+    bank = cascade_bank(folder.name, state.mixture, state.posterior)
     on_disk = sum(file.stat().st_size for file in pathlib.Path(folder.name).iterdir())
     fitted = Fitted(bank.score_patches, bank.num_bytes, bank.num_rows)
     return Peer(fitted, extras={"disk_bytes": on_disk, "scale": bank.scale})

@@ -207,11 +207,11 @@ def learn(
     if not variant.scores:
         peer = Peer(METHODS[variant.method](features, config))
         return [("cosine", peer, time.perf_counter() - begin)]
-    model = fit_mixture(features, config)
+    state = fit_mixture(features, config)
     if variant.scores == ("cascade",):
-        return [("cascade", cascade(features, model), time.perf_counter() - begin)]
+        return [("cascade", cascade(features, state), time.perf_counter() - begin)]
     seconds = time.perf_counter() - begin
-    return [(score, of_mixture(model, score, config, queries), seconds) for score in variant.scores]
+    return [(score, of_mixture(state, score, config, queries), seconds) for score in variant.scores]
 
 
 def figures(peer: Peer, images: Images, config: DetectorConfig) -> dict[str, Any]:
