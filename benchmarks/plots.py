@@ -2,7 +2,7 @@
 
     python benchmarks/plots.py --inference inference.json --output scoring_time.png
     python benchmarks/plots.py --quality tiles.json cells.json --output quality.png
-    python benchmarks/plots.py --quality tiles.json --size tiles.json --output frontier.png
+    python benchmarks/plots.py --frontier tiles.json --size tiles.json --output frontier.png
     python benchmarks/plots.py --components inference.json --output components.png
     python benchmarks/plots.py --memory memory.json --output memory.png
 
@@ -21,6 +21,7 @@ from tables import Records, grouped, milliseconds, read_records
 SIZE, RESOLUTION = (6.0, 3.6), 110  # inches a panel, dots an inch
 BANKS = {"bank": "exact bank", "faiss": "faiss, exact", "coreset": "coreset of 1 %"}
 MARKERS = "osD^vPX*<>phH8d1234+x|_."  # as many as a picture has methods, and more
+IN_MEMORY = "held in memory for scoring, MB"
 STYLES = (":", "--", "-.")
 
 
@@ -70,10 +71,11 @@ def draw_accuracy(
     label: str = "scoring, ms an image",
     figure: str = "image_auroc",
 ) -> None:
-    """A figure of accuracy against scoring time or size, one colour a data set.
+    """A figure of accuracy against scoring time or size, one colour a data set that has it.
 
     Means over seeds; bars are the 95 % intervals over test images.
     """
+    records = [record for record in records if record[figure] is not None]
     methods = [
         (runs[0]["method"], runs[0]["score"]) for runs in grouped(records, "method", "score")
     ]
@@ -87,7 +89,9 @@ def draw_accuracy(
             axes.errorbar(point, mean, bars, color=f"C{colour}", marker=marker, elinewidth=0.7)
         axes.plot([], [], color=f"C{colour}", linewidth=4, label=of_data[0]["data"])
     for marker, (method, score) in zip(MARKERS, methods, strict=False):
-        name = f"{method}, {score}" if method.startswith(("mixture", "finite")) else method
+        name = (
+            f"{method}, {score}" if method.startswith(("mixture", "finite", "coverage")) else method
+        )
         axes.plot([], [], color="0.3", marker=marker, linestyle="", label=name)
     of, name = figure.split("_")
     axes.set(xscale="log", xlabel=label, ylabel=f"{of} {name.upper()}")
@@ -119,8 +123,9 @@ PANELS: dict[str, Callable[[Any, Records], None]] = {
     "inference": draw_growth,
     "components": draw_components,
     "quality": draw_accuracy,
+    "frontier": partial(draw_accuracy, figure="pixel_aupr"),
     "size": partial(
-        draw_accuracy, cost="model_bytes", unit=1e6, label="held in memory for scoring, MB"
+        draw_accuracy, cost="model_bytes", unit=1e6, label=IN_MEMORY, figure="pixel_aupr"
     ),
     "memory": draw_memory,
 }

@@ -8,7 +8,14 @@ and only these few are compared in all dimensions. What that misses is measured 
 The screening is one product of K x 97 in place of K x D, and a search for its smallest entries. A search in sorted
 order costs several times the product. So columns are dealt into bins, of which only the nearest column survives, and
 the number of that column rides in the last bits of its distance. Columns are sorted beforehand so that neighbours come
-one after the other and fall into different bins. Next file to read: `nearest.py`.
+one after the other and fall into different bins.
+
+So time grows with K, but by a quarter of what all dimensions cost, and without the sorted search. Groups of about
+sqrt(K) vectors would grow with the root of K in arithmetic, but not on a processor. At K = 2,583, 0.999 of the nearest
+take the 7 nearest of 51 groups, 500 vectors in all dimensions, hardly fewer than the 650 that the screen's product is
+worth; and as the 1,024 patches of an image are nearest to half of all groups, the vectors would be gathered many times,
+at the speed of memory.
+Next file to read: `nearest.py`.
 
 References:
     Chern et al. (2022), TPU-KNN: K nearest neighbor search at peak FLOP/s. arXiv 2206.14286 (the bins).

@@ -183,12 +183,35 @@ def test_every_method_has_a_marker_and_every_level_a_line_of_its_own(tables, tmp
     pyplot = pytest.importorskip("matplotlib.pyplot")
     panels = {
         "inference": [inference(f"mixture, {n}", 0.001 * (n + 1)) for n in range(15)],
-        "quality": [quality(0, 0.9, method=f"method-{n}") for n in range(11)],
+        "quality": [quality(0, 0.9, method=f"method-{n}") for n in range(22)],
     }
     plots.draw(panels, tmp_path / "all.png")
     growth, accuracy = pyplot.gcf().axes
     levels = {(line.get_color(), line.get_linestyle()) for line in growth.lines}
     assert len(levels) == 15
     markers = {container[0].get_marker() for container in accuracy.containers}
-    assert len(markers) == 11
+    assert len(markers) == 22
+    pyplot.close("all")
+
+
+def test_time_against_components_and_accuracy_against_size(tables, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tables", tables)
+    plots = load("plots")
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    shared = {"score": "cosine", "peer": "product", "peer_seconds": 0.004, "num_images": 1}
+    components = [
+        shared | {"num_components": number, "ours_seconds": seconds}
+        for number, seconds in ((3000, 0.02), (100, 0.002))
+    ]
+    with_masks = {"pixel_aupr": 0.5, "intervals": {"pixel_aupr": [0.4, 0.6]}}
+    rows = [quality(0, 0.9) | with_masks, quality(0, 0.9) | {"data": "without masks"}]
+    plots.draw({"components": components, "size": rows}, tmp_path / "all.png")
+    growth, size = pyplot.gcf().axes
+    times, plain, slope = growth.lines
+    assert times.get_xdata().tolist() == [100, 3000]
+    assert times.get_ydata().tolist() == [2, 20]
+    assert plain.get_ydata()[0] == 4
+    assert slope.get_ydata()[-1] == 4
+    assert size.get_ylabel() == "pixel AUPR"
+    assert len(size.containers) == 1
     pyplot.close("all")
