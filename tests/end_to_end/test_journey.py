@@ -14,7 +14,7 @@ from PIL import Image
 from synthetic import SIDE, surface, write_backbone, write_elpv, write_mvtec
 
 from jaxdpmm import cli
-from jaxdpmm.images import elpv
+from jaxdpmm.images.data_sets import elpv
 
 
 @pytest.fixture(scope="module")
