@@ -4,14 +4,15 @@ Not here: checks of data (`inference/data/arrays.py`), which look at shapes and 
 """
 
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 import jax
 import numpy as np
 
 
-def check_at_least_one(name: str, value: float, advice: str, *, wanted: str = "at least 1") -> None:
-    """Raise `ValueError` if a count is below 1.
+def check_at_least_one(name: str, value: Any, advice: str, *, wanted: str = "at least 1") -> None:
+    """Raise `ValueError` if a count is below 1, `TypeError` if it is no whole number.
 
     Args:
         name: of the argument.
@@ -19,6 +20,8 @@ def check_at_least_one(name: str, value: float, advice: str, *, wanted: str = "a
         advice: what to do, the last part of the sentence, without a full stop.
         wanted: what the sentence says was expected, where it has a unit or more to say.
     """
+    if not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number, got {value!r}; {advice}.")
     if value < 1:
         raise ValueError(f"{name} must be {wanted}, got {value}; {advice}.")
 
@@ -36,6 +39,21 @@ def check_choice(
     """
     if value not in tuple(choices):
         raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}; {advice}.")
+
+
+def check_kind(name: str, value: Any, kind: type, advice: str) -> None:
+    """Raise `TypeError` if an argument is of another kind, such as one in the place of another.
+
+    Args:
+        name: of the argument.
+        value: what came.
+        kind: the class that was expected.
+        advice: what to do, the last part of the sentence, without a full stop.
+    """
+    if not isinstance(value, kind):
+        found = getattr(value, "__name__", type(value).__name__)
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise TypeError(f"{name} must be {article} {kind.__name__}, got {found}; {advice}.")
 
 
 def check_key(key: Any) -> None:

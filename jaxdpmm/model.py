@@ -21,8 +21,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxdpmm import trees
-from jaxdpmm.checks import check_at_least_one
-from jaxdpmm.families import Family
+from jaxdpmm.checks import check_at_least_one, check_kind
+from jaxdpmm.families import Family, Likelihood
 from jaxdpmm.points import check_finite, check_points, compute_type
 from jaxdpmm.sticks import DirichletProcess, StickBreaking, Sticks, expected_log_weights
 
@@ -37,6 +37,7 @@ class Mixture:
         sticks: prior of the weights.
 
     Raises:
+        TypeError: an argument is of another kind, such as the number of components in the place of the family.
         ValueError: `num_components` is below 1.
     """
 
@@ -45,6 +46,9 @@ class Mixture:
     sticks: StickBreaking = field(default_factory=DirichletProcess)
 
     def __post_init__(self) -> None:
+        order = "pass Mixture(family, num_components), in this order"
+        check_kind("family", self.family, Likelihood, order)
+        check_kind("sticks", self.sticks, StickBreaking, "leave it out for a DirichletProcess()")
         advice = "start with 100, unused components empty themselves"
         check_at_least_one("num_components", self.num_components, advice)
 
@@ -258,9 +262,10 @@ def default_prior(mixture: Mixture, x: Num[Array | np.ndarray, "N ..."]) -> Prio
         `default_prior`.
 
     Raises:
-        TypeError: the family has no data-driven prior, or points that are not numbers.
+        TypeError: the family has no data-driven prior, points that are not numbers, or a mixture that is none.
         ValueError: no points, or points of the wrong shape, not finite, or too large for their type.
     """
+    check_kind("mixture", mixture, Mixture, "call default_prior(mixture, x), in this order")
     _require_conjugate(mixture)
     points = check_points(x, mixture.family)
     points = jnp.asarray(points, compute_type(np.dtype(points.dtype)))

@@ -2,9 +2,9 @@
 
 JAX finds a program by the identity of its function and the shapes of its arguments, and keeps it, some megabytes, as
 long as the function lives. So a closure made at each call compiles at each call, and arrays that it closes over become
-constants of the program; and data of 200 different sizes leave 200 programs. Here are the three remedies: `jitted`
-gives one compiled function for equal settings, with data as its arguments; `padded_size` rounds numbers of rows up to
-few; and `bounded` forgets programs, where shapes cannot be rounded. Next file to read: `scoring/scorer.py`.
+constants of the program; and data of 200 different sizes leave 200 programs. Here are the remedies: `fixed` gives one
+function for equal settings, and `jitted` the same compiled, with data as arguments; `padded_size` rounds numbers of
+rows up to few; and `bounded` forgets programs, where shapes cannot be rounded. Next file to read: `scoring/scorer.py`.
 """
 
 from collections.abc import Callable
@@ -19,6 +19,24 @@ MOST_FUNCTIONS = 128
 MOST_PROGRAMS = 32
 
 
+class _Fixed(partial[Any]):
+    """A partial that is pickled as the call of `fixed` that made it, and so is one object in every process."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return fixed, (self.func, *self.args)
+
+
+@lru_cache(maxsize=4 * MOST_FUNCTIONS)  # several per algorithm
+def fixed(function: Callable[..., Any], *settings: Any) -> Callable[..., Any]:
+    """`function(*settings, ...)`, not compiled: the same object for equal functions and settings; it can be pickled.
+
+    Args:
+        function: pure, defined at the level of a module.
+        settings: its first arguments, which can be hashed.
+    """
+    return _Fixed(function, *settings)
+
+
 @lru_cache(maxsize=MOST_FUNCTIONS)
 def jitted(function: Callable[..., Any], *static: Any) -> Callable[..., Any]:
     """`function(*static, ...)` compiled: the same object for equal functions and settings.
@@ -27,7 +45,7 @@ def jitted(function: Callable[..., Any], *static: Any) -> Callable[..., Any]:
         function: pure, defined at the level of a module; another closure would be another function.
         static: its first arguments, settings that can be hashed.
     """
-    return jax.jit(partial(function, *static))
+    return jax.jit(fixed(function, *static))
 
 
 def bounded(

@@ -5,8 +5,8 @@ chooses how components are read out and how statistics are accumulated; the E-st
 given, so that dense, sparse and candidate responsibilities work in every backend. Loops live in `fit.py` alone.
 
 The functions know nothing of the prior, which travels in the state: backends make them once per mixture and options
-(`lru_cache`), so that JAX, which finds compiled code by a function's identity, compiles one step for all fits of one
-shape. Next file to read: `local_steps/dense.py`.
+(`programs.fixed`), so that JAX, which finds compiled code by a function's identity, compiles one step for all fits of
+one shape. Next file to read: `local_steps/dense.py`.
 """
 
 import abc
@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxdpmm.checks import check_kind
 from jaxdpmm.model import Batch, Mixture, Posterior, Prior, Readout, Stats
 
 State = Any
@@ -117,6 +118,9 @@ class Identity:
         objective: what the algorithm reports.
         local_step: the E-step, where the algorithm takes one.
         options: names and values of everything else that changes the result.
+
+    Raises:
+        TypeError: the mixture is none, such as the prior in its place.
     """
 
     name: str
@@ -124,6 +128,10 @@ class Identity:
     objective: Objective
     local_step: LocalStep | None = None
     options: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        order = f"pass mixture and prior to {self.name} in this order"
+        check_kind("mixture", self.mixture, Mixture, order)
 
     def describe(self) -> dict[str, str]:
         """Names and values as text that is the same in every process."""
@@ -145,6 +153,8 @@ StepFn = Callable[[PRNGKeyArray, State, Batch], tuple[State, Any]]
 
 class Algorithm(NamedTuple):
     """A backend, ready to fit one mixture under one prior.
+
+    It can be pickled, but for steps on a mesh of devices and schedules that are closures, such as those of optax.
 
     Attributes:
         start: (prior, posterior, layout) -> state.

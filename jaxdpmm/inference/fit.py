@@ -16,14 +16,14 @@ from jaxtyping import PRNGKeyArray
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from jaxdpmm.checks import check_at_least_one, check_key
+from jaxdpmm.checks import check_at_least_one, check_key, check_kind
 from jaxdpmm.inference.base import Algorithm, Layout, Objective
 from jaxdpmm.inference.checkpoint import Checkpoint, Progress
 from jaxdpmm.inference.data.arrays import DataSource, digest
 from jaxdpmm.inference.data.pieces import as_source
 from jaxdpmm.inference.history import Epoch, has_converged
 from jaxdpmm.inference.truncation import truncation_binds
-from jaxdpmm.model import Posterior, active_components
+from jaxdpmm.model import Posterior, Prior, active_components
 
 TOLERANCE = 1e-3  # nats per point
 
@@ -181,17 +181,16 @@ def _check_counts(num_epochs: int, checkpoint_every: int, patience: int) -> None
 
 def _check_start(algorithm: Any, posterior: Any) -> None:
     """That the arguments are what their places are for, and the start has the truncation of the mixture."""
-    if not isinstance(algorithm, Algorithm):
-        name = getattr(algorithm, "__name__", type(algorithm).__name__)
-        raise TypeError(
-            f"algorithm must be an Algorithm, got {name}; make one with a backend, such as cavi(mixture, prior)."
-        )
-    if not isinstance(posterior, Posterior):
-        raise TypeError(
-            f"posterior must be a Posterior to start from, got {type(posterior).__name__}; make one with "
-            "initialize(mixture, prior, x, key=jax.random.key(0)), and pass algorithm, data and posterior in this "
-            "order."
-        )
+    check_kind(
+        "algorithm", algorithm, Algorithm, "make one with a backend, such as cavi(mixture, prior)"
+    )
+    order = f"pass mixture and prior to {algorithm.identity.name} in this order"
+    check_kind("prior", algorithm.prior, Prior, order)
+    advice = (
+        "make one with initialize(mixture, prior, x, key=jax.random.key(0)), and pass algorithm, data and posterior in "
+        "this order"
+    )
+    check_kind("posterior", posterior, Posterior, advice)
     num_components, num_found = algorithm.mixture.num_components, len(posterior.counts)
     if num_found != num_components:
         raise ValueError(

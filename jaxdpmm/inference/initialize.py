@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
 from jaxdpmm import trees
-from jaxdpmm.checks import check_choice, check_key
+from jaxdpmm.checks import check_choice, check_key, check_kind
 from jaxdpmm.choices import STARTS
 from jaxdpmm.distances import nearest_centres, squared_distances, squared_norms
 from jaxdpmm.families.gaussian import Gaussian
@@ -79,9 +79,12 @@ def initialize(
         start: "k-means" or "coverage".
 
     Raises:
-        TypeError: the key is none, such as a number.
+        TypeError: a mixture, prior or key that is none, such as a number in place of the key.
         ValueError: unknown start, wrong shape, not finite, or, with "k-means", fewer points than components.
     """
+    order = "call initialize(mixture, prior, x, key=key), in this order"
+    check_kind("mixture", mixture, Mixture, order)
+    check_kind("prior", prior, Prior, order)
     check_choice("start", start, STARTS)
     if start == "coverage":
         return _covering(mixture, prior, as_source(x, mixture.family))
@@ -116,6 +119,8 @@ def clustered_prior(
         TypeError: the family is not Gaussian, or the key is none, such as a number.
         ValueError: wrong shape, not finite, or fewer points than components.
     """
+    order = "call clustered_prior(mixture, x, key=key), in this order"
+    check_kind("mixture", mixture, Mixture, order)
     if not isinstance(mixture.family, Gaussian):
         raise TypeError(
             f"mixture must have Gaussian components, got {type(mixture.family).__name__}; use default_prior."

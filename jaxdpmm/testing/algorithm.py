@@ -108,7 +108,7 @@ def _check_identity(make: Any, algorithm: Algorithm, mixture: Mixture, prior: Pr
     if again.step is not algorithm.step:
         raise AlgorithmError(
             f"{name}: two equal algorithms must share one step function, got two, so that every fit compiles anew; "
-            "make the functions once per mixture and options (lru_cache)."
+            "make the functions once per mixture and options (jaxdpmm.programs.fixed)."
         )
     other = make(mixture, prior._replace(component=jax.tree.map(jnp.copy, prior.component)))
     if other.step is not algorithm.step:

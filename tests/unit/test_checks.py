@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxdpmm.checks import check_at_least_one, check_key
+from jaxdpmm import GaussianFull
+from jaxdpmm.checks import check_at_least_one, check_key, check_kind
 
 
 def test_a_count_below_one_is_one_sentence():
@@ -15,6 +16,16 @@ def test_a_count_below_one_is_one_sentence():
         check_at_least_one("num_kept", 0, "the default will do")
     with pytest.raises(ValueError, match=r"^tile_size must be at least 1 point, got -3; go\.$"):
         check_at_least_one("tile_size", -3, "go", wanted="at least 1 point")
+    with pytest.raises(TypeError, match=r"^num_kept must be a whole number, got 2\.5; go\.$"):
+        check_at_least_one("num_kept", 2.5, "go")
+
+
+def test_one_argument_in_the_place_of_another_is_one_sentence():
+    check_kind("family", GaussianFull(2), GaussianFull, "give a family")
+    with pytest.raises(
+        TypeError, match=r"^family must be a GaussianFull, got int; give a family\.$"
+    ):
+        check_kind("family", 4, GaussianFull, "give a family")
 
 
 @pytest.mark.parametrize("key", [jax.random.key(0), jax.random.PRNGKey(0)])

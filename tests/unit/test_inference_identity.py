@@ -1,9 +1,12 @@
 """An algorithm says what it is, and `fit` does by that: stopping, keys, labels, checkpoints, compiled code."""
 
-import inspect
+import pickle
+import subprocess
+import sys
 
 import chex
 import jax
+import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -23,6 +26,7 @@ from jaxdpmm.inference import (
     online_em,
     robbins_monro,
     sharded,
+    sharded_components,
     sparse,
     split_merge,
     stochastic,
@@ -46,6 +50,14 @@ BACKENDS = {
     "with_moves": lambda mixture, prior: with_moves(cavi(mixture, prior)),
 }
 each_backend = pytest.mark.parametrize("name", BACKENDS)
+
+
+@pytest.fixture
+def unchecked():
+    """Without the type checks of the tests, which would come first."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def run(algorithm, x=X, **options):
@@ -162,16 +174,16 @@ def test_a_sampler_asks_for_a_key():
     assert len(run(cavi(MIXTURE, PRIOR), key=None).history) == 3
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_a_fit_starts_from_is_checked():
-    without_types = inspect.unwrap(fit)  # the tests' type checks would come first
     algorithm = cavi(MIXTURE, PRIOR)
     with pytest.raises(
         TypeError, match=r"^algorithm must be an Algorithm, got cavi; make one with a backend"
     ):
-        without_types(cavi, X, START)
+        fit(cavi, X, START)
     for arguments in ((algorithm, START, X), (algorithm, X, PRIOR)):
-        with pytest.raises(TypeError, match=r"^posterior must be a Posterior .* in this order\.$"):
-            without_types(*arguments)
+        with pytest.raises(TypeError, match=r"^posterior must be a Posterior, .* in this order\.$"):
+            fit(*arguments)
     other = cavi(MIXTURE.__class__(MIXTURE.family, MIXTURE.num_components + 1), PRIOR)
     with pytest.raises(
         ValueError, match=r"^posterior must have the 5 components .*, got 4; initialize it"
@@ -179,15 +191,89 @@ def test_what_a_fit_starts_from_is_checked():
         fit(other, X, START)
 
 
+@pytest.mark.parametrize("name", [name for name in BACKENDS if name != "with_moves"])
+@pytest.mark.usefixtures("unchecked")
+def test_prior_and_mixture_in_each_others_places_are_one_sentence(name):
+    backend = BACKENDS[name]
+    sentence = (
+        rf"mixture must be a Mixture, got Prior; pass mixture and prior to {name} in this order\.$"
+    )
+    with pytest.raises(TypeError, match=f"^{sentence}"):
+        backend(PRIOR, MIXTURE)
+    sentence = (
+        rf"prior must be a Prior, got Posterior; pass mixture and prior to {name} in this order\.$"
+    )
+    with pytest.raises(TypeError, match=f"^{sentence}"):
+        fit(backend(MIXTURE, START), X, START)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_other_arguments_in_each_others_places_are_one_sentence():
+    """Of what comes before `fit`."""
+    with pytest.raises(
+        TypeError, match=r"^family must be a Likelihood, got int; pass Mixture\(family, "
+    ):
+        jaxdpmm.Mixture(4, FAMILY)
+    with pytest.raises(TypeError, match=r"^num_components must be a whole number, got 4\.0; start"):
+        jaxdpmm.Mixture(FAMILY, 4.0)
+    with pytest.raises(TypeError, match=r"^sticks must be a StickBreaking, got DirichletProcess; "):
+        jaxdpmm.Mixture(FAMILY, 4, jaxdpmm.DirichletProcess)
+    for function, wrong in (
+        (jaxdpmm.default_prior, (X, MIXTURE)),
+        (initialize, (PRIOR, MIXTURE, X)),
+        (clustered_prior, (X, MIXTURE)),
+    ):
+        sentence = (
+            rf"^mixture must be a Mixture, got \w+; call {function.__name__}\(mixture, .* order\.$"
+        )
+        with pytest.raises(TypeError, match=sentence):
+            function(*wrong, **({} if function is jaxdpmm.default_prior else {"key": None}))
+
+
+@each_backend
+def test_algorithms_are_pickled_and_share_compiled_code_with_what_they_were(name):
+    algorithm = BACKENDS[name](MIXTURE, PRIOR)
+    again = pickle.loads(pickle.dumps(algorithm))
+    assert again.identity == algorithm.identity
+    assert again[:3] == algorithm[:3]  # the same functions
+    jax.tree.map(np.testing.assert_array_equal, again.prior, PRIOR)
+
+
+def test_local_steps_are_pickled_unless_they_hold_devices():
+    algorithm = cavi(MIXTURE, PRIOR, candidates(3, 1))
+    assert pickle.loads(pickle.dumps(algorithm)).identity == algorithm.identity
+    for step in (sharded(dense, device_mesh()), sharded_components(device_mesh())):
+        with pytest.raises(
+            TypeError, match=r"^local_step must be without .* on a mesh of 1; pickle"
+        ):
+            pickle.dumps(cavi(MIXTURE, PRIOR, step))
+
+
+def test_moves_and_schedules_are_pickled():
+    with_all = gibbs(MIXTURE, PRIOR, moves=(label_switching(), split_merge()))
+    for algorithm in (with_all, stochastic(MIXTURE, PRIOR, robbins_monro(2.0))):
+        again = pickle.loads(pickle.dumps(algorithm))
+        assert again.identity == algorithm.identity
+        assert again.step is algorithm.step
+
+
+def test_an_algorithm_goes_to_another_process(tmp_path):
+    (tmp_path / "algorithm").write_bytes(pickle.dumps(cavi(MIXTURE, PRIOR)))
+    code = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb')).identity.name)"
+    command = [sys.executable, "-c", code, str(tmp_path / "algorithm")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "cavi"
+
+
+@pytest.mark.usefixtures("unchecked")
 def test_a_seed_in_place_of_a_key_is_one_sentence():
     for function, arguments in (
         (fit, (cavi(MIXTURE, PRIOR), X, START)),
         (initialize, (MIXTURE, PRIOR, X)),
         (clustered_prior, (MIXTURE, X)),
     ):
-        without_types = inspect.unwrap(function)  # the tests' type checks would come first
         with pytest.raises(TypeError, match=r"^key must be one random key, got 3; pass key=jax"):
-            without_types(*arguments, key=3)
+            function(*arguments, key=3)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ References:
     Blei and Jordan (2006), Variational inference for Dirichlet process mixtures.
 """
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -24,8 +23,6 @@ from jaxdpmm.inference.base import (
     LocalStep,
     Memory,
     Objective,
-    StartFn,
-    StepFn,
     posterior_of,
 )
 from jaxdpmm.inference.local_steps.dense import dense, visit
@@ -40,6 +37,7 @@ from jaxdpmm.model import (
     expected_readout,
     global_update,
 )
+from jaxdpmm.programs import fixed
 
 
 class CaviState(NamedTuple):
@@ -74,34 +72,39 @@ def cavi(mixture: Mixture, prior: Prior, local_step: LocalStep = dense) -> Algor
         An `Algorithm` whose objective is the ELBO of the whole data, after the last batch of each sweep.
     """
     identity = Identity("cavi", mixture, Objective.BOUND, local_step)
-    return Algorithm(*_functions(mixture, local_step), posterior_of, prior, identity)
+    settings = mixture, local_step
+    return Algorithm(
+        fixed(_start, *settings), fixed(_step, *settings), posterior_of, prior, identity
+    )
 
 
-@lru_cache
-def _functions(mixture: Mixture, local_step: LocalStep) -> tuple[StartFn, StepFn]:
-    def begin_sweep(prior: Prior, posterior: Posterior, memory: Memory) -> CaviState:
-        zeros = empty_stats(posterior)
-        readout = expected_readout(mixture, posterior)
-        return CaviState(prior, posterior, readout, zeros, zeros, memory)
+def _start(
+    mixture: Mixture, local_step: LocalStep, prior: Prior, posterior: Posterior, layout: Layout
+) -> CaviState:
+    return _begin_sweep(mixture, prior, posterior, local_step.init(mixture, layout))
 
-    def start(prior: Prior, posterior: Posterior, layout: Layout) -> CaviState:
-        return begin_sweep(prior, posterior, local_step.init(mixture, layout))
 
-    def step(key: PRNGKeyArray, state: CaviState, batch: Batch) -> tuple[CaviState, Info]:
-        del key
-        new, _, memory = visit(local_step, mixture, state.readout, batch, state.memory)
-        stats, rounding = trees.add_compensated(state.stats, state.rounding, new)
+def _step(
+    mixture: Mixture, local_step: LocalStep, key: PRNGKeyArray, state: CaviState, batch: Batch
+) -> tuple[CaviState, Info]:
+    del key
+    new, _, memory = visit(local_step, mixture, state.readout, batch, state.memory)
+    stats, rounding = trees.add_compensated(state.stats, state.rounding, new)
 
-        def end_sweep(_: Any) -> Any:
-            posterior = global_update(mixture, state.prior, stats, state.posterior)
-            bound = elbo_after_update(mixture, state.prior, posterior, stats)
-            return begin_sweep(state.prior, posterior, memory), bound
+    def end_sweep(_: Any) -> Any:
+        posterior = global_update(mixture, state.prior, stats, state.posterior)
+        bound = elbo_after_update(mixture, state.prior, posterior, stats)
+        return _begin_sweep(mixture, state.prior, posterior, memory), bound
 
-        def go_on(_: Any) -> Any:
-            nan = jnp.full_like(stats.entropy, jnp.nan)
-            return state._replace(stats=stats, rounding=rounding, memory=memory), nan
+    def go_on(_: Any) -> Any:
+        nan = jnp.full_like(stats.entropy, jnp.nan)
+        return state._replace(stats=stats, rounding=rounding, memory=memory), nan
 
-        state, objective = jax.lax.cond(batch.is_last, end_sweep, go_on, None)
-        return state, Info(objective)
+    state, objective = jax.lax.cond(batch.is_last, end_sweep, go_on, None)
+    return state, Info(objective)
 
-    return start, step
+
+def _begin_sweep(mixture: Mixture, prior: Prior, posterior: Posterior, memory: Memory) -> CaviState:
+    zeros = empty_stats(posterior)
+    readout = expected_readout(mixture, posterior)
+    return CaviState(prior, posterior, readout, zeros, zeros, memory)

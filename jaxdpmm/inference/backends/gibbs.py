@@ -14,7 +14,7 @@ References:
 """
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -29,8 +29,6 @@ from jaxdpmm.inference.base import (
     Identity,
     Layout,
     Objective,
-    StartFn,
-    StepFn,
     posterior_of,
 )
 from jaxdpmm.inference.local_steps.dense import over_tiles
@@ -44,6 +42,7 @@ from jaxdpmm.model import (
     empty_stats,
     log_joint,
 )
+from jaxdpmm.programs import fixed
 from jaxdpmm.sticks import Sticks, sample_log_weights
 
 
@@ -119,43 +118,55 @@ def gibbs(
     keep_labels = keep_labels or any(move.needs_points for move in moves)
     options = (("moves", moves), ("keep_labels", keep_labels))
     identity = Identity("gibbs", mixture, Objective.DRAW, options=options)
-    return Algorithm(*_functions(mixture, moves, keep_labels), posterior_of, prior, identity)
+    settings = mixture, moves, keep_labels
+    return Algorithm(
+        fixed(_start, *settings), fixed(_step, *settings), posterior_of, prior, identity
+    )
 
 
-@lru_cache
-def _functions(
-    mixture: Mixture, moves: tuple[Move, ...], keep_labels: bool
-) -> tuple[StartFn, StepFn]:
-    def start(prior: Prior, posterior: Posterior, layout: Layout) -> GibbsState:
-        _check_layout(layout, moves, keep_labels)
-        is_cut = layout.num_batches > 1
-        begin = partial(_start_sweep, mixture, is_cut=is_cut)
-        sweep = trees.zeros_like(jax.eval_shape(begin, prior, jax.random.key(0), posterior))
-        labels = jnp.zeros((layout.num_batches, layout.batch_size), jnp.int32)
-        is_new = jnp.asarray(True) if is_cut else ()
-        return GibbsState(prior, posterior, sweep, labels if keep_labels else (), is_new)
+def _start(
+    mixture: Mixture,
+    moves: tuple[Move, ...],
+    keep_labels: bool,
+    prior: Prior,
+    posterior: Posterior,
+    layout: Layout,
+) -> GibbsState:
+    _check_layout(layout, moves, keep_labels)
+    is_cut = layout.num_batches > 1
+    begin = partial(_start_sweep, mixture, is_cut=is_cut)
+    sweep = trees.zeros_like(jax.eval_shape(begin, prior, jax.random.key(0), posterior))
+    labels = jnp.zeros((layout.num_batches, layout.batch_size), jnp.int32)
+    is_new = jnp.asarray(True) if is_cut else ()
+    return GibbsState(prior, posterior, sweep, labels if keep_labels else (), is_new)
 
-    def step(key: PRNGKeyArray, state: GibbsState, batch: Batch) -> tuple[GibbsState, GibbsInfo]:
-        key_draw, key_labels, key_moves = jax.random.split(key, 3)
-        is_cut = not isinstance(state.is_new, tuple)
-        sweep = _if(
-            state.is_new,
-            lambda: _start_sweep(mixture, state.prior, key_draw, state.posterior, is_cut),
-            lambda: state.sweep,
-        )
-        sweep, new = _visit(mixture, key_labels, sweep, batch)
-        labels = state.labels.at[batch.slot].set(new) if keep_labels else ()
-        state = state._replace(sweep=sweep, labels=labels)
 
-        def go_on() -> tuple[GibbsState, GibbsInfo]:
-            nan = jnp.full_like(sweep.log_likelihood, jnp.nan)
-            info = GibbsInfo(nan, jnp.full(len(moves), jnp.nan, nan.dtype))
-            return state._replace(is_new=jnp.asarray(False)), info
+def _step(
+    mixture: Mixture,
+    moves: tuple[Move, ...],
+    keep_labels: bool,
+    key: PRNGKeyArray,
+    state: GibbsState,
+    batch: Batch,
+) -> tuple[GibbsState, GibbsInfo]:
+    key_draw, key_labels, key_moves = jax.random.split(key, 3)
+    is_cut = not isinstance(state.is_new, tuple)
+    sweep = _if(
+        state.is_new,
+        lambda: _start_sweep(mixture, state.prior, key_draw, state.posterior, is_cut),
+        lambda: state.sweep,
+    )
+    sweep, new = _visit(mixture, key_labels, sweep, batch)
+    labels = state.labels.at[batch.slot].set(new) if keep_labels else ()
+    state = state._replace(sweep=sweep, labels=labels)
 
-        end_sweep = partial(_end_sweep, mixture, moves, key_moves, state, batch)
-        return _if(batch.is_last if is_cut else (), end_sweep, go_on)
+    def go_on() -> tuple[GibbsState, GibbsInfo]:
+        nan = jnp.full_like(sweep.log_likelihood, jnp.nan)
+        info = GibbsInfo(nan, jnp.full(len(moves), jnp.nan, nan.dtype))
+        return state._replace(is_new=jnp.asarray(False)), info
 
-    return start, step
+    end_sweep = partial(_end_sweep, mixture, moves, key_moves, state, batch)
+    return _if(batch.is_last if is_cut else (), end_sweep, go_on)
 
 
 def sample_labels(

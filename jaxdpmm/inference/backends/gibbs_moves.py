@@ -16,7 +16,7 @@ References:
 """
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +27,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from jaxdpmm import trees
 from jaxdpmm.checks import check_at_least_one
 from jaxdpmm.model import Batch, Mixture, Prior, Stats
+from jaxdpmm.programs import fixed
 
 
 class Partition(NamedTuple):
@@ -59,7 +60,6 @@ class Move(NamedTuple):
         return self.name
 
 
-@lru_cache
 def label_switching(num_proposals: int | None = None) -> Move:
     """Swap the labels of two components: random pairs and neighbours in turn.
 
@@ -74,22 +74,29 @@ def label_switching(num_proposals: int | None = None) -> Move:
     """
     if num_proposals is not None:
         check_at_least_one("num_proposals", num_proposals, "leave the move out for none")
-
-    def propose(
-        key: Any, mixture: Mixture, prior: Prior, alpha: Any, partition: Partition, batch: Batch
-    ) -> Any:
-        del batch
-        num = num_proposals or 2 * mixture.num_components
-        log_prior = partial(log_prior_of_counts, mixture, alpha)
-        order, accepted = _swap_labels(key, log_prior, partition.stats.counts, num)
-        old = partition.stats
-        components = trees.take(old.components, order)
-        stats = Stats(old.counts[order], components, old.entropy, old.log_base)
-        place = jnp.argsort(order).astype(jnp.int32)  # where each old label has gone
-        labels = jax.tree.map(lambda leaf: place[leaf], partition.labels)
-        return Partition(labels, stats), accepted / jnp.asarray(num, alpha.dtype)
-
+    propose = fixed(_switch_labels, num_proposals)
     return Move(f"label_switching({num_proposals})", propose, needs_points=False)
+
+
+def _switch_labels(
+    num_proposals: int | None,
+    key: Any,
+    mixture: Mixture,
+    prior: Prior,
+    alpha: Any,
+    partition: Partition,
+    batch: Batch,
+) -> Any:
+    del batch
+    num = num_proposals or 2 * mixture.num_components
+    log_prior = partial(log_prior_of_counts, mixture, alpha)
+    order, accepted = _swap_labels(key, log_prior, partition.stats.counts, num)
+    old = partition.stats
+    components = trees.take(old.components, order)
+    stats = Stats(old.counts[order], components, old.entropy, old.log_base)
+    place = jnp.argsort(order).astype(jnp.int32)  # where each old label has gone
+    labels = jax.tree.map(lambda leaf: place[leaf], partition.labels)
+    return Partition(labels, stats), accepted / jnp.asarray(num, alpha.dtype)
 
 
 def log_prior_of_counts(

@@ -8,7 +8,7 @@ References:
     Hughes and Sudderth (2013), Memoized online variational inference for Dirichlet process mixture models.
 """
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -25,8 +25,6 @@ from jaxdpmm.inference.base import (
     LocalStep,
     Memory,
     Objective,
-    StartFn,
-    StepFn,
     posterior_of,
 )
 from jaxdpmm.inference.local_steps.dense import dense, visit
@@ -41,6 +39,7 @@ from jaxdpmm.model import (
     global_update,
     stats_of,
 )
+from jaxdpmm.programs import fixed
 
 
 class MemoizedState(NamedTuple):
@@ -83,41 +82,45 @@ def memoized(mixture: Mixture, prior: Prior, local_step: LocalStep = dense) -> A
         the first sweep on, where it never falls; nan before.
     """
     identity = Identity("memoized", mixture, Objective.BOUND, local_step)
-    return Algorithm(*_functions(mixture, local_step), posterior_of, prior, identity)
+    settings = mixture, local_step
+    return Algorithm(
+        fixed(_start, *settings), fixed(_step, *settings), posterior_of, prior, identity
+    )
 
 
-@lru_cache
-def _functions(mixture: Mixture, local_step: LocalStep) -> tuple[StartFn, StepFn]:
-    def start(prior: Prior, posterior: Posterior, layout: Layout) -> MemoizedState:
-        total, shares = _shares(prior, posterior, layout.total_weight, layout.num_batches)
-        visited = jnp.zeros((), jnp.int32)
-        memory = local_step.init(mixture, layout)
-        readout, rounding = expected_readout(mixture, posterior), trees.zeros_like(total)
-        return MemoizedState(prior, posterior, readout, total, rounding, shares, visited, memory)
+def _start(
+    mixture: Mixture, local_step: LocalStep, prior: Prior, posterior: Posterior, layout: Layout
+) -> MemoizedState:
+    total, shares = _shares(prior, posterior, layout.total_weight, layout.num_batches)
+    visited = jnp.zeros((), jnp.int32)
+    memory = local_step.init(mixture, layout)
+    readout, rounding = expected_readout(mixture, posterior), trees.zeros_like(total)
+    return MemoizedState(prior, posterior, readout, total, rounding, shares, visited, memory)
 
-    def step(key: PRNGKeyArray, state: MemoizedState, batch: Batch) -> tuple[MemoizedState, Info]:
-        del key
-        new, _, memory = visit(local_step, mixture, state.readout, batch, state.memory)
-        change = jax.tree.map(lambda n, leaf: n - leaf[batch.slot], new, state.batches)
-        total, rounding = trees.add_compensated(state.total, state.rounding, change)
-        batches = jax.tree.map(lambda leaf, n: leaf.at[batch.slot].set(n), state.batches, new)
-        posterior = global_update(mixture, state.prior, total, state.posterior)
-        bound = elbo_after_update(mixture, state.prior, posterior, total)
-        visited = state.num_visited + 1
-        objective = jnp.where(visited < num_batches(state.batches), jnp.nan, bound)
-        new_state = MemoizedState(
-            state.prior,
-            posterior,
-            expected_readout(mixture, posterior),
-            total,
-            rounding,
-            batches,
-            visited,
-            memory,
-        )
-        return new_state, Info(objective)
 
-    return start, step
+def _step(
+    mixture: Mixture, local_step: LocalStep, key: PRNGKeyArray, state: MemoizedState, batch: Batch
+) -> tuple[MemoizedState, Info]:
+    del key
+    new, _, memory = visit(local_step, mixture, state.readout, batch, state.memory)
+    change = jax.tree.map(lambda n, leaf: n - leaf[batch.slot], new, state.batches)
+    total, rounding = trees.add_compensated(state.total, state.rounding, change)
+    batches = jax.tree.map(lambda leaf, n: leaf.at[batch.slot].set(n), state.batches, new)
+    posterior = global_update(mixture, state.prior, total, state.posterior)
+    bound = elbo_after_update(mixture, state.prior, posterior, total)
+    visited = state.num_visited + 1
+    objective = jnp.where(visited < num_batches(state.batches), jnp.nan, bound)
+    new_state = MemoizedState(
+        state.prior,
+        posterior,
+        expected_readout(mixture, posterior),
+        total,
+        rounding,
+        batches,
+        visited,
+        memory,
+    )
+    return new_state, Info(objective)
 
 
 @partial(jax.jit, static_argnums=3)

@@ -10,7 +10,6 @@ References:
 """
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
 
 import jax
@@ -28,8 +27,6 @@ from jaxdpmm.inference.base import (
     Memory,
     Objective,
     Schedule,
-    StartFn,
-    StepFn,
     posterior_of,
     step_sizes,
 )
@@ -44,6 +41,7 @@ from jaxdpmm.model import (
     global_update,
     stats_of,
 )
+from jaxdpmm.programs import fixed
 from jaxdpmm.sticks import log_mode_weights
 
 EMPTY = 1e-10  # points; of fewer, squares of the statistics underflow in float32
@@ -97,41 +95,50 @@ def online_em(
     schedule = _schedule(step_size)
     options = (("step_size", step_sizes(schedule)), ("ridge", ridge))
     identity = Identity("online_em", mixture, Objective.LIKELIHOOD, local_step, options)
-    functions = _functions(mixture, schedule, ridge, local_step)
-    return Algorithm(*functions, posterior_of, prior, identity)
+    point_readout(mixture, ridge)  # raises
+    settings = mixture, schedule, ridge, local_step
+    return Algorithm(
+        fixed(_start, *settings), fixed(_step, *settings), posterior_of, prior, identity
+    )
 
 
-@lru_cache
-def _functions(
-    mixture: Mixture, schedule: Schedule, ridge: float, local_step: LocalStep
-) -> tuple[StartFn, StepFn]:
-    read = point_readout(mixture, ridge)
+def _start(
+    mixture: Mixture,
+    schedule: Schedule,
+    ridge: float,
+    local_step: LocalStep,
+    prior: Prior,
+    posterior: Posterior,
+    layout: Layout,
+) -> OnlineState:
+    stats = stats_of(prior, posterior)
+    if layout.batch_size and layout.total_weight is not None:
+        batch_weight = layout.total_weight / layout.num_batches
+        stats = stats_of(prior, posterior, batch_weight)
+    num_steps, memory = jnp.zeros((), jnp.int32), local_step.init(mixture, layout)
+    return OnlineState(prior, posterior, stats, num_steps, jnp.zeros_like(stats.entropy), memory)
 
-    def start(prior: Prior, posterior: Posterior, layout: Layout) -> OnlineState:
-        stats = stats_of(prior, posterior)
-        if layout.batch_size and layout.total_weight is not None:
-            batch_weight = layout.total_weight / layout.num_batches
-            stats = stats_of(prior, posterior, batch_weight)
-        num_steps, memory = jnp.zeros((), jnp.int32), local_step.init(mixture, layout)
-        return OnlineState(
-            prior, posterior, stats, num_steps, jnp.zeros_like(stats.entropy), memory
-        )
 
-    def step(key: PRNGKeyArray, state: OnlineState, batch: Batch) -> tuple[OnlineState, Info]:
-        del key
-        new, evidence, memory = visit(
-            local_step, mixture, read(state.posterior), batch, state.memory
-        )
-        gamma = schedule(state.num_steps.astype(evidence.dtype))
-        stats = trees.blend(state.stats, new, gamma)
-        posterior = global_update(mixture, state.prior, stats, state.posterior)
-        total = state.log_likelihood + evidence
-        objective = jnp.where(batch.is_last, total, jnp.nan)
-        carried = jnp.where(batch.is_last, 0, total)
-        new_state = OnlineState(state.prior, posterior, stats, state.num_steps + 1, carried, memory)
-        return new_state, Info(objective)
-
-    return start, step
+def _step(
+    mixture: Mixture,
+    schedule: Schedule,
+    ridge: float,
+    local_step: LocalStep,
+    key: PRNGKeyArray,
+    state: OnlineState,
+    batch: Batch,
+) -> tuple[OnlineState, Info]:
+    del key
+    readout = point_readout(mixture, ridge)(state.posterior)
+    new, evidence, memory = visit(local_step, mixture, readout, batch, state.memory)
+    gamma = schedule(state.num_steps.astype(evidence.dtype))
+    stats = trees.blend(state.stats, new, gamma)
+    posterior = global_update(mixture, state.prior, stats, state.posterior)
+    total = state.log_likelihood + evidence
+    objective = jnp.where(batch.is_last, total, jnp.nan)
+    carried = jnp.where(batch.is_last, 0, total)
+    new_state = OnlineState(state.prior, posterior, stats, state.num_steps + 1, carried, memory)
+    return new_state, Info(objective)
 
 
 def point_readout(mixture: Mixture, ridge: float = 0.0) -> Callable[[Posterior], Readout]:
@@ -185,9 +192,8 @@ def _schedule(step_size: float | Schedule) -> Schedule:
         return step_size
     if not 0 < step_size <= 1:
         raise ValueError(f"step_size must be in (0, 1], got {step_size}; the paper has 0.2.")
-    return _constant(step_size)
+    return fixed(_constant, step_size)
 
 
-@lru_cache
-def _constant(step_size: float) -> Schedule:
-    return lambda step: jnp.full_like(step, step_size)
+def _constant(step_size: float, step: Array) -> Array:
+    return jnp.full_like(step, step_size)

@@ -8,7 +8,7 @@ References:
     Chang and Fisher (2013), Parallel sampling of DP mixture models using sub-cluster splits.
 """
 
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -28,9 +28,9 @@ from jaxdpmm.inference.backends.gibbs_moves import (
 )
 from jaxdpmm.inference.local_steps.dense import over_tiles, sum_over_tiles
 from jaxdpmm.model import Batch, Mixture, Prior, Readout, Stats, log_joint, summarize
+from jaxdpmm.programs import fixed
 
 
-@lru_cache
 def split_merge(num_proposals: int = 1, num_refinements: int = 5) -> Move:
     """Part a component into two sub-clusters, or join two components.
 
@@ -53,25 +53,32 @@ def split_merge(num_proposals: int = 1, num_refinements: int = 5) -> Move:
         raise ValueError(
             f"num_refinements must not be negative, got {num_refinements}; the default is 5."
         )
-
-    def propose(
-        key: Any, mixture: Mixture, prior: Prior, alpha: Any, partition: Partition, batch: Batch
-    ) -> Any:
-        def attempt(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, None]:
-            labels, stats, num_accepted = carry
-            labels, stats, accepted = _split_or_merge(
-                key, mixture, prior, alpha, labels, stats, batch, num_refinements
-            )
-            return (labels, stats, num_accepted + accepted.astype(alpha.dtype)), None
-
-        start = (partition.labels[0], partition.stats, jnp.zeros_like(alpha))
-        keys = jax.random.split(key, num_proposals)
-        (labels, stats, num_accepted), _ = jax.lax.scan(attempt, start, keys)
-        share = num_accepted / jnp.asarray(num_proposals, alpha.dtype)
-        return Partition(labels[None], stats), share
-
     name = f"split_merge({num_proposals}, {num_refinements})"
-    return Move(name, propose, needs_points=True)
+    return Move(name, fixed(_propose, num_proposals, num_refinements), needs_points=True)
+
+
+def _propose(
+    num_proposals: int,
+    num_refinements: int,
+    key: Any,
+    mixture: Mixture,
+    prior: Prior,
+    alpha: Any,
+    partition: Partition,
+    batch: Batch,
+) -> Any:
+    def attempt(carry: tuple, key: PRNGKeyArray) -> tuple[tuple, None]:
+        labels, stats, num_accepted = carry
+        labels, stats, accepted = _split_or_merge(
+            key, mixture, prior, alpha, labels, stats, batch, num_refinements
+        )
+        return (labels, stats, num_accepted + accepted.astype(alpha.dtype)), None
+
+    start = (partition.labels[0], partition.stats, jnp.zeros_like(alpha))
+    keys = jax.random.split(key, num_proposals)
+    (labels, stats, num_accepted), _ = jax.lax.scan(attempt, start, keys)
+    share = num_accepted / jnp.asarray(num_proposals, alpha.dtype)
+    return Partition(labels[None], stats), share
 
 
 class _Anchors(NamedTuple):

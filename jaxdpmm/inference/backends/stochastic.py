@@ -7,8 +7,7 @@ References:
     Hoffman, Blei, Wang and Paisley (2013), Stochastic variational inference, algorithm in figure 4.
 """
 
-from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -24,8 +23,6 @@ from jaxdpmm.inference.base import (
     Memory,
     Objective,
     Schedule,
-    StartFn,
-    StepFn,
     posterior_of,
     step_sizes,
 )
@@ -40,6 +37,7 @@ from jaxdpmm.model import (
     global_update,
     stats_of,
 )
+from jaxdpmm.programs import fixed
 
 
 class StochasticState(NamedTuple):
@@ -64,7 +62,6 @@ class StochasticState(NamedTuple):
     memory: Memory
 
 
-@lru_cache
 def robbins_monro(delay: float = 1.0, forgetting: float = 0.7) -> Schedule:
     """Step sizes (t + delay)^-forgetting, t = 1, 2, ..., the schedule of Hoffman et al. (2013), eq. 26.
 
@@ -80,7 +77,11 @@ def robbins_monro(delay: float = 1.0, forgetting: float = 0.7) -> Schedule:
             f"delay must be at least 0 and forgetting in (0.5, 1], got {delay} and {forgetting}; "
             "steps of (t + 1)^-0.7 are the default."
         )
-    return lambda step: (step + 1.0 + delay) ** -forgetting
+    return fixed(_robbins_monro, delay, forgetting)
+
+
+def _robbins_monro(delay: float, forgetting: float, step: Any) -> Any:
+    return (step + 1.0 + delay) ** -forgetting
 
 
 def stochastic(
@@ -104,43 +105,53 @@ def stochastic(
     schedule = robbins_monro() if step_size is None else step_size
     options = (("step_size", step_sizes(schedule)),)
     identity = Identity("stochastic", mixture, Objective.ESTIMATE, local_step, options)
-    return Algorithm(*_functions(mixture, schedule, local_step), posterior_of, prior, identity)
+    settings = mixture, schedule, local_step
+    return Algorithm(
+        fixed(_start, *settings), fixed(_step, *settings), posterior_of, prior, identity
+    )
 
 
-@lru_cache
-def _functions(
-    mixture: Mixture, schedule: Schedule, local_step: LocalStep
-) -> tuple[StartFn, StepFn]:
-    def start(prior: Prior, posterior: Posterior, layout: Layout) -> StochasticState:
-        stats = stats_of(prior, posterior, layout.total_weight)
-        zero = jnp.zeros_like(stats.entropy)
-        num_steps, memory = jnp.zeros((), jnp.int32), local_step.init(mixture, layout)
-        return StochasticState(prior, posterior, stats, num_steps, zero, zero, memory)
+def _start(
+    mixture: Mixture,
+    schedule: Schedule,
+    local_step: LocalStep,
+    prior: Prior,
+    posterior: Posterior,
+    layout: Layout,
+) -> StochasticState:
+    stats = stats_of(prior, posterior, layout.total_weight)
+    zero = jnp.zeros_like(stats.entropy)
+    num_steps, memory = jnp.zeros((), jnp.int32), local_step.init(mixture, layout)
+    return StochasticState(prior, posterior, stats, num_steps, zero, zero, memory)
 
-    def step(
-        key: PRNGKeyArray, state: StochasticState, batch: Batch
-    ) -> tuple[StochasticState, Info]:
-        del key
-        readout = expected_readout(mixture, state.posterior)
-        new, _, memory = visit(local_step, mixture, readout, batch, state.memory)
-        weight = jnp.sum(batch.weight)
-        scaled = trees.scale(new, batch.total / weight)
-        rho = schedule(state.num_steps.astype(weight.dtype))
-        stats = trees.blend(state.stats, scaled, rho)
-        posterior = global_update(mixture, state.prior, stats, state.posterior)
-        bound = elbo(mixture, state.prior, posterior, scaled)
-        bound_sum, bound_weight = state.bound_sum + weight * bound, state.bound_weight + weight
-        objective = jnp.where(batch.is_last, bound_sum / bound_weight, jnp.nan)
-        keep = 1 - batch.is_last.astype(weight.dtype)
-        new_state = StochasticState(
-            state.prior,
-            posterior,
-            stats,
-            state.num_steps + 1,
-            keep * bound_sum,
-            keep * bound_weight,
-            memory,
-        )
-        return new_state, Info(objective)
 
-    return start, step
+def _step(
+    mixture: Mixture,
+    schedule: Schedule,
+    local_step: LocalStep,
+    key: PRNGKeyArray,
+    state: StochasticState,
+    batch: Batch,
+) -> tuple[StochasticState, Info]:
+    del key
+    readout = expected_readout(mixture, state.posterior)
+    new, _, memory = visit(local_step, mixture, readout, batch, state.memory)
+    weight = jnp.sum(batch.weight)
+    scaled = trees.scale(new, batch.total / weight)
+    rho = schedule(state.num_steps.astype(weight.dtype))
+    stats = trees.blend(state.stats, scaled, rho)
+    posterior = global_update(mixture, state.prior, stats, state.posterior)
+    bound = elbo(mixture, state.prior, posterior, scaled)
+    bound_sum, bound_weight = state.bound_sum + weight * bound, state.bound_weight + weight
+    objective = jnp.where(batch.is_last, bound_sum / bound_weight, jnp.nan)
+    keep = 1 - batch.is_last.astype(weight.dtype)
+    new_state = StochasticState(
+        state.prior,
+        posterior,
+        stats,
+        state.num_steps + 1,
+        keep * bound_sum,
+        keep * bound_weight,
+        memory,
+    )
+    return new_state, Info(objective)

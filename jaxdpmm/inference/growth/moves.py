@@ -8,7 +8,7 @@ the local step. A sweep costs twice as much; `adaptive.py` is the loop that give
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jaxdpmm.inference.base import Algorithm, Layout, Objective, StartFn, State, StepFn
 from jaxdpmm.inference.growth.proposals import Propose, birth, delete, merge
 from jaxdpmm.model import Batch, Mixture, Posterior, Prior
+from jaxdpmm.programs import fixed
 
 MOVES: dict[str, Propose] = {"birth": birth, "merge": merge, "delete": delete}
 
@@ -95,53 +96,63 @@ def with_moves(
         name=f"with_moves({inner.name})",
         options=(*inner.options, ("moves", tuple(moves))),
     )
-    functions = _functions(
-        inner.mixture, algorithm.start, algorithm.step, algorithm.posterior, tuple(moves)
+    wrapped = _Inner(inner.mixture, algorithm.start, algorithm.step, algorithm.posterior)
+    return Algorithm(
+        fixed(_start, wrapped),
+        fixed(_step, wrapped, tuple(moves)),
+        fixed(_posterior, wrapped),
+        algorithm.prior,
+        identity,
     )
-    return Algorithm(*functions, algorithm.prior, identity)
 
 
-@lru_cache
-def _functions(
-    mixture: Mixture,
-    start_one: StartFn,
-    step_one: StepFn,
-    posterior_of: Callable[[State], Posterior],
-    moves: tuple[str, ...],
-) -> tuple[StartFn, StepFn, Callable[[MovesState], Posterior]]:
-    def start(prior: Prior, posterior: Posterior, layout: Layout) -> MovesState:
-        current, rival = (start_one(prior, posterior, layout) for _ in range(2))
-        zero = jnp.zeros((), jnp.int32)
-        slots = jnp.zeros(layout.num_batches, bool)
-        return MovesState(prior, current, rival, Changes(zero, zero, zero), zero, slots)
+class _Inner(NamedTuple):
+    """The functions of the backend that is wrapped."""
 
-    def step(key: PRNGKeyArray, state: MovesState, batch: Batch) -> tuple[MovesState, MovesInfo]:
-        key_step, key_propose = jax.random.split(key)
-        current, info = step_one(key_step, state.current, batch)
-        rival, rival_info = step_one(key_step, state.rival, batch)
-        nothing = jax.tree.map(jnp.zeros_like, state.changes)
-        proposals = [partial(_propose, mixture, name) for name in moves]
+    mixture: Mixture
+    start: StartFn
+    step: StepFn
+    posterior: Callable[[State], Posterior]
 
-        def end_sweep(_: Any) -> Any:
-            is_better = rival_info.objective > info.objective
-            kept, bound, done = jax.tree.map(
-                partial(jnp.where, is_better),
-                (rival, rival_info.objective, state.changes),
-                (current, info.objective, nothing),
-            )
-            arguments = key_propose, state.prior, posterior_of(kept), batch
-            posterior, changes = jax.lax.switch(state.number % len(moves), proposals, *arguments)
-            layout = Layout(state.slots.shape[0], batch.x.shape[0], batch.total)
-            new_rival = start_one(state.prior, posterior, layout)
-            new = MovesState(state.prior, kept, new_rival, changes, state.number + 1, state.slots)
-            return new, MovesInfo(bound, *done)
 
-        def go_on(_: Any) -> Any:
-            return state._replace(current=current, rival=rival), MovesInfo(info.objective, *nothing)
+def _start(inner: _Inner, prior: Prior, posterior: Posterior, layout: Layout) -> MovesState:
+    current, rival = (inner.start(prior, posterior, layout) for _ in range(2))
+    zero = jnp.zeros((), jnp.int32)
+    slots = jnp.zeros(layout.num_batches, bool)
+    return MovesState(prior, current, rival, Changes(zero, zero, zero), zero, slots)
 
-        return jax.lax.cond(batch.is_last, end_sweep, go_on, None)
 
-    return start, step, lambda state: posterior_of(state.current)
+def _step(
+    inner: _Inner, moves: tuple[str, ...], key: PRNGKeyArray, state: MovesState, batch: Batch
+) -> tuple[MovesState, MovesInfo]:
+    key_step, key_propose = jax.random.split(key)
+    current, info = inner.step(key_step, state.current, batch)
+    rival, rival_info = inner.step(key_step, state.rival, batch)
+    nothing = jax.tree.map(jnp.zeros_like, state.changes)
+    proposals = [partial(_propose, inner.mixture, name) for name in moves]
+
+    def end_sweep(_: Any) -> Any:
+        is_better = rival_info.objective > info.objective
+        kept, bound, done = jax.tree.map(
+            partial(jnp.where, is_better),
+            (rival, rival_info.objective, state.changes),
+            (current, info.objective, nothing),
+        )
+        arguments = key_propose, state.prior, inner.posterior(kept), batch
+        posterior, changes = jax.lax.switch(state.number % len(moves), proposals, *arguments)
+        layout = Layout(state.slots.shape[0], batch.x.shape[0], batch.total)
+        new_rival = inner.start(state.prior, posterior, layout)
+        new = MovesState(state.prior, kept, new_rival, changes, state.number + 1, state.slots)
+        return new, MovesInfo(bound, *done)
+
+    def go_on(_: Any) -> Any:
+        return state._replace(current=current, rival=rival), MovesInfo(info.objective, *nothing)
+
+    return jax.lax.cond(batch.is_last, end_sweep, go_on, None)
+
+
+def _posterior(inner: _Inner, state: MovesState) -> Posterior:
+    return inner.posterior(state.current)
 
 
 def _propose(

@@ -7,6 +7,7 @@ Meshes and the batches on them: `../data/mesh.py`, the next file to read.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,8 +34,27 @@ def sharded(local_step: LocalStep, mesh: Mesh | AbstractMesh) -> LocalStep:
     return Sharded(local_step, mesh)
 
 
+class OnMesh(LocalStep):
+    """A step that is bound to the devices of this process, which cannot be pickled."""
+
+    mesh: Mesh | AbstractMesh
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields.
+
+        Raises:
+            TypeError: the mesh is one of devices.
+        """
+        if isinstance(self.mesh, Mesh):
+            raise TypeError(
+                f"local_step must be without devices to be pickled, got {self!r} on a mesh of {self.mesh.size}; pickle "
+                "mixture and prior, and make mesh and algorithm where they are used."
+            )
+        return self.__dict__
+
+
 @dataclass(frozen=True)
-class Sharded(LocalStep):
+class Sharded(OnMesh):
     """The step that `sharded` makes; the same fit may go on over another mesh, hence no mesh in its `repr`."""
 
     local_step: LocalStep
@@ -78,7 +98,7 @@ def sharded_components(mesh: Mesh | AbstractMesh) -> LocalStep:
 
 
 @dataclass(frozen=True)
-class ShardedComponents(LocalStep):
+class ShardedComponents(OnMesh):
     """The step that `sharded_components` makes."""
 
     mesh: Mesh | AbstractMesh = field(repr=False)
