@@ -3,12 +3,11 @@
     summarize       responsibilities of points    -> Stats (additive)
     global_update   Stats                         -> Posterior
 
-Backends (`inference/`) differ only in how components are read out (`Readout`) and how `Stats` are
-accumulated. Everything is a pure function of arrays; the static `Mixture` says which family and which sticks.
+Backends (`inference/`) differ only in how components are read out (`Readout`) and how `Stats` are accumulated.
+Everything is a pure function of arrays; the static `Mixture` says which family and which sticks.
 
-Features enter as the user has them. Families that lose precision far from zero name a reference point
-(`Prior.offset`), which is subtracted on the way in; natural parameters are relative to it.
-Next file to read: `bound.py`.
+Features enter as the user has them. Families that lose precision far from zero name a reference point (`Prior.offset`),
+which is subtracted on the way in; natural parameters are relative to it. Next file to read: `bound.py`.
 """
 
 from dataclasses import dataclass, field
@@ -37,17 +36,16 @@ class Mixture:
         sticks: prior of the weights.
 
     Raises:
-        TypeError: an argument is of another kind, such as the number of components in the place of the family.
+        TypeError: an argument is of another kind, such as a number in the place of the family.
         ValueError: `num_components` is below 1.
     """
 
-    family: Any  # a Likelihood in general, but nearly everything needs a Family
+    family: Any  # a Likelihood, but nearly everything needs a Family
     num_components: int
     sticks: StickBreaking = field(default_factory=DirichletProcess)
 
     def __post_init__(self) -> None:
-        order = "pass Mixture(family, num_components), in this order"
-        check_kind("family", self.family, Likelihood, order)
+        check_kind("family", self.family, Likelihood, "pass Mixture(family, num_components)")
         check_kind("sticks", self.sticks, StickBreaking, "leave it out for a DirichletProcess()")
         advice = "start with 100, unused components empty themselves"
         check_at_least_one("num_components", self.num_components, advice)
@@ -138,7 +136,6 @@ def expected_readout(mixture: Mixture, posterior: Posterior) -> Readout:
 
 
 def _require_conjugate(mixture: Mixture) -> None:
-    """Raise `TypeError` for a likelihood without conjugate prior."""
     if not isinstance(mixture.family, Family):
         raise TypeError(
             f"the family must be a conjugate Family, got {type(mixture.family).__name__}, a Likelihood; fit it with "
@@ -299,6 +296,5 @@ def compact(
     counts = posterior.counts[kept]
     smaller = Mixture(mixture.family, num_active, mixture.sticks)
     sticks = mixture.sticks.posterior(counts, prior.concentration, posterior.sticks)
-    return smaller, Posterior(
-        sticks, trees.take(posterior.components, kept), counts, posterior.offset
-    )
+    components = trees.take(posterior.components, kept)
+    return smaller, Posterior(sticks, components, counts, posterior.offset)

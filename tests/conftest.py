@@ -27,9 +27,15 @@ _hook = install_import_hook("jaxdpmm", "strict_types.check")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _forget_programs():
-    """Compiled programs hold memory maps; one process that keeps those of every test runs out of them and crashes."""
+def _compiling(request):
+    """Files that compile much and compute little are compiled without optimising, in half the time; none is kept.
+
+    Compiled programs hold memory maps; one process that keeps those of every test runs out of them and crashes.
+    """
+    is_quick = request.node.get_closest_marker("compiles_much") is not None
+    jax.config.update("jax_disable_most_optimizations", is_quick)
     yield
+    jax.config.update("jax_disable_most_optimizations", False)
     jax.clear_caches()
 
 

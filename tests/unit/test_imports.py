@@ -15,7 +15,7 @@ PACKAGE = Path(jaxdpmm.__file__).parent
 HEAVY = ["flax", "numpyro", "transformers", "torch", "PIL", "sklearn", "matplotlib", "optax"]
 
 MODEL = {"trees", "checks", "points", "families", "sticks", "model"}
-FITTING = MODEL | {"bound", "grouping", "precision", "inference"}
+FITTING = MODEL | {"bound", "grouping", "precision", "programs", "inference"}
 WINGS = {f"inference.{wing}" for wing in ("backends", "data", "growth", "local_steps")}
 ALLOWED = {
     # what knows of nothing
@@ -38,12 +38,12 @@ ALLOWED = {
     "grouping": {"trees", "precision", "families", "sticks", "model"},
     "storage.model_trees": {"model", "sticks", "storage"},
     # how it is fitted; `inference` itself is what the wings stand on, and what puts them together
-    "inference": FITTING | WINGS | {"choices", "distances", "programs", "storage"},
+    "inference": FITTING | WINGS | {"choices", "distances", "storage"},
     "inference.data": MODEL,
     "inference.local_steps": FITTING | {"inference.data"},
     "inference.backends": FITTING | {"inference.local_steps"},
     "inference.growth": FITTING | WINGS,
-    "inference.numpyro": FITTING | WINGS | {"programs"},
+    "inference.numpyro": FITTING | WINGS,
     # what is done with it
     "scoring": MODEL | {"choices", "distances", "grouping", "precision", "programs"},
     "summaries": {"checks", "model", "programs"},

@@ -18,14 +18,15 @@ from jaxdpmm import (
     initialize,
     log_predictive_density,
 )
-from jaxdpmm.detection.banks import memory_bank
+from jaxdpmm.detection.banks import greedy_coreset, k_means_rows, memory_bank
 from jaxdpmm.detection.diagnosis import assign
 from jaxdpmm.detection.reduction import Reduction, reduce_features
 from jaxdpmm.detection.scored import compile_scorer
 from jaxdpmm.detection.state import DetectorState, FitFacts
 from jaxdpmm.inference.empirical_bayes import empirical_bayes, gaussian_scales, positive
-from jaxdpmm.inference.update import partial_fit
-from jaxdpmm.model import expected_readout
+from jaxdpmm.inference.initialize import clustered_prior
+from jaxdpmm.inference.update import from_stats, merge, partial_fit, subtract
+from jaxdpmm.model import expected_readout, stats_of
 from jaxdpmm.programs import padded_size
 from jaxdpmm.scoring import SCORERS, score
 from jaxdpmm.scoring.uncertainty import log_density_over_draws, score_over_draws, stack_draws
@@ -104,6 +105,16 @@ def of_mixture(function: Callable) -> Callable:
     return call
 
 
+def of_fitted(function: Callable) -> Callable:
+    """From a function of mixture, prior and posterior to one of data to fit and points."""
+    return lambda data, x: function(*fitted(data)).components[0]
+
+
+def single(x: np.ndarray) -> np.ndarray:
+    """As features come."""
+    return x.astype(np.float32)
+
+
 def bank(metric: str) -> Callable:
     """The score of a memory bank."""
     return lambda data, x: score(memory_bank(metric, 2), jnp.asarray(data[:NUM_POINTS]), x)
@@ -136,6 +147,19 @@ FITS = {
             *(found := fitted(x)), gaussian_scales(found[0].family, found[1].component), num_steps=3
         ).objective
     ),
+    "prior": lambda data, x: default_prior(fitted(data)[0], x).component.second,
+    "clustered prior": lambda data, x: (
+        clustered_prior(fitted(data)[0], x, key=jax.random.key(0)).component.second
+    ),
+    "start": lambda data, x: initialize(*fitted(data)[:2], x, key=jax.random.key(0)).components[0],
+    "start, coverage": lambda data, x: initialize(
+        *fitted(data)[:2], x, key=jax.random.key(0), start="coverage"
+    ).components[0],
+    "two fits": of_fitted(lambda m, prior, p: merge(m, prior, [p, p])),
+    "without": of_fitted(lambda m, prior, p: subtract(m, prior, p, stats_of(prior, p, 1.0))),
+    "statistics": of_fitted(lambda m, prior, p: from_stats(m, prior, stats_of(prior, p))),
+    "coreset": lambda data, x: x[greedy_coreset(single(x), 8, key=jax.random.key(0))],
+    "k-means": lambda data, x: k_means_rows(single(x), 4, key=jax.random.key(0)),
 }
 """The others that compile, of which not every size is asked for."""
 
