@@ -38,6 +38,9 @@ SCORES = (
 BACKENDS = ("cavi", "memoized", "stochastic", "online_em", "gibbs", "paper")
 """How a mixture is fitted: functions of `jaxdpmm.inference`, and "paper", the published algorithm with its start."""
 
+THRESHOLDS = ("auto", "held_out", "leave_one_out", "none")
+"""Which normal images thresholds come from, see `detection.calibration`."""
+
 STARTS = ("k-means", "coverage")
 """Where a fit starts, see `inference.initialize`."""
 

@@ -7,12 +7,12 @@ subtracted is what was added to the last bit, so that in float32 the rest is as 
 
 What is neglected: every point keeps its responsibilities, and the mixture its truncation, prior and start, all of which
 saw the group too. Left-out scores are therefore a little lower than those of true refits; by how much is tested in
-`tests/unit/test_leave_out.py`.
+`tests/unit/test_leave_out.py` and measured on images by `benchmarks/leave_out.py`.
 
 A component that only the left-out group has fed falls back to the prior, with a count of zero and no weight, as
 `compact` would have dropped it from a refit: distances and `nearest_predictive` pass over it, and it adds nothing to a
 density.
-Next file to read: `scoring/scorer.py`.
+Next file to read: `detection/leaving_out.py`, which does this for training images.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -78,15 +78,12 @@ def _compare_on(
 ) -> tuple[dict[str, Any], list]:
     """`compare` on a data set, with how many images took part; and the images as the mixture scores them."""
     from jaxdpmm.detection import stream_patches
-    from jaxdpmm.detection.calibration import learned_and_held_out
     from jaxdpmm.detection.comparison import compare
-    from jaxdpmm.detection.training import training_patches
+    from jaxdpmm.detection.training import chosen_records, training_patches
 
     config, weights = detector.config, detector.backbone
     # Without validation images those that the model has kept for its thresholds, if it is of this data set
-    learned, held_out = learned_and_held_out(
-        data_set.train, data_set.validation, config.held_out, config.seed
-    )
+    learned, held_out = chosen_records(data_set.train, data_set.validation, config)
     patches = training_patches(learned, config, weights, strict, progress=True, cache=cache)
     normal, test = (
         stream_patches(

@@ -21,6 +21,8 @@ from jaxdpmm.cli.terminal import (
 from jaxdpmm.detection.settings import DetectorSettings
 from jaxdpmm.storage.outputs import MODEL, RESULT
 
+NUM_ATYPICAL = 3  # of the images that the last line names
+
 if TYPE_CHECKING:  # loads JAX
     from jaxdpmm.detection import Detector
 
@@ -77,19 +79,33 @@ def fit(
     write_json(json, result)
     print(_summary(result))
     print(calibration_text(detector))
+    if result["training_images"]:
+        print(_atypical(result))
 
 
 def _result(detector: "Detector", output: Path, num_records: int, seconds: float) -> dict:
     facts = detector.state.facts
+    others = facts.num_held_out + facts.num_trimmed
     return {
         "model": str(output),
         "model_bytes": output.stat().st_size,
         "num_components": detector.state.mixture.num_components,
         **facts._asdict(),
-        "num_skipped": num_records - facts.num_images - facts.num_held_out,
+        "num_skipped": num_records - facts.num_images - others,
+        "training_images": [one._asdict() for one in detector.state.training_images],
         "seconds": seconds,
         "config": detector.config.to_dict(),
     }
+
+
+def _atypical(result: dict) -> str:
+    """The training images that are least like the others."""
+    shown = result["training_images"][:NUM_ATYPICAL]
+    names = ", ".join(
+        f"{Path(one['image']).name} ({one['score']:.6g}{'' if one['is_learned'] else ', left out'})"
+        for one in shown
+    )
+    return f"most atypical training images: {names}"
 
 
 def _summary(result: dict) -> str:

@@ -100,14 +100,14 @@ def calibration_text(detector: "Detector", rate: float = 0.05) -> str:
     """From which score on an image is called anomalous, or why that is not known."""
     found = detector.calibration
     if found is None:
-        return "no threshold: too few images to hold some out; see `jaxdpmm calibrate`"
+        return "no threshold: no images to take it from; see `jaxdpmm calibrate`"
     number = found.image.num_images
+    is_left_out = detector.state.facts.num_left_out > 0
+    images = "training images, each left out in turn" if is_left_out else "held-out normal images"
     if rate * (number + 1) < 1:
-        return f"no threshold at {rate:.0%} false positives: {number} held-out images are too few"
-    return (
-        f"image threshold {detector.threshold(rate):.6g} for at most {rate:.0%} false positives, from {number} "
-        "held-out normal images"
-    )
+        return f"no threshold at {rate:.0%} false positives: {number} {images} are too few"
+    threshold = f"{detector.threshold(rate):.6g} for at most {rate:.0%} false positives"
+    return f"image threshold {threshold}, from {number} {images}"
 
 
 def size_text(num_bytes: float) -> str:

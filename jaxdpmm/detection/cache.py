@@ -86,12 +86,12 @@ def cached_training(
         return stack_patches(
             cached_patches(records, config, backbone, folder, **options), len(records)
         )
-    sources = tuple(
-        (name_text(record.path), _frame(name, config, backbone).grid)
-        for record, name in zip(records, names, strict=True)
-        if name in known
-    )
-    return TrainingPatches(store, len(sources), sources)
+    frames = tuple(_frame(name, config, backbone) for name in names if name in known)
+    paths = [
+        name_text(record.path) for record, name in zip(records, names, strict=True) if name in known
+    ]
+    sources = tuple((path, frame.grid) for path, frame in zip(paths, frames, strict=True))
+    return TrainingPatches(store, len(sources), sources, frames)
 
 
 def identity_of(features: FeatureConfig, backbone: Backbone) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Thresholds and p-values from normal images alone, held out of the fit: no anomaly is needed, none is looked at.
+"""Thresholds and p-values from normal images alone, held or left out of the fit: no anomaly is needed, none looked at.
 
 A `Survival` tells which share of normal samples scores at least so much. A conformal p-value counts the new image among
 the normal ones, (1 + I share) / (I + 1) with I held-out images: if the new image is exchangeable with them, the
@@ -6,9 +6,18 @@ probability of a p-value of at most r is at most r, whatever the scores are and 
 patches and pixels, which are not independent within an image, the share is averaged over images, and the same holds of
 a sample drawn from a new image. So the rate is that of images like these: images of one patient or one part must not
 lie on both sides, and a new camera needs new normal images (`Detector.calibrate`).
+
+With few images none can be spared, and each is scored with itself left out (`leaving_out.py`). Then the new image is
+scored by a mixture of one image more than each of the others was. For scores that adding a normal image never raises,
+such as the distance to the nearest of all patches, a p-value of at most r still has at most probability r
+(jackknife-minmax, theorem 3 of Barber et al.: the score under all images is at most the least of those under all but
+one); for other scores at most 2 r, where the new image is scored by each of the left-out mixtures (jackknife+,
+theorem 1). Both hold of refits. More images raise a mixture's scores by about 1 / I nats through the weights alone, and
+what subtraction neglects is measured (`benchmarks/leave_out.py`); who needs the exact guarantee holds images out.
 Read `diagnosis.py` next.
 
 References:
+    Barber, Candes, Ramdas and Tibshirani (2021), Predictive inference with the jackknife+. arXiv 1905.02928.
     Vovk, Gammerman and Shafer (2005), Algorithmic Learning in a Random World, chapter 2.
     Lee, Barber and Willett (2023), Distribution-free inference with hierarchical data. arXiv 2306.06342.
 """
@@ -26,23 +35,25 @@ from jaxdpmm.detection.state import Calibration, Survival
 
 KEPT_POINTS = 256  # of a survival function of patches or pixels, half of them for the tail
 MIN_HELD_OUT = 5
+ENOUGH_HELD_OUT = 19  # for a threshold at a rate of 5 %
 METHODS = ("conformal", "quantile")
 
 T = TypeVar("T")
 
 
 def split_held_out(
-    items: Sequence[T], share: float, seed: int
+    items: Sequence[T], share: float, seed: int, fewest: int = MIN_HELD_OUT
 ) -> tuple[tuple[T, ...], tuple[T, ...]]:
     """Items to learn from and items held out for thresholds, each in their order, drawn by a seed.
 
     Args:
         items: for example records of images.
-        share: part to hold out, rounded down; when that is less than five, none are.
+        share: part to hold out, rounded down.
         seed: the same gives the same split.
+        fewest: when the part is less than so many, none are held out.
     """
     number = int(share * len(items) + 1e-9)
-    if number < MIN_HELD_OUT:
+    if number < fewest:
         return tuple(items), ()
     chosen = set(np.random.default_rng(seed).permutation(len(items))[:number].tolist())
     learned, held_out = (
@@ -53,12 +64,16 @@ def split_held_out(
 
 
 def learned_and_held_out(
-    train: Sequence[T], validation: Sequence[T], share: float, seed: int
+    train: Sequence[T],
+    validation: Sequence[T],
+    share: float,
+    seed: int,
+    fewest: int = MIN_HELD_OUT,
 ) -> tuple[tuple[T, ...], tuple[T, ...]]:
     """What to learn from, and what thresholds come from: validation images, else a share of the others."""
     if validation:
         return tuple(train), tuple(validation)
-    return split_held_out(train, share, seed)
+    return split_held_out(train, share, seed, fewest)
 
 
 def calibrate(images: Iterable[ScoredImage], sigma: float) -> Calibration:
@@ -89,6 +104,24 @@ def calibrate(images: Iterable[ScoredImage], sigma: float) -> Calibration:
     return Calibration(of_image, _thinned(of_patch), _thinned(of_pixel))
 
 
+def survival_of(calibration: Calibration | None, of: str) -> Survival:
+    """What normal images, patches or pixels score.
+
+    Args:
+        calibration: from `calibrate`; None where no images were held or left out.
+        of: "image", "patch" or "pixel".
+
+    Raises:
+        ValueError: no images were held or left out, or `of` is none of these.
+    """
+    if calibration is None or of not in Calibration._fields:
+        raise ValueError(
+            f"a threshold needs held-out normal images and of one of {', '.join(Calibration._fields)}, got "
+            f"{'no images' if calibration is None else 'images'} and {of!r}; give some to Detector.calibrate."
+        )
+    return getattr(calibration, of)
+
+
 def p_values(survival: Survival, scores: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Conformal p-values, (1 + I share) / (I + 1): small for scores that normal samples rarely reach.
 
@@ -101,24 +134,6 @@ def p_values(survival: Survival, scores: Float[np.ndarray, "..."]) -> Float[np.n
     shares = survival.shares[np.searchsorted(survival.scores, scores)]
     values = (1 + survival.num_images * shares) / (survival.num_images + 1)
     return np.asarray(np.round(values, 12))  # so that 2 in 20 is not more than 0.1
-
-
-def survival_of(calibration: Calibration | None, of: str) -> Survival:
-    """What normal images, patches or pixels score.
-
-    Args:
-        calibration: from `calibrate`; None where no images were held out.
-        of: "image", "patch" or "pixel".
-
-    Raises:
-        ValueError: no images were held out, or `of` is none of these.
-    """
-    if calibration is None or of not in Calibration._fields:
-        raise ValueError(
-            f"a threshold needs held-out normal images and of one of {', '.join(Calibration._fields)}, got "
-            f"{'no images' if calibration is None else 'images'} and {of!r}; give some to Detector.calibrate."
-        )
-    return getattr(calibration, of)
 
 
 def threshold(survival: Survival, rate: float, method: str = "conformal") -> float:
@@ -142,8 +157,8 @@ def threshold(survival: Survival, rate: float, method: str = "conformal") -> flo
     allowed = rate if method == "quantile" else (rate * (number + 1) - 1) / number
     if allowed < -1e-12:
         raise ValueError(
-            f"rate must be at least 1 / {number + 1} = {1 / (number + 1):.4f} with {number} held-out images, got "
-            f"{rate:g}; hold out more normal images, or use the method 'quantile', which promises nothing."
+            f"rate must be at least 1 / {number + 1} = {1 / (number + 1):.4f} with {number} normal images, got "
+            f"{rate:g}; give more of them, or use the method 'quantile', which promises nothing."
         )
     first = int(np.flatnonzero(survival.shares <= allowed + 1e-12)[0])
     return float(np.nextafter(survival.scores[first - 1], np.inf))

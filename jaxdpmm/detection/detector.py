@@ -16,7 +16,8 @@ from jaxdpmm.detection import calibration as thresholds
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.diagnosis import PatchDiagnosis, diagnose, examples_of
 from jaxdpmm.detection.evaluate import evaluate
-from jaxdpmm.detection.fitting import SAMPLE_SIZE, fit_mixture
+from jaxdpmm.detection.fitting import SAMPLE_SIZE
+from jaxdpmm.detection.learning import learn, with_source
 from jaxdpmm.detection.overlay import colour_limits
 from jaxdpmm.detection.parts import check_parts
 from jaxdpmm.detection.patches import BATCH_SIZE, TrainingPatches, stream_batches, stream_patches
@@ -75,7 +76,7 @@ class Detector:
         Args:
             records: normal images, for example `jaxdpmm.images.layouts.open_data_set(folder).train`.
             config: settings; None for the defaults.
-            validation: further normal images, which thresholds come from; without any a share of `records` is held out.
+            validation: further normal images, for thresholds; without any, some of `records` or all, left out in turn.
             backbone: loaded already; by default the one that the settings name.
             strict: an image that cannot be read is an error, instead of a warning and a gap.
             progress: show bars on standard error.
@@ -94,9 +95,10 @@ class Detector:
         if config.value_range is None:
             config = dataclasses.replace(config, value_range=value_range_of(learned))
         patches = training_patches(learned, config, backbone, strict, progress, cache)
+        config = with_source(config, bool(held_out))
         detector = cls.fit_patches(patches, config, backbone, progress=progress)
         bar = "held-out images" if progress else None
-        if held_out:
+        if held_out and config.thresholds == "held_out":
             detector.calibrate(held_out, strict=strict, progress=bar)
         return detector
 
@@ -115,7 +117,7 @@ class Detector:
             ValueError: features that are not finite, or fewer than components.
         """
         config = config.resolved(backbone)
-        fitted = fit_mixture(patches.features, config, progress=progress)
+        fitted, patches = learn(patches, config, progress=progress)
         num_images = patches.num_images // config.rotations
         state = fitted._replace(
             facts=fitted.facts._replace(num_images=num_images),
@@ -243,12 +245,12 @@ class Detector:
             tell_of_learned(records, self.state.examples.images)
         images = list(self.score(records, strict=strict, progress=progress))
         found = thresholds.calibrate(images, self.config.sigma)
-        facts = self.state.facts._replace(num_held_out=len(images))
+        facts = self.state.facts._replace(num_held_out=len(images), num_left_out=0)
         self.state = self.state._replace(facts=facts, calibration=found)
 
     @property
     def calibration(self) -> Calibration | None:
-        """What held-out normal images score; None when none were held out."""
+        """What held-out or left-out normal images score; None when there were none."""
         return self.state.calibration
 
     def threshold(self, rate: float = 0.05, of: str = "image", method: str = "conformal") -> float:

@@ -88,14 +88,18 @@ def algorithm_of(
     """
     if config.backend == "gibbs":
         return gibbs(mixture, prior)
-    if local_step is None:
-        is_costly = config.start == "coverage" or type(mixture.family) in COSTLY
-        local_step = candidates() if is_costly else dense
+    local_step = local_step or local_step_of(config, mixture)
     if config.backend == "paper":
         algorithm, none = paper_preset(mixture, local_step)
         dtype = jax.tree.leaves(prior.component)[0].dtype  # of the features
         return algorithm._replace(prior=jax.tree.map(lambda leaf: leaf.astype(dtype), none))
     return WITH_LOCAL_STEP[config.backend](mixture, prior, local_step=local_step)
+
+
+def local_step_of(config: DetectorConfig, mixture: Mixture) -> LocalStep:
+    """The E-step that suits the family and the start."""
+    is_costly = config.start == "coverage" or type(mixture.family) in COSTLY
+    return candidates() if is_costly else dense
 
 
 def batch_size_of(config: DetectorConfig) -> int | None:

@@ -67,11 +67,13 @@ class TrainingPatches(NamedTuple):
         features: float32, (N, D); in memory or a `FeatureStore`.
         num_images: how many images they come from, without those that were skipped.
         sources: name and grid (rows, columns) of each image, in the order of the features; empty when unknown.
+        frames: how each image was prepared; empty when unknown.
     """
 
     features: Any
     num_images: int
     sources: tuple[tuple[str, tuple[int, int]], ...] = ()
+    frames: tuple[Frame, ...] = ()
 
 
 def stream_batches(
@@ -155,7 +157,7 @@ def stack_patches(
     """
     rows = np.zeros((0, 0), np.float32)
     filled = number = 0
-    sources = []
+    sources, frames = [], []
     for number, image in enumerate(patches, start=1):
         height, width, dim = image.features.shape
         if number == 1:
@@ -168,7 +170,8 @@ def stack_patches(
         rows[filled : filled + height * width] = image.features.reshape(-1, dim)
         filled += height * width
         sources.append((name_text(image.record.path), (height, width)))
-    return TrainingPatches(rows[:filled], number, tuple(sources))
+        frames.append(image.frame)
+    return TrainingPatches(rows[:filled], number, tuple(sources), tuple(frames))
 
 
 def _tell_size(num_images: int, num_patches: int, rows: np.ndarray) -> None:

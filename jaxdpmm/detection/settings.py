@@ -140,9 +140,16 @@ class LearningSettings:
     """Which images are learned from."""
 
     seed: int = setting(0, "Seed of everything random.")
+    thresholds: str = setting(
+        "auto",
+        "Images that thresholds come from, where the data set has none for them",
+        'With "auto", a share of the training images is held out where it is enough for a rate of 5 %, 19 images; '
+        "where it is not, all are learned from, and each is scored with itself left out. See `calibration.py`.",
+        choices=choices.THRESHOLDS,
+    )
     held_out: float = setting(
         0.1,
-        "Share of the images kept for thresholds, where the data set has none for them.",
+        "Share of the training images to hold out for thresholds.",
         "They are not learned from, see `calibration.py`.",
         within=Interval(0, 1, with_most=False),
     )
@@ -151,6 +158,11 @@ class LearningSettings:
         "Learn from so many images only, as AnomalyDINO chooses them. Default: all.",
         "Which ones depends on the seed.",
         within=POSITIVE,
+    )
+    contamination: Any = setting(  # noqa: RUF009
+        0.0,
+        'Share of the training images that are anomalous and to be left out, or "auto" for those that stand out.',
+        "Which ones is found without labels, see `trimming.py`.",
     )
     rotations: int = setting(
         1,

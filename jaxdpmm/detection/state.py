@@ -52,6 +52,20 @@ class Examples(NamedTuple):
     images: tuple[str, ...]
 
 
+class TrainingImage(NamedTuple):
+    """A training image and how atypical it is.
+
+    Attributes:
+        image: its name.
+        score: of the image under the mixture without it.
+        is_learned: whether the mixture has learned from it; not where `trimming.py` left it out.
+    """
+
+    image: str
+    score: float
+    is_learned: bool = True
+
+
 class FitFacts(NamedTuple):
     """What is told of a fit.
 
@@ -62,7 +76,9 @@ class FitFacts(NamedTuple):
         truncation_binds: whether more components would be used than there may be.
         elbo_per_patch: evidence lower bound in nats per patch; None without a sweep, or of a backend without a bound.
         num_images: images that the patches are of; 0 where that is not known.
-        num_held_out: images that the calibration is of.
+        num_held_out: images that the calibration is of, not learned from.
+        num_left_out: images that the calibration is of, learned from and each left out in turn.
+        num_trimmed: training images that look anomalous and were not learned from.
     """
 
     num_patches: int
@@ -72,6 +88,8 @@ class FitFacts(NamedTuple):
     elbo_per_patch: float | None
     num_images: int = 0
     num_held_out: int = 0
+    num_left_out: int = 0
+    num_trimmed: int = 0
 
 
 class DetectorState(NamedTuple):
@@ -84,7 +102,8 @@ class DetectorState(NamedTuple):
         facts: what is told of the fit.
         reduction: the projection of features before the mixture; None for features as they are.
         examples: training patches of each component.
-        calibration: scores of held-out normal images; None where none were held out.
+        calibration: scores of held-out or left-out normal images; None where there were none.
+        training_images: by their score without themselves, the most atypical first; none with held-out images.
         colour_limits: scores at which the colours of pictures begin and end, found from training patches.
         backbone_sha256: digest of the backbone's weights.
     """
@@ -98,6 +117,7 @@ class DetectorState(NamedTuple):
     calibration: Calibration | None = None
     colour_limits: tuple[float, float] = (0.0, 1.0)
     backbone_sha256: str | None = None
+    training_images: tuple[TrainingImage, ...] = ()
 
     @property
     def num_inputs(self) -> int:

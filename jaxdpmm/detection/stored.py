@@ -13,7 +13,14 @@ import numpy as np
 
 from jaxdpmm.detection.config import OWN, DetectorConfig
 from jaxdpmm.detection.reduction import reduction_of
-from jaxdpmm.detection.state import Calibration, DetectorState, Examples, FitFacts, Survival
+from jaxdpmm.detection.state import (
+    Calibration,
+    DetectorState,
+    Examples,
+    FitFacts,
+    Survival,
+    TrainingImage,
+)
 from jaxdpmm.families import Family, Gaussian
 from jaxdpmm.persist import MODEL_FILE, Model, load_model
 from jaxdpmm.sticks import StickBreaking
@@ -37,6 +44,9 @@ class _Settings(msgspec.Struct):
     truncation_binds: bool
     elbo_per_patch: float | None
     num_held_out: Count = 0
+    num_left_out: Count = 0
+    num_trimmed: Count = 0
+    training_images: list[tuple[str, float, bool]] = []
 
 
 def model_of(config: DetectorConfig, state: DetectorState) -> Model:
@@ -48,6 +58,7 @@ def model_of(config: DetectorConfig, state: DetectorState) -> Model:
         "backbone_sha256": state.backbone_sha256,
         "colour_limits": state.colour_limits,
         **state.facts._asdict(),
+        "training_images": [list(one) for one in state.training_images],
     }
     if state.examples is not None:
         arrays["examples/places"], arrays["examples/distances"], images = state.examples
@@ -116,6 +127,7 @@ def _state_of(model: Model, settings: _Settings) -> DetectorState:
         _calibration_of(model.arrays),
         settings.colour_limits,
         settings.backbone_sha256,
+        tuple(TrainingImage(*one) for one in settings.training_images),
     )
 
 

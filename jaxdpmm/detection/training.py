@@ -8,7 +8,11 @@ import warnings
 from collections.abc import Sequence
 
 from jaxdpmm.detection.cache import cached_training
-from jaxdpmm.detection.calibration import learned_and_held_out
+from jaxdpmm.detection.calibration import (
+    ENOUGH_HELD_OUT,
+    MIN_HELD_OUT,
+    learned_and_held_out,
+)
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.few_shot import choose_references
 from jaxdpmm.detection.patches import TrainingPatches, stack_patches, stream_patches
@@ -24,14 +28,17 @@ def chosen_records(
 
     Args:
         records: normal images.
-        validation: further ones; where there are none, a share of `records` unless few shots are asked for.
-        config: the share, the number of shots, and the seed.
+        validation: further ones; where there are none, a share of `records`, if that is enough, unless few shots are
+            asked for.
+        config: where thresholds come from, the share, the number of shots, and the seed.
 
     Raises:
         ValueError: more shots than images.
     """
     if config.num_shots is None:
-        return learned_and_held_out(records, validation, config.held_out, config.seed)
+        share = config.held_out if config.thresholds in ("auto", "held_out") else 0.0
+        fewest = MIN_HELD_OUT if config.thresholds == "held_out" else ENOUGH_HELD_OUT
+        return learned_and_held_out(records, validation, share, config.seed, fewest)
     return choose_references(tuple(records), config.num_shots, config.seed), tuple(validation)
 
 

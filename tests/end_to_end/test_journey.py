@@ -40,6 +40,10 @@ def test_fit_reports_what_it_did(folder):
     assert (result["num_images"], result["num_patches"], result["num_skipped"]) == (6, 216, 0)
     assert result["config"]["layers"] == [1, 2]
     assert 1 <= result["num_components"] <= 5
+    assert (result["num_left_out"], result["num_held_out"], result["num_trimmed"]) == (6, 0, 0)
+    scores = [image["score"] for image in result["training_images"]]
+    assert len(scores) == 6
+    assert scores == sorted(scores, reverse=True)
     assert result["model_bytes"] == (folder / "model.safetensors").stat().st_size
 
 

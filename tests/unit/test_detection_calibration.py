@@ -79,9 +79,7 @@ def test_images_count_alike_whatever_their_size():
 
 def test_too_few_images_for_a_rate():
     found = calibrate(scored(np.random.default_rng(4), 18), 0.0)
-    with pytest.raises(
-        ValueError, match=r"rate must be at least 1 / 19 = 0\.0526 with 18 held-out"
-    ):
+    with pytest.raises(ValueError, match=r"rate must be at least 1 / 19 = 0\.0526 with 18 normal"):
         threshold(found.image, 0.05)
     assert threshold(found.image, 1 / 19) > found.image.scores[-2]
     assert np.isfinite(threshold(found.image, 0.05, "quantile"))

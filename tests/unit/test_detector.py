@@ -266,7 +266,13 @@ def calibrated(tmp_path_factory, backbone):
     """A detector of sixty images of which six are held out."""
     folder = tmp_path_factory.mktemp("many") / "surfaces"
     data = read_mvtec(write_mvtec(folder, num_train=60, num_good=1, num_defective=1))
-    config = DetectorConfig(backbone=backbone.name, short_side=SIDE, num_components=4, num_epochs=5)
+    config = DetectorConfig(
+        backbone=backbone.name,
+        short_side=SIDE,
+        num_components=4,
+        num_epochs=5,
+        thresholds="held_out",
+    )
     return Detector.fit(data.train, config, backbone=backbone), data
 
 
@@ -287,9 +293,7 @@ def test_held_out_images_give_thresholds_that_can_be_changed(tmp_path, calibrate
     loaded.calibrate(data.train[:9])
     assert loaded.calibration.image.num_images == 9
     assert loaded.threshold(0.2) != level
-    with pytest.raises(
-        ValueError, match=r"rate must be at least 1 / 7 = 0\.1429 with 6 held-out im"
-    ):
+    with pytest.raises(ValueError, match=r"rate must be at least 1 / 7 = 0\.1429 with 6 normal im"):
         detector.threshold(0.05)
 
 
@@ -302,7 +306,42 @@ def test_validation_images_take_the_place_of_held_out_ones(calibrated, backbone,
     assert detector.calibration.image.num_images == 5
 
 
-def test_no_threshold_without_held_out_images(data, detector):
+def test_few_images_are_all_learned_from_and_left_out_in_turn(tmp_path, data, detector, backbone):
+    number = len(data.train)
+    facts = detector.model.settings
+    assert detector.config.thresholds == "leave_one_out"
+    assert (facts["num_images"], facts["num_left_out"]) == (number, number)
+    assert detector.calibration.image.num_images == number
+    scores = [one.score for one in detector.state.training_images]
+    assert scores == sorted(scores, reverse=True)
+    assert {one.image for one in detector.state.training_images} == {
+        str(r.path) for r in data.train
+    }
+    level = detector.threshold(1 / (number + 1))
+    assert scores[0] < level < scores[0] + 1e-6 * abs(scores[0])
+    detector.save(tmp_path / "model")
+    loaded = Detector.load(tmp_path / "model", backbone=backbone)
+    assert loaded.state.training_images == detector.state.training_images
+    with pytest.warns(UserWarning, match="must not be learned from"):
+        loaded.calibrate(data.train[:3])
+    assert loaded.model.settings["num_left_out"] == 0
+
+
+def test_images_that_stand_out_are_not_learned_from(data, config, backbone):
+    share = dataclasses.replace(config, contamination=1 / len(data.train))
+    detector = Detector.fit(data.train, share, backbone=backbone)
+    assert detector.model.settings["num_trimmed"] == 1
+    assert detector.model.settings["num_images"] == len(data.train) - 1
+    (trimmed,) = (one for one in detector.state.training_images if not one.is_learned)
+    assert trimmed.image not in {
+        one.image for one in detector.state.training_images if one.is_learned
+    }
+
+
+def test_no_threshold_without_images_for_them(data, config, backbone):
+    without = dataclasses.replace(config, thresholds="none")
+    detector = Detector.fit(data.train, without, backbone=backbone)
+    assert detector.state.training_images == ()
     assert detector.calibration is None
     assert detector.p_value(next(detector.score(data.test))) is None
     with pytest.raises(

@@ -1,0 +1,110 @@
+"""A fit that training images which look anomalous are left out of, chosen by the mixture itself.
+
+Each round fits the images that are still in, scores each of them with itself left out and each of the others as a new
+image, and keeps those of lowest score for the next round; it ends when the same images stay. Left out by statistics
+(`leaving_out.py`), an image cannot vouch for itself, which is what hides anomalies in a memory bank. An anomaly that
+many training images share looks normal to every method without labels, this one too.
+
+Thresholds of a trimmed fit are too low if normal images were trimmed, since the images that are left are typical ones.
+Next file to read: `detector.py`.
+
+References:
+    Rousseeuw and Van Driessen (1999), A fast algorithm for the minimum covariance determinant estimator: rounds that
+    keep the share of lowest distances never raise the objective.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxdpmm.detection.config import AUTO, DetectorConfig
+from jaxdpmm.detection.fitting import fit_mixture
+from jaxdpmm.detection.leaving_out import chosen_images, leave_images_out, new_scores
+from jaxdpmm.detection.patches import TrainingPatches
+from jaxdpmm.detection.state import DetectorState
+
+MOST_ROUNDS = 3
+NUM_DEVIATIONS = 3.0  # above the median, from which on an image stands out
+TENTH = (
+    1.2816  # standard deviations between the median and the 10 % quantile of a normal distribution
+)
+
+
+class Trimmed(NamedTuple):
+    """A fit without some of its images.
+
+    Attributes:
+        fitted: what `fit_mixture` returned for the images that were kept.
+        patches: of those.
+        is_kept: which ones, (I,).
+        scores: of all images, each under a mixture that has not learned from it, (I,).
+    """
+
+    fitted: DetectorState
+    patches: TrainingPatches
+    is_kept: Bool[np.ndarray, " I"]
+    scores: Float[np.ndarray, " I"]
+
+
+def fit_trimmed(
+    patches: TrainingPatches, config: DetectorConfig, *, progress: bool = False
+) -> Trimmed:
+    """Fit without the images that look anomalous.
+
+    Args:
+        patches: with frames.
+        config: settings; `contamination` is the share of the images to leave out, or "auto" for those that stand out.
+        progress: show bars on standard error.
+
+    Raises:
+        ValueError: fewer than two images, or patches of unknown images.
+    """
+    # The same number of components in all rounds, so that they share what is compiled
+    number = config.truncation(len(patches.features))
+    config = dataclasses.replace(config, num_components=number)
+    everything = np.ones(len(patches.sources) // config.rotations, bool)
+    found = _round(patches, everything, config, progress)
+    for _ in range(1, MOST_ROUNDS):
+        wanted = _typical(found.scores, config.contamination)
+        if np.array_equal(wanted, found.is_kept):
+            break
+        found = _round(patches, wanted, config, progress)
+    return found
+
+
+def stands_out(scores: Float[np.ndarray, " I"]) -> Bool[np.ndarray, " I"]:
+    """Which image scores lie three standard deviations above the median.
+
+    The deviation is that of the lower scores, between the 10 % quantile and the median, which anomalies hardly move.
+
+    Args:
+        scores: of images.
+    """
+    low, middle = np.quantile(scores, [0.1, 0.5])
+    return scores > middle + NUM_DEVIATIONS / TENTH * (middle - low)
+
+
+def _round(
+    patches: TrainingPatches, is_kept: np.ndarray, config: DetectorConfig, progress: bool
+) -> Trimmed:
+    """A fit of some images, and what it says of all of them."""
+    part = chosen_images(patches, is_kept, config.rotations)
+    fitted = fit_mixture(part.features, config, progress=progress)
+    left_out = leave_images_out(fitted, part, config, progress=progress)
+    fitted = fitted._replace(posterior=left_out.posterior)
+    scores = np.zeros(len(is_kept))
+    scores[is_kept] = [image.score for image in left_out.images]
+    others = chosen_images(patches, ~is_kept, config.rotations)
+    scores[~is_kept] = new_scores(fitted, others, config)
+    return Trimmed(fitted, part, is_kept, scores)
+
+
+def _typical(scores: np.ndarray, contamination: Any) -> np.ndarray:
+    if contamination == AUTO:
+        return ~stands_out(scores)
+    number = int(float(contamination) * len(scores) + 1e-9)
+    is_kept = np.ones(len(scores), bool)
+    is_kept[np.argsort(-scores, kind="stable")[:number]] = False
+    return is_kept
