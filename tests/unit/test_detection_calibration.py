@@ -9,15 +9,15 @@ from jaxdpmm.detection.calibration import (
     Calibration,
     Survival,
     calibrate,
-    from_arrays,
     p_values,
     split_held_out,
     threshold,
-    to_arrays,
 )
 from jaxdpmm.detection.scored import ScoredImage
+from jaxdpmm.detection.stored import _calibration_of
 from jaxdpmm.images.geometry import Preprocessing, frame_of
 from jaxdpmm.images.records import ImageRecord
+from jaxdpmm.storage.tree_store import named_leaves
 
 FRAME = frame_of((28, 42), Preprocessing(28, 14))  # two rows of three patches
 
@@ -95,13 +95,14 @@ def test_memory_does_not_grow_with_the_images():
 
 def test_round_trip_through_a_model_file():
     found = calibrate(scored(np.random.default_rng(6), 7), 1.0)
-    again = from_arrays(to_arrays(found))
+    arrays = named_leaves({"calibration": found})
+    again = _calibration_of({name: np.asarray(leaf) for name, leaf in arrays.items()})
     assert isinstance(again, Calibration)
     for ours, theirs in zip(found, again, strict=True):
         assert ours.num_images == theirs.num_images == 7
         np.testing.assert_array_equal(ours.scores, theirs.scores)
         np.testing.assert_array_equal(ours.shares, theirs.shares)
-    assert from_arrays({}) is None
+    assert _calibration_of({}) is None
 
 
 def test_split_is_the_same_every_time_and_leaves_few_images_alone():
