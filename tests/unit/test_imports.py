@@ -47,6 +47,7 @@ ALLOWED = {
     # what is done with it
     "scoring": MODEL | {"choices", "distances", "grouping", "precision", "programs"},
     "summaries": {"checks", "model", "programs"},
+    "separation": {"distances", "model", "programs", "scoring"},
     "leave_out": MODEL | {"inference", "inference.local_steps", "programs", "scoring"},
     "persist": {"__version__", "families", "model", "sticks", "storage", "storage.model_trees"},
     "exported": {"scoring", "storage"},

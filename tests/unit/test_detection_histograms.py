@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from scipy.spatial.distance import jensenshannon
+
+from jaxdpmm.detection.histograms import divergences, histogram_score, learn_histograms
+
+GENERATOR = np.random.default_rng(0)
+NORMAL = GENERATOR.multinomial(200, [0.5, 0.3, 0.15, 0.05], size=6)
+
+
+def test_the_divergence_of_shares_from_a_known_dirichlet_has_its_known_mean():
+    normal = learn_histograms(NORMAL)
+    counts = np.array([3, 1, 0, 4])
+    shares = np.random.default_rng(1).dirichlet(counts + normal.prior, size=200_000)
+    for one, found in zip(normal.shares, divergences(normal, counts, "kl"), strict=True):
+        drawn = np.sum(shares * (np.log(shares) - np.log(one)), axis=1)
+        np.testing.assert_allclose(found, drawn.mean(), atol=5 * drawn.std() / len(drawn) ** 0.5)
+
+
+def test_jensen_shannon_is_that_of_scipy():
+    normal = learn_histograms(NORMAL)
+    counts = np.array([0, 10, 0, 30])
+    mean = (counts + normal.prior) / (counts + normal.prior).sum()
+    expected = [jensenshannon(mean, one) ** 2 for one in normal.shares]
+    np.testing.assert_allclose(divergences(normal, counts), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["kl", "js"])
+def test_too_much_of_a_normal_component_is_found(kind):
+    normal = learn_histograms(NORMAL)
+    usual = GENERATOR.multinomial(200, [0.5, 0.3, 0.15, 0.05], size=20)
+    odd = GENERATOR.multinomial(200, [0.3, 0.3, 0.15, 0.25], size=20)
+    scores = [[histogram_score(normal, one, kind) for one in some] for some in (usual, odd)]
+    assert max(scores[0]) < min(scores[1])
+
+
+def test_an_image_of_few_patches_is_not_odd_for_being_small():
+    normal = learn_histograms(NORMAL, concentration=50.0)
+    few, many = np.array([2, 1, 1, 0]), np.array([50, 30, 15, 5])
+    assert histogram_score(normal, few) < histogram_score(normal, many[::-1]) / 5
+
+
+def test_the_nearest_normal_images_count():
+    normal = learn_histograms(np.array([[90, 10], [10, 90]]), concentration=1.0)
+    near, mean = (histogram_score(normal, np.array([88, 12]), "js", number) for number in (1, 2))
+    assert near < 0.01 < mean
+
+
+def test_bad_input_is_told_in_a_sentence():
+    normal = learn_histograms(NORMAL)
+    with pytest.raises(ValueError, match="kind must be one of kl, js, got 'l2'"):
+        divergences(normal, NORMAL[0], "l2")
+    with pytest.raises(ValueError, match=r"counts must be those of 4 components, got shape \(3,\)"):
+        divergences(normal, NORMAL[0, :3])
+    with pytest.raises(ValueError, match="number of normal images must be at least 1, got 0"):
+        learn_histograms(NORMAL[:0])
+    with pytest.raises(ValueError, match="number of patches must be at least 1, got 0"):
+        learn_histograms(0 * NORMAL)
