@@ -14,8 +14,9 @@ A map of the package, in the order of the data:
     storage     what lies on disks: whole files, locks, checks of what others wrote
     sklearn     the mixture as an estimator of scikit-learn
 
-Models are saved and loaded by `persist`, scorers are exported by `export`, and `summaries` says what many draws of the
-posterior have in common. `testing` checks families, priors, backends and scorers of one's own.
+Models are saved and loaded by `persist`, scorers are exported by `export`, `separation` says how compact and how far
+apart components are, and `summaries` what many draws of the posterior have in common. `testing` checks families,
+priors, backends and scorers of one's own.
 
 The names of this module (listed in `__init__.pyi`) are the modelling library: every family, every prior of the weights,
 every backend, and what they are used with. Each is loaded when it is first used, so that the command line can heed

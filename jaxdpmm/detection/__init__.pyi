@@ -1,7 +1,14 @@
 from .config import DetectorConfig as DetectorConfig
+from .context import choose_context as choose_context
+from .context import context_scores as context_scores
+from .context import count_context as count_context
 from .detector import Detector as Detector
 from .diagnosis import PatchDiagnosis as PatchDiagnosis
 from .fitting import fit_mixture as fit_mixture
+from .histograms import histogram_score as histogram_score
+from .histograms import learn_histograms as learn_histograms
+from .matching import learn_places as learn_places
+from .matching import match as match
 from .patches import ImagePatches as ImagePatches
 from .patches import TrainingPatches as TrainingPatches
 from .patches import stack_patches as stack_patches
