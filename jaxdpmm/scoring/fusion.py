@@ -2,18 +2,22 @@
 
 Scores differ in unit and in spread, so that their plain sum is the widest of them. Here each score becomes a p-value,
 the share of normal points that score at least so much, and the minus logs of the p-values are added (Fisher's
-statistic). Were the scores independent, the sum would have a Gamma distribution. They are not, so the distribution of
-the sum is taken from the same normal points, in the same way as that of each score: whatever their dependence is, the
-result is minus the log of a p-value. It grows with each of the scores.
+statistic) or the largest is taken (Tippett's). Were the scores independent, the sum would have a Gamma distribution.
+They are not, so the distribution of what is combined is taken from the same normal points, in the same way as that of
+each score: whatever their dependence is, the result is minus the log of a p-value. It grows with each of the scores.
+
+A sum finds what is somewhat odd by all scores; the largest what is very odd by one of them, and is the choice where
+scores look at different things and some see nothing in most anomalies.
 
 A share of N points is never below 1 / N, and all anomalies would be equal there. Beyond the largest of the normal
 scores, shares go on as a generalized Pareto tail, at the least an exponential one. Next file to read: `ratio.py`.
 
 References:
-    Fisher (1925), Statistical methods for research workers, section 21.1.
+    Fisher (1925), Statistical methods for research workers, section 21.1. Tippett (1931), The methods of statistics.
     Hosking and Wallis (1987), Parameter and quantile estimation for the generalized Pareto distribution.
 """
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -22,12 +26,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
+from jaxdpmm.checks import check_choice
 from jaxdpmm.scoring.scorer import Scorer, score
 
 LEAST_NORMAL = 100  # points
 NUM_KNOTS = 128
 TAIL_SHARE = 0.02  # of the points, the highest scores, which set the tail
 LEAST_IN_TAIL = 20
+COMBINE: Mapping[str, Callable[..., Array]] = {
+    "sum": jnp.sum,
+    "largest": jnp.max,
+}  # of minus log p-values
 HEAVIEST = 0.5  # shape of the tail; a heavier one has no variance
 
 
@@ -48,7 +57,7 @@ class Survival(NamedTuple):
 
 
 class Fusion(NamedTuple):
-    """What normal points score: by each score, leaves lead with J, and by the sum of their minus log p-values."""
+    """What normal points score: by each score, leaves lead with J, and by what is combined of them."""
 
     each: Survival
     total: Survival
@@ -93,32 +102,41 @@ def minus_log_p(survival: Survival, scores: Float[Array, " N"]) -> Float[Array, 
     return within + jnp.where(is_heavy, heavy, excess)
 
 
-def learn_fusion(normal_scores: Num[Array | np.ndarray, "N J"]) -> Fusion:
-    """Learn how normal points score, one score a column.
+def learn_fusion(normal_scores: Num[Array | np.ndarray, "N J"], combine: str = "sum") -> Fusion:
+    """Learn how normal points score, one score per column.
 
     Args:
         normal_scores: J scores of N normal points that the scores were not learned from.
+        combine: "sum" or "largest", as `fuse` will be told.
 
     Raises:
-        ValueError: fewer than `LEAST_NORMAL` points, or not finite.
+        ValueError: fewer than `LEAST_NORMAL` points, not finite, or an unknown `combine`.
     """
+    check_choice("combine", combine, COMBINE)
     columns = np.asarray(normal_scores, float)
     survivals = [learn_survival(column) for column in columns.T]
     each = jax.tree.map(lambda *parts: jnp.stack(parts), *survivals)
-    return Fusion(each, learn_survival(_sum_of_logs(each, jnp.asarray(columns))))
+    return Fusion(each, learn_survival(_combined(each, jnp.asarray(columns), combine)))
 
 
-def fuse(fusion: Fusion, scores: Float[Array, "N J"]) -> Float[Array, " N"]:
-    """J scores of each point as one, minus the log of a p-value in nats: at normal points an exponential variable."""
-    return minus_log_p(fusion.total, _sum_of_logs(fusion.each, scores))
+def fuse(fusion: Fusion, scores: Float[Array, "N J"], combine: str = "sum") -> Float[Array, " N"]:
+    """J scores of each point as one, minus the log of a p-value in nats: at normal points an exponential variable.
+
+    Args:
+        fusion: from `learn_fusion` with the same `combine`.
+        scores: one per column.
+        combine: "sum" or "largest".
+    """
+    return minus_log_p(fusion.total, _combined(fusion.each, scores, combine))
 
 
 @lru_cache
-def fused(scorers: tuple[Scorer, ...]) -> Scorer:
+def fused(scorers: tuple[Scorer, ...], combine: str = "sum") -> Scorer:
     """A scorer made of others. It is fitted on a pair: what each of them is fitted on, and a `Fusion`.
 
     Args:
         scorers: the scores to fuse.
+        combine: "sum" or "largest", as the fusion was learned.
     """
 
     def prepare(fitted: tuple[tuple[Any, ...], Fusion]) -> Any:
@@ -129,13 +147,17 @@ def fused(scorers: tuple[Scorer, ...]) -> Scorer:
     def score(params: Any, x: Num[Array, "N ..."]) -> Float[Array, " N"]:
         prepared, fusion = params
         parts = zip(scorers, prepared, strict=True)
-        return fuse(fusion, jnp.stack([scorer.score(one, x) for scorer, one in parts], axis=1))
+        columns = [scorer.score(one, x) for scorer, one in parts]
+        return fuse(fusion, jnp.stack(columns, axis=1), combine)
 
     return Scorer(prepare, score)
 
 
 def fusion_of(
-    scorers: tuple[Scorer, ...], fitted: tuple[Any, ...], normal: Num[Array | np.ndarray, "N ..."]
+    scorers: tuple[Scorer, ...],
+    fitted: tuple[Any, ...],
+    normal: Num[Array | np.ndarray, "N ..."],
+    combine: str = "sum",
 ) -> Fusion:
     """`learn_fusion` of what scorers find in normal points.
 
@@ -143,16 +165,17 @@ def fusion_of(
         scorers: the scores to fuse.
         fitted: what each of them is fitted on.
         normal: normal points that nothing was learned from.
+        combine: "sum" or "largest".
 
     Raises:
-        ValueError: fewer than `LEAST_NORMAL` points.
+        ValueError: fewer than `LEAST_NORMAL` points, or an unknown `combine`.
     """
     columns = [score(scorer, one, normal) for scorer, one in zip(scorers, fitted, strict=True)]
-    return learn_fusion(np.stack(columns, axis=1))
+    return learn_fusion(np.stack(columns, axis=1), combine)
 
 
-def _sum_of_logs(each: Survival, scores: Float[Array, "N J"]) -> Float[Array, " N"]:
-    return jnp.sum(jax.vmap(minus_log_p, (0, 1))(each, scores), axis=0)
+def _combined(each: Survival, scores: Float[Array, "N J"], combine: str) -> Float[Array, " N"]:
+    return COMBINE[combine](jax.vmap(minus_log_p, (0, 1))(each, scores), axis=0)
 
 
 def _tail(excesses: Float[np.ndarray, " M"]) -> tuple[float, float]:

@@ -17,10 +17,11 @@ def correlated(correlation, seed, num_points=NUM_POINTS):
     return draws * np.array([1.0, 1e-3, 1e3])
 
 
+@pytest.mark.parametrize("combine", ["sum", "largest"])
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.95])
-def test_p_values_of_new_normal_points_are_uniform_whatever_the_dependence(correlation):
-    fusion = learn_fusion(correlated(correlation, 0))
-    p = np.exp(-np.asarray(fuse(fusion, jnp.asarray(correlated(correlation, 1)))))
+def test_p_values_of_new_normal_points_are_uniform_whatever_the_dependence(correlation, combine):
+    fusion = learn_fusion(correlated(correlation, 0), combine)
+    p = np.exp(-np.asarray(fuse(fusion, jnp.asarray(correlated(correlation, 1)), combine)))
     assert stats.kstest(p, "uniform").statistic < 0.02
     for rate in (0.05, 0.01, 0.002):
         assert abs(np.mean(p <= rate) - rate) < 4 * np.sqrt(2 * rate / NUM_POINTS)
@@ -34,6 +35,25 @@ def test_of_independent_scores_the_fused_one_is_that_of_fisher():
     common = expected < 4
     np.testing.assert_allclose(found[common], expected[common], atol=0.15)
     assert stats.spearmanr(found, expected).statistic > 0.995
+
+
+def test_the_largest_of_independent_scores_has_the_p_value_of_tippett():
+    scores = np.random.default_rng(0).exponential(size=(NUM_POINTS, 4))
+    new = np.random.default_rng(1).exponential(size=(500, 4))
+    expected = -np.log1p(-((1 - np.exp(-new.max(1))) ** 4))
+    found = np.asarray(fuse(learn_fusion(scores, "largest"), jnp.asarray(new), "largest"))
+    common = expected < 4
+    np.testing.assert_allclose(found[common], expected[common], atol=0.15)
+
+
+def test_an_odd_score_among_usual_ones_counts_more_where_the_largest_is_taken():
+    scores = np.random.default_rng(0).normal(size=(NUM_POINTS, 5))
+    one = jnp.asarray([[5.0, -1, -1, -1, -1]])
+    found = {
+        combine: float(fuse(learn_fusion(scores, combine), one, combine)[0])
+        for combine in ("sum", "largest")
+    }
+    assert found["largest"] > found["sum"] + 2
 
 
 def test_each_score_counts_whatever_its_unit():
@@ -92,3 +112,8 @@ def test_a_scorer_of_scorers():
 def test_too_few_normal_points_or_numbers_that_are_none(bad):
     with pytest.raises(ValueError, match="normal_scores must be at least 100 finite numbers, got"):
         learn_fusion(bad)
+
+
+def test_an_unknown_way_to_combine():
+    with pytest.raises(ValueError, match="combine must be one of sum, largest, got 'mean'; choose"):
+        learn_fusion(np.zeros((200, 2)), "mean")
