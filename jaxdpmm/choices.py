@@ -32,6 +32,7 @@ SCORES = (
     "nearest_cosine",
     "euclidean",
     "mahalanobis",
+    "residual",
 )
 """Anomaly scores, functions of `jaxdpmm.scoring`."""
 

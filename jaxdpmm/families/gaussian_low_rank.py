@@ -169,6 +169,13 @@ class GaussianLowRank(Gaussian):
         log_det = jnp.sum(jnp.log(precision))
         return self._params(coefficients, precision, log_det, jnp.zeros_like(spread))
 
+    def loadings_and_noise(
+        self, natural: Regression
+    ) -> tuple[Float[Array, "D q"], Float[Array, " D"]]:
+        """Posterior means of the loadings, and the inverse of those of the noise precisions: variances."""
+        coefficients, scale, _ = _solve(natural)
+        return coefficients[:, :-1], scale / natural.dof
+
     def predictive_params(self, natural: Regression) -> LowRankStudentT:
         """Scale matrix E[L] E[L]' + noise, the noise grown by what is not known of L and mean."""
         coefficients, scale, spread = _solve(natural)

@@ -9,6 +9,7 @@ from jaxdpmm.scoring.distance import component_means, cosine, euclidean, mahalan
 from jaxdpmm.scoring.fusion import Fusion, fuse, fused, fusion_of, learn_fusion
 from jaxdpmm.scoring.nearest import nearest_cosine, nearest_predictive
 from jaxdpmm.scoring.ratio import Hypotheses, anomaly_hypotheses, log_ratio
+from jaxdpmm.scoring.residual import residual
 from jaxdpmm.scoring.scorer import Scorer, in_tiles, score
 from jaxdpmm.scoring.shortlist import shortlist_recall
 
@@ -36,6 +37,7 @@ __all__ = [
     "nearest_predictive",
     "plug_in",
     "predictive",
+    "residual",
     "score",
     "shortlist_recall",
 ]

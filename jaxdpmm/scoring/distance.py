@@ -3,7 +3,7 @@
 These ask what a point looks like and ignore how common it is. Families whose `point_params` have a field `mean`
 of the shape of one point have cosine and Euclidean scores (a TypeError says so of others), Gaussians the
 Mahalanobis score as well.
-Next file to read: `__init__.py`, which names all scores.
+Next file to read: `residual.py`.
 
 References:
     Schulthess and Konukoglu (2025), arXiv 2509.19997, equation 11 (cosine).
