@@ -19,23 +19,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
-from jaxdpmm import trees
 from jaxdpmm.checks import check_choice, check_key, check_kind
 from jaxdpmm.choices import STARTS
 from jaxdpmm.distances import nearest_centres, squared_distances, squared_norms
 from jaxdpmm.families.gaussian import Gaussian
-from jaxdpmm.families.gaussian_spherical import GaussianSpherical
 from jaxdpmm.grouping import label_statistics
-from jaxdpmm.inference.coverage import cover_batches, farthest_first, flat
-from jaxdpmm.inference.data.arrays import DataSource
+from jaxdpmm.inference.coverage import flat
+from jaxdpmm.inference.covering import LOCAL_SWEEPS, covering_posterior
 from jaxdpmm.inference.data.pieces import as_source, draw_sample
-from jaxdpmm.inference.local_steps.dense import over_tiles
 from jaxdpmm.model import (
-    Batch,
     Mixture,
     Posterior,
     Prior,
-    Stats,
     centre,
     default_prior,
     expected_readout,
@@ -47,7 +42,7 @@ from jaxdpmm.precision import full_precision
 SAMPLE_PER_COMPONENT = 50
 MINIMUM_SAMPLE = 10_000
 PRIOR_SAMPLE = 20_000
-LOCAL_SWEEPS = 20  # with labels held, of families with local variables; cheap
+K_MEANS_STEPS, COVERAGE_STEPS = 10, 1  # of Lloyd
 
 
 def initialize(
@@ -57,7 +52,7 @@ def initialize(
     *,
     key: PRNGKeyArray,
     sample_size: int | None = None,
-    num_iterations: int = 10,
+    num_iterations: int | None = None,
     start: str = "k-means",
 ) -> Posterior:
     """A posterior to start from: every point belongs to its nearest centre.
@@ -75,7 +70,8 @@ def initialize(
         x: all points, (N, ...), of which rows are read where the sample needs them; or a `DataSource`.
         key: random key, of "k-means".
         sample_size: points that "k-means" uses, by default 50 per component and at least 10,000.
-        num_iterations: Lloyd steps of "k-means" after the seeding.
+        num_iterations: Lloyd steps after the seeding, by default 10 with "k-means" and 1 with "coverage", where more of
+            them take rare points' components to where points are many.
         start: "k-means" or "coverage".
 
     Raises:
@@ -87,7 +83,8 @@ def initialize(
     check_kind("prior", prior, Prior, order)
     check_choice("start", start, STARTS)
     if start == "coverage":
-        return _covering(mixture, prior, as_source(x, mixture.family))
+        steps = COVERAGE_STEPS if num_iterations is None else num_iterations
+        return covering_posterior(mixture, prior, as_source(x, mixture.family), steps)
     check_key(key)
     points = x if hasattr(x, "sweep") else check_points(x, mixture.family)
     num_components = mixture.num_components
@@ -97,7 +94,8 @@ def initialize(
     sample = draw_sample(key_sample, points, max(sample_size, num_components))
     _check_enough(num_components, len(sample))  # all of them, where there are too few
     check_finite(sample)
-    labels = k_means(key_seeds, in_units(mixture, flat(sample)), num_components, num_iterations)
+    steps = K_MEANS_STEPS if num_iterations is None else num_iterations
+    labels = k_means(key_seeds, in_units(mixture, flat(sample)), num_components, steps)
     return _posterior_of_labels(mixture, prior, jnp.asarray(sample), labels)
 
 
@@ -174,70 +172,6 @@ def _plus_plus(key: PRNGKeyArray, x: Array, num_clusters: int) -> Float[Array, "
 
     start = (seeds, squared_distances(first[None], x, centre_norms=norms)[0])
     return jax.lax.fori_loop(1, num_clusters, add_seed, start)[0]
-
-
-def _covering(mixture: Mixture, prior: Prior, source: DataSource) -> Posterior:
-    """Posterior of all points under one assignment, to the nearest farthest-first seed."""
-    labels, units = None, _units(mixture, prior, source)
-    if source.num_batches == 1:
-        (batch,) = source.sweep()
-        x = flat(batch.x, units)
-        found = farthest_first(x, mixture.num_components, weight=batch.weight)
-        seeds, labels = x[found.rows], found.labels
-    else:
-        seeds = jnp.asarray(cover_batches(source, mixture.num_components, units))
-
-    def update(params: Any) -> Posterior:
-        total: Any = None
-        for batch in source.sweep():
-            own = labels if labels is not None else _nearest(batch.x, seeds, units)
-            stats = _label_statistics(mixture, batch, prior.offset, own, params)
-            if total is None:
-                total = rounding = trees.zeros_like(stats)
-            total, rounding = trees.add_compensated(total, rounding, stats)
-        return global_update(mixture, prior, total)
-
-    posterior = update(None)
-    for _ in range(LOCAL_SWEEPS if mixture.family.has_local_variables else 0):
-        posterior = update(expected_readout(mixture, posterior).params)
-    return posterior
-
-
-@jax.jit
-@full_precision()
-def _nearest(x: Num[Array, "B ..."], seeds: Float[Array, "S D"], units: Array | None) -> Array:
-    """The number of each point's nearest seed."""
-    middle = jnp.mean(seeds, axis=0)[None]  # products of points about zero lose the least
-    return over_tiles(lambda x: nearest_centres(flat(x, units) - middle, seeds - middle), x)
-
-
-@partial(jax.jit, static_argnums=0)
-def _label_statistics(
-    mixture: Mixture, batch: Batch, offset: Array | None, labels: Int[Array, " B"], params: Any
-) -> Stats:
-    return label_statistics(mixture, labels, batch.x, batch.weight, offset, params)
-
-
-def _units(mixture: Mixture, prior: Prior, source: DataSource) -> Float[Array, " D"] | None:
-    """The weighted spread of each feature of Gaussian points, as in `in_units`; None where nothing is to be scaled.
-
-    A feature that is constant but for rounding has an infinite unit, so that it does not count.
-    """
-    is_spherical = isinstance(mixture.family, GaussianSpherical)  # whose one unit changes no order
-    if prior.offset is None or is_spherical or not isinstance(mixture.family, Gaussian):
-        return None
-    squares: Any = 0.0
-    for batch in source.sweep():
-        squares = squares + _weighted_squares(batch, prior.offset)
-    spread = jnp.sqrt(squares / source.total_weight)
-    rounding = 8 * jnp.finfo(spread.dtype).eps * jnp.abs(prior.offset)
-    return jnp.where(spread > rounding, spread, jnp.inf)
-
-
-@jax.jit
-@full_precision()
-def _weighted_squares(batch: Batch, offset: Array) -> Float[Array, " D"]:
-    return batch.weight @ centre(batch.x, offset) ** 2
 
 
 @partial(jax.jit, static_argnums=0)

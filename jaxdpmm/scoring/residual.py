@@ -6,10 +6,10 @@ Mahalanobis distance under L L' + s I, times s:
 
     r(x) = |x - mean|^2 - (x - mean)' L (L' L + s I)^-1 L' (x - mean),
 
-a squared distance in the units of the points, in which a direction of variance v counts s / (s + v). For s = 0 it is the
-squared distance to the tangent space, mean + span(L), alone; what a larger s adds is the place within that space.
-One s serves all components, their mean noise variance: a component whose points are few or almost alike has too small a
-noise of its own, and divided by that every new normal point is far away.
+a squared distance in the units of the points, in which a direction of variance v counts s / (s + v). For s = 0 it is
+the squared distance to the tangent space, mean + span(L), alone; what a larger s adds is the place within that space.
+One s serves all components, their mean noise variance: a component whose points are few or almost alike has too small
+a noise of its own, and divided by that every new normal point is far away.
 Next file to read: `__init__.py`, which names all scores.
 
 References:

@@ -148,13 +148,23 @@ def test_points_of_no_weight_are_no_seeds_and_do_not_count():
     chex.assert_trees_all_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
-def test_start_is_the_prior_and_the_sums_over_the_nearest_points():
+@pytest.mark.parametrize("batch_size", [None, 70])
+@pytest.mark.parametrize("num_steps", [0, 1, 3])
+def test_start_is_the_prior_and_the_sums_over_the_nearest_points(num_steps, batch_size):
+    """Of the seeds, or of what Lloyd steps make of them."""
     x = points()
     mixture = Mixture(GaussianSpherical(5), 20)
     prior = default_prior(mixture, x)
-    posterior = initialize(mixture, prior, x, key=KEY, start="coverage")
+    source = ArraySource(x, mixture.family, batch_size=batch_size)
+    posterior = initialize(
+        mixture, prior, source, key=KEY, num_iterations=num_steps, start="coverage"
+    )
     first = int(np.argmax(np.linalg.norm(x - x.mean(axis=0), axis=1)))
-    labels = greedy(x, first, 20)[1]
+    centres = x[greedy(x, first, 20)[0]] if batch_size is None else cover_batches(source, 20)
+    labels = np.argmin(np.linalg.norm(x[:, None] - centres, axis=2), axis=1)
+    for _ in range(num_steps):
+        centres = np.stack([x[labels == k].mean(axis=0) for k in range(20)])
+        labels = np.argmin(np.linalg.norm(x[:, None] - centres, axis=2), axis=1)
     np.testing.assert_array_equal(posterior.counts, np.bincount(labels, minlength=20))
     centred = x - np.asarray(prior.offset)
     sums = np.stack([centred[labels == k].sum(axis=0) for k in range(20)])
