@@ -165,14 +165,10 @@ class GaussianLowRank(Gaussian):
     def point_params(self, natural: Regression) -> LowRankParams:
         """Posterior means of loadings, mean and precisions of the noise."""
         coefficients, scale, spread = _solve(natural)
-        precision = natural.dof / scale
-        log_det = jnp.sum(jnp.log(precision))
-        return self._params(coefficients, precision, log_det, jnp.zeros_like(spread))
+        return self._params(coefficients, natural.dof / scale, None, jnp.zeros_like(spread))
 
-    def loadings_and_noise(
-        self, natural: Regression
-    ) -> tuple[Float[Array, "D q"], Float[Array, " D"]]:
-        """Posterior means of the loadings, and the inverse of those of the noise precisions: variances."""
+    def loadings_and_noise(self, natural: Regression) -> tuple[Array, Array]:
+        """Posterior means of the loadings, (D, q), and one over those of the noise precisions: variances, (D,)."""
         coefficients, scale, _ = _solve(natural)
         return coefficients[:, :-1], scale / natural.dof
 
@@ -180,8 +176,7 @@ class GaussianLowRank(Gaussian):
         """Scale matrix E[L] E[L]' + noise, the noise grown by what is not known of L and mean."""
         coefficients, scale, spread = _solve(natural)
         precision = natural.dof / (scale * (1 + jnp.trace(spread)))
-        log_det = jnp.sum(jnp.log(precision))
-        params = self._params(coefficients, precision, log_det, jnp.zeros_like(spread))
+        params = self._params(coefficients, precision, None, jnp.zeros_like(spread))
         log_det_factor = params.log_constant + 0.5 * self.dim * LOG_TWO_PI
         constant = student_t_constant(natural.dof, log_det_factor, self.dim)
         return LowRankStudentT(params, natural.dof, constant)
@@ -260,10 +255,14 @@ class GaussianLowRank(Gaussian):
         self,
         coefficients: Float[Array, "D Q"],
         precision: Float[Array, " D"],
-        log_det: Float[Array, ""],
+        log_det: Float[Array, ""] | None,
         spread: Float[Array, "Q Q"],
     ) -> LowRankParams:
-        """Integrate y out of the regression on (y, 1); `spread` is what the coefficients' variance adds to z z'."""
+        """Integrate y out of the regression on (y, 1); `spread` is what the coefficients' variance adds to z z'.
+
+        `log_det` is that of the precisions by default.
+        """
+        log_det = jnp.sum(jnp.log(precision)) if log_det is None else log_det
         loading, mean = coefficients[:, :-1], coefficients[:, -1]
         weighted = precision[:, None] * loading
         identity = jnp.eye(self.rank, dtype=mean.dtype)

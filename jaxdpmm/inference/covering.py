@@ -36,7 +36,7 @@ LOCAL_SWEEPS = 20  # with labels held, of families with local variables; cheap
 
 
 def covering_posterior(
-    mixture: Mixture, prior: Prior, source: DataSource, num_lloyd: int
+    mixture: Mixture, prior: Prior, source: DataSource, num_lloyd: int, one_unit: bool
 ) -> Posterior:
     """Posterior of all points under one assignment, to the nearest farthest-first seed after some Lloyd steps.
 
@@ -45,8 +45,9 @@ def covering_posterior(
         prior: hyper-parameters.
         source: all points.
         num_lloyd: steps.
+        one_unit: distances are taken as they are, not in units of each feature's spread.
     """
-    labels, units = None, _units(mixture, prior, source)
+    labels, units = None, None if one_unit else _units(mixture, prior, source)
     if source.num_batches == 1:
         (batch,) = source.sweep()
         x = flat(batch.x, units)

@@ -54,10 +54,12 @@ def initialize(
     sample_size: int | None = None,
     num_iterations: int | None = None,
     start: str = "k-means",
+    one_unit: bool = False,
 ) -> Posterior:
     """A posterior to start from: every point belongs to its nearest centre.
 
-    Nearest by Euclidean distance, for Gaussians in units of each feature's spread, but for spherical ones.
+    Nearest by Euclidean distance, for Gaussians in units of each feature's spread, but for spherical ones
+    and with `one_unit`.
     With "k-means", the points are a sample, and the centres those of k-means. With "coverage", they are all points,
     each with its sample weight, and the centres are farthest-first seeds: nothing is random, a rare kind of point has
     a component of its own, and the posterior's statistics are those of all data. Exact (`farthest_first`) of data that
@@ -73,6 +75,7 @@ def initialize(
         num_iterations: Lloyd steps after the seeding, by default 10 with "k-means" and 1 with "coverage", where more of
             them take rare points' components to where points are many.
         start: "k-means" or "coverage".
+        one_unit: features are all in one unit, as those of a backbone are, so that distances are taken as they are.
 
     Raises:
         TypeError: a mixture, prior or key that is none, such as a number in place of the key.
@@ -84,7 +87,8 @@ def initialize(
     check_choice("start", start, STARTS)
     if start == "coverage":
         steps = COVERAGE_STEPS if num_iterations is None else num_iterations
-        return covering_posterior(mixture, prior, as_source(x, mixture.family), steps)
+        source = as_source(x, mixture.family)
+        return covering_posterior(mixture, prior, source, steps, one_unit)
     check_key(key)
     points = x if hasattr(x, "sweep") else check_points(x, mixture.family)
     num_components = mixture.num_components
@@ -95,7 +99,8 @@ def initialize(
     _check_enough(num_components, len(sample))  # all of them, where there are too few
     check_finite(sample)
     steps = K_MEANS_STEPS if num_iterations is None else num_iterations
-    labels = k_means(key_seeds, in_units(mixture, flat(sample)), num_components, steps)
+    in_sample = flat(sample) if one_unit else in_units(mixture, flat(sample))
+    labels = k_means(key_seeds, in_sample, num_components, steps)
     return _posterior_of_labels(mixture, prior, jnp.asarray(sample), labels)
 
 

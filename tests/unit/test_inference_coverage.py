@@ -173,6 +173,21 @@ def test_start_is_the_prior_and_the_sums_over_the_nearest_points(num_steps, batc
     )
 
 
+@pytest.mark.parametrize("start", ["k-means", "coverage"])
+def test_features_in_one_unit_are_taken_as_they_are(start):
+    """Diagonal components start where spherical ones do; with the spread of each feature as its unit they do not."""
+    x = points() * np.array([1, 3, 10, 0.1, 1])
+
+    def counts(family, **options):
+        mixture = Mixture(family(5), 20)
+        prior = default_prior(mixture, x)
+        return initialize(mixture, prior, x, key=KEY, start=start, **options).counts
+
+    expected = counts(GaussianSpherical)
+    np.testing.assert_array_equal(counts(GaussianDiagonal, one_unit=True), expected)
+    assert np.any(np.asarray(counts(GaussianDiagonal)) != expected)
+
+
 def test_a_rare_kind_of_point_has_a_component():
     """Three points among thousands, which a sample of k-means would seldom see."""
     random = np.random.default_rng(0)
