@@ -50,7 +50,13 @@ SHAPES = ("crop", "bucket", "square")
 
 PRESETS = {
     "fast": {"start": "coverage", "covariance": "spherical", "num_epochs": 0, "score": "cosine"},
-    "accurate": {"start": "coverage", "num_epochs": 0, "score": "cosine"},
+    "accurate": {
+        "start": "coverage",
+        "covariance": "low_rank",
+        "rank": 8,
+        "num_epochs": 0,
+        "score": "residual",
+    },
     "paper": {
         "backend": "paper",
         "num_components": 500,

@@ -124,7 +124,7 @@ def start_of(
     if config.backend == "paper":
         batch_size = min(len(features), batch_size_of(config) or len(features))
         return paper_start(mixture, prior, features, key=key, batch_size=batch_size)
-    return initialize(mixture, prior, features, key=key, start=config.start)
+    return initialize(mixture, prior, features, key=key, start=config.start, one_unit=True)
 
 
 def check_parts(config: DetectorConfig, num_features: int) -> None:
@@ -161,7 +161,9 @@ def check_parts(config: DetectorConfig, num_features: int) -> None:
 def _family_of(config: DetectorConfig, dim: int) -> Family:
     if isinstance(config.family, Family):
         return config.family
-    name = (
-        COVARIANCES[config.covariance] if config.family == "gaussian" else FAMILIES[config.family]
-    )
-    return getattr(families, name)(dim)
+    if config.family != "gaussian":
+        return getattr(families, FAMILIES[config.family])(dim)
+    gaussian = getattr(families, COVARIANCES[config.covariance])
+    if gaussian is GaussianLowRank:
+        return GaussianLowRank(dim, min(config.rank, dim - 1))
+    return gaussian(dim)

@@ -185,8 +185,14 @@ class MixtureSettings:
     covariance: str = setting(
         "diagonal",
         "Covariance of a Gaussian component",
-        '"tied" is one covariance for all components; "low_rank" has 32 factors and a diagonal.',
+        '"tied" is one covariance for all components; "low_rank" has `rank` factors and a diagonal.',
         choices=choices.COVARIANCES,
+    )
+    rank: int = setting(
+        32,
+        "Number of factors of the covariance low_rank.",
+        "At most one less than there are features.",
+        within=POSITIVE,
     )
     weights: str | Any = setting(  # noqa: RUF009
         "dirichlet_process",

@@ -14,6 +14,9 @@ from jaxdpmm.inference.backends.gibbs_moves import (
     Partition,
     label_switching,
 )
+from jaxdpmm.inference.backends.gibbs_split_merge import (
+    split_merge,
+)
 from jaxdpmm.inference.backends.memoized import (
     MemoizedState,
     memoized,
@@ -21,9 +24,6 @@ from jaxdpmm.inference.backends.memoized import (
 from jaxdpmm.inference.backends.online_em import (
     OnlineState,
     online_em,
-)
-from jaxdpmm.inference.backends.split_merge import (
-    split_merge,
 )
 from jaxdpmm.inference.backends.stochastic import (
     StochasticState,

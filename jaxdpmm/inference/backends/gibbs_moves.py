@@ -9,7 +9,7 @@ and every stick-breaking prior. After a move, `gibbs` draws weights and paramete
 exact.
 
 `label_switching`, here, repairs what the order of the sticks imposes: large components want to be early. Next file to
-read: `split_merge.py`, which joins or parts whole components.
+read: `gibbs_split_merge.py`, which joins or parts whole components.
 
 References:
     Papaspiliopoulos and Roberts (2008), Retrospective MCMC for Dirichlet process hierarchical models, section 3.4.
