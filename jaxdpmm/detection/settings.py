@@ -183,7 +183,7 @@ class MixtureSettings:
         choices=choices.FAMILIES,
     )
     covariance: str = setting(
-        "diagonal",
+        "spherical",
         "Covariance of a Gaussian component",
         '"tied" is one covariance for all components; "low_rank" has `rank` factors and a diagonal.',
         choices=choices.COVARIANCES,
@@ -202,10 +202,16 @@ class MixtureSettings:
     )
     num_components: int | None = setting(
         None,
-        "Truncation K, the most components there can be. Default: 200, or 1 % of the patches with coverage.",
-        'Components that stay empty are dropped after the fit. With the start "coverage", the default is at least 50, '
-        "where there are so many patches.",
+        "Truncation K, the most components there can be. Default: a share of the patches, or 200 from k-means.",
+        "Components that stay empty are dropped after the fit. By default there are at least 50, where there are so "
+        "many patches, and 200 full covariances from any start.",
         within=POSITIVE,
+    )
+    share: float = setting(
+        0.01,
+        "Number of components as a share of the patches, from a start for coverage.",
+        "Time and size of scoring are about that share of a memory bank's.",
+        within=Interval(0, 1, with_least=False),
     )
     num_principal: int | None = setting(
         None,
@@ -213,7 +219,7 @@ class MixtureSettings:
         within=POSITIVE,
     )
     start: str = setting(
-        "k-means",
+        "coverage",
         "Start of the fit, where coverage has components for rare normal patches too",
         '"k-means" puts centres where patches are many, "coverage" as far from each other as can be; see '
         "`inference.initialize`.",
@@ -231,9 +237,10 @@ class MixtureSettings:
         "Patches per step of the fit. Default: as many as fit, 12,288 for stochastic, online_em and paper.",
         within=POSITIVE,
     )
-    num_epochs: int = setting(
-        100,
-        "Most sweeps over the patches; 0 leaves the mixture as it starts.",
+    num_epochs: int | None = setting(
+        None,
+        "Most sweeps over the patches; 0 leaves the mixture as it starts. Default: 0 with coverage and cavi, else 100.",
+        "A sweep takes components of rare normal patches to where patches are many.",
         within=Interval(0),
     )
     tolerance: float = setting(
@@ -248,7 +255,7 @@ class ScoreSettings:
     """How anomalous a patch, a pixel and an image are."""
 
     score: str = setting(
-        "predictive",
+        "cosine",
         "Anomaly score of a patch",
         "See `jaxdpmm.scoring.SCORERS`.",
         choices=choices.SCORES,

@@ -104,8 +104,11 @@ def test_wrong_usage(arguments, message, capsys):
         (["--family", "von_mises_fisher", "--score", "mahalanobis"], "needs a Gaussian family"),
         (["--covariance", "tied", "--backend", "gibbs"], "GaussianTied cannot be sampled"),
         (["--start", "random"], "start must be one of k-means, coverage, got 'random'"),
-        (["--num-epochs", "-1"], "num_epochs must be at least 0, got -1; the default is 100"),
-        (["--num-components", "300"], "300 components for 216 points; use at most 216"),
+        (["--num-epochs", "-1"], "num_epochs must be at least 0, got -1; leave it out"),
+        (
+            ["--num-components", "300", "--start", "k-means"],
+            "300 components for 216 points; use at most 216",
+        ),
         (["--short-side", "13"], "short_side must be at least patch_size"),
         (["--backbone", "absent/"], "source must be a folder with config.json"),
     ],

@@ -62,9 +62,19 @@ def test_start_for_coverage(num_epochs, tmp_path):
 
 
 def test_number_of_components():
-    coverage = DetectorConfig(start="coverage")
+    coverage = DetectorConfig()
     assert [coverage.truncation(number) for number in (20, 3_000, 30_000)] == [20, 50, 300]
-    assert DetectorConfig().truncation(30_000) == 200
-    assert DetectorConfig(start="coverage", num_components=7).truncation(30_000) == 7
+    assert DetectorConfig(share=0.1).truncation(30_000) == 3_000
+    assert DetectorConfig(start="k-means").truncation(30_000) == 200
+    assert DetectorConfig(covariance="full").truncation(30_000) == 200
+    assert DetectorConfig(num_components=7).truncation(30_000) == 7
     with pytest.raises(ValueError, match=r"start must be one of k-means, coverage, got 'far'"):
         DetectorConfig(start="far")
+
+
+def test_number_of_sweeps():
+    """None from a start for coverage, which sweeps would take components of rare patches from."""
+    assert DetectorConfig().sweeps() == 0
+    assert DetectorConfig(start="k-means").sweeps() == 100
+    assert DetectorConfig(backend="gibbs").sweeps() == 100
+    assert DetectorConfig(num_epochs=3).sweeps() == 3

@@ -142,11 +142,17 @@ def test_unreadable_image_is_left_out_or_refused(tmp_path, data, config, backbon
 
 
 def test_more_components_than_patches(data, backbone):
-    config = DetectorConfig(short_side=14, num_components=7)
+    config = DetectorConfig(short_side=14, num_components=7, start="k-means")
     with pytest.raises(
         ValueError, match=r"num_components must not exceed .* 7 components for 6 points"
     ):
         Detector.fit(data.train, config, backbone=backbone)
+
+
+def test_more_components_than_patches_from_a_start_for_coverage_stay_empty(data, backbone):
+    config = DetectorConfig(short_side=14, num_components=7)
+    detector = Detector.fit(data.train, config, backbone=backbone)
+    assert detector.state.mixture.num_components <= 6
 
 
 def test_features_that_are_not_finite(backbone):
@@ -290,7 +296,8 @@ def test_held_out_images_give_thresholds_that_can_be_changed(tmp_path, calibrate
     detector.save(tmp_path / "model")
     loaded = Detector.load(tmp_path / "model", backbone=backbone)
     assert loaded.threshold(0.2) == level
-    loaded.calibrate(data.train[:9])
+    with pytest.warns(UserWarning, match="images for thresholds must not be learned from"):
+        loaded.calibrate(data.train[:9])
     assert loaded.calibration.image.num_images == 9
     assert loaded.threshold(0.2) != level
     with pytest.raises(ValueError, match=r"rate must be at least 1 / 7 = 0\.1429 with 6 normal im"):
