@@ -163,7 +163,7 @@ def _scorer_of(
 
 def _score_of(model: Model) -> str:
     """Name of the score that a model was fitted for: the detector's, "predictive" for a mixture alone."""
-    settings = model.settings.get("detector", {})
+    settings = model.settings.get("detector", {"score": "predictive"})
     if not isinstance(settings, dict):
         raise ValueError(
             f"model must be of a detector or a mixture, got settings {shown(settings)}; fit again."

@@ -71,7 +71,7 @@ def farthest_first(
     weight = jnp.ones_like(x[:, 0]) if weight is None else weight
     offset, farthest = _middle(x, weight)
     first = int(farthest) if first is None else first
-    state = _State.without_seeds(x, weight).with_seeds(x, offset, np.asarray(x[first])[None])
+    state = _State.without_seeds(x, weight).with_seeds(x, offset, _rows(x, np.asarray([first])))
     rows, state = _extend(x, offset, state, size - 1, 0.0)
     rows = np.concatenate([np.asarray([first]), rows])
     return Coverage(rows, state.labels, _distances(x, jnp.asarray(state.seeds), state.labels))
@@ -101,15 +101,34 @@ def cover_batches(
     for batch in source.sweep():
         x = flat(batch.x, units)
         offset, farthest = _middle(x, batch.weight)
-        held = np.asarray(x[int(farthest)])[None] if held is None else held
+        held = _rows(x, np.asarray([int(farthest)])) if held is None else held
         state = _State.without_seeds(x, batch.weight).with_seeds(x, offset, held)
         rows, state = _extend(x, offset, state, size, radius**2)
-        held = np.concatenate([held, np.asarray(x[rows])])
+        held = np.concatenate([held, _rows(x, rows)])
         radius = max(radius, float(np.sqrt(max(float(jnp.max(state.squares)), 0.0))))
         if len(held) > HELD_PER_SEED * size:
-            found = farthest_first(jnp.asarray(held), size)
-            held, radius = held[found.rows], max(radius, float(jnp.max(found.distances)))
-    return held[farthest_first(jnp.asarray(held), size).rows]
+            held, thinned = _thinned(held, size)
+            radius = max(radius, thinned)
+    return _thinned(held, size)[0]
+
+
+def _thinned(held: Float[np.ndarray, "M D"], size: int) -> tuple[Float[np.ndarray, "S D"], float]:
+    """At most `size` of the rows held, farthest first, and the largest distance of any of them to these."""
+    padding = _padded(len(held)) - len(held)
+    weight = jnp.asarray(np.arange(len(held) + padding) < len(held), held.dtype)
+    found = farthest_first(jnp.asarray(np.pad(held, ((0, padding), (0, 0)))), size, weight=weight)
+    return held[found.rows], float(np.max(np.asarray(found.distances)[: len(held)]))
+
+
+def _rows(x: Float[Array, "N D"], rows: Int[np.ndarray, " M"]) -> Float[np.ndarray, "M D"]:
+    """Some rows on the host; read by a program for each padded number of them."""
+    filled = np.pad(rows, (0, _padded(len(rows)) - len(rows)))
+    return np.asarray(x[filled])[: len(rows)]
+
+
+def _padded(number: int) -> int:
+    """The next power of two, at least `LEAST_AT_ONCE`."""
+    return max(LEAST_AT_ONCE, 1 << (number - 1).bit_length())
 
 
 def flat(x: Any, units: Float[Array, " D"] | None = None) -> Float[Array, "N D"]:
@@ -138,9 +157,9 @@ class _State(NamedTuple):
         squares, labels = self.squares, self.labels
         for start in range(0, len(seeds), MOST_AT_ONCE):
             new = seeds[start : start + MOST_AT_ONCE]
-            padding = max(LEAST_AT_ONCE, 1 << (len(new) - 1).bit_length()) - len(new)
+            padding = _padded(len(new)) - len(new)
             number = len(self.seeds) + start
-            filled = jnp.pad(jnp.asarray(new), ((0, padding), (0, 0)))
+            filled = np.pad(new, ((0, padding), (0, 0)))
             squares, labels = _nearer(x, offset, squares, labels, filled, len(new), number)
         return _State(squares, labels, np.concatenate([self.seeds, seeds]))
 
@@ -161,8 +180,8 @@ def _extend(
         chosen, number = _choose(x[pool], nearest, state.squares[pool], outside, least, limit)
         if not number:
             break
-        new = pool[np.asarray(chosen[: int(number)])]
-        state = state.with_seeds(x, offset, np.asarray(x[new]))
+        new = pool[np.asarray(chosen)[: int(number)]]
+        state = state.with_seeds(x, offset, _rows(x, new))
         rows = np.concatenate([rows, new])
     return rows, state
 

@@ -41,8 +41,15 @@ def fitted(name):
     return mixture, posterior, x, -x - np.array([0, 9, 0])
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("score", SCORERS)
+@pytest.mark.parametrize(
+    ("name", "score"),
+    [
+        (name, score)
+        for name in FAMILIES
+        for score in SCORERS
+        if score != "residual" or name == "low-rank"  # which alone has loadings
+    ],
+)
 def test_every_score_of_every_gaussian(name, score):
     check_scorer(SCORERS[score], *fitted(name))
 

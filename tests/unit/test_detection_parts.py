@@ -51,7 +51,7 @@ CASES = {
     "low_rank": {"covariance": "low_rank", **BOTH_LAYERS},
     "von_mises_fisher": {"family": "von_mises_fisher"},
     "product": {"family": PRODUCT},
-    "own family": {"family": KnownSpread(DIM)},
+    "own family": {"family": KnownSpread(DIM), "score": "predictive"},
     **{name: {"backend": name} for name in choices.BACKENDS},
     "cut into batches": {"backend": "memoized", "batch_size": 200},
     **{name: {"weights": name} for name in choices.STICKS},
@@ -123,9 +123,17 @@ def test_a_detector_of_any_parts(name, tmp_path, records, patches, backbone):
     ("changes", "error", "message"),
     [
         ({"covariance": "tied", "backend": "gibbs"}, TypeError, "cannot be sampled"),
-        ({"family": KnownSpread(DIM), "backend": "gibbs"}, TypeError, "cannot be sampled"),
+        (
+            {"family": KnownSpread(DIM), "score": "predictive", "backend": "gibbs"},
+            TypeError,
+            "cannot be sampled",
+        ),
         ({"family": KnownSpread(DIM), "score": "cosine"}, TypeError, "has no point estimate"),
-        ({"family": KnownSpread(DIM), "backend": "online_em"}, TypeError, "has no point estimate"),
+        (
+            {"family": KnownSpread(DIM), "score": "predictive", "backend": "online_em"},
+            TypeError,
+            "has no point estimate",
+        ),
         ({"family": "von_mises_fisher", "score": "mahalanobis"}, TypeError, "a Gaussian family"),
         ({"family": "von_mises_fisher", "backend": "paper"}, TypeError, "Gaussian"),
         (

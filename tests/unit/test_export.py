@@ -123,7 +123,8 @@ def any_model(request):
     one_hot = jnp.eye(mixture.num_components, dtype=jnp.float32)[np.arange(60) % 10]
     stats = summarize(mixture, one_hot, jnp.asarray(x), jnp.ones(60, jnp.float32), prior.offset)
     posterior = global_update(mixture, prior, stats)
-    without = {"von Mises-Fisher": ["mahalanobis"], "product": ["mahalanobis"]}.get(name, [])
+    without = set() if name == "low-rank" else {"residual"}
+    without |= {"mahalanobis"} if name in ("von Mises-Fisher", "product") else set()
     scores = {
         score_name: score(scorer(mixture), posterior, x)
         for score_name, scorer in SCORERS.items()
