@@ -53,12 +53,13 @@ def with_backends(backends: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def with_scores() -> list[tuple[str, str]]:
-    """Every family with every score that it offers: Mahalanobis distances are those of Gaussians."""
+    """Every family with every score that it offers: some are those of Gaussians, or of low-rank ones alone."""
+    of_kind = {"mahalanobis": Gaussian, "residual": GaussianLowRank}
     return [
         (family, score)
         for family in FAMILIES
         for score in SCORERS
-        if score != "mahalanobis" or isinstance(FAMILIES[family](5), Gaussian)
+        if isinstance(FAMILIES[family](5), of_kind.get(score, object))
     ]
 
 

@@ -78,6 +78,7 @@ def residual(
     return Scorer(partial(_prepare, mixture, noise), score)
 
 
+@full_precision()
 def _prepare(mixture: Mixture, noise: float | None, posterior: Posterior) -> Tangents:
     means, is_active = component_means(mixture, posterior), active_components(posterior)
     loadings, variances = jax.vmap(mixture.family.loadings_and_noise)(posterior.components)

@@ -62,7 +62,7 @@ def check_lowers(scorer, fitted):
     np.testing.assert_allclose(again.call(leaves, X), compiled(leaves, X), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", sorted(SCORERS))
+@pytest.mark.parametrize("name", sorted(SCORERS.keys() - {"residual"}))
 def test_scores_of_mixtures(mixture, name):
     check_lowers(SCORERS[name](mixture[0]), mixture[1])
 
