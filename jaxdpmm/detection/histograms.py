@@ -44,8 +44,11 @@ def learn_histograms(counts: Num[np.ndarray, "R K"], concentration: float = 10.0
     Raises:
         ValueError: no images, or no patches in them.
     """
-    check_at_least_one("the number of normal images", len(counts), "count some images")
-    check_at_least_one("the number of patches", float(counts.sum()), "count images with patches")
+    if not counts.sum() > 0:  # shares of components need not be whole numbers
+        raise ValueError(
+            f"counts must be those of at least one image with patches, got {counts.sum():g} patches in {len(counts)} "
+            "images; count normal images."
+        )
     num_components = counts.shape[1]
     pooled = (counts.sum(axis=0) + 1 / num_components) / (counts.sum() + 1)
     prior = concentration * pooled
