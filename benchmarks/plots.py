@@ -6,7 +6,7 @@
     python benchmarks/plots.py --components inference.json --output components.png
     python benchmarks/plots.py --memory memory.json --output memory.png
 
-Needs matplotlib, which the extra `benchmarks` brings. Read `tables.py` for the same in numbers.
+Read `tables.py` for the same in numbers.
 """
 
 import argparse

@@ -94,7 +94,8 @@ def _weights_text(detector: "Detector") -> str:
 
 def _save_picture(detector: "Detector", figures: dict[str, Any], images: list, path: Path) -> None:
     """Defective and normal cells, each row from the highest score to the lowest of its kind."""
-    from jaxdpmm.detection.overlay import contact_sheet, png_of
+    from jaxdpmm.detection.overlay import contact_sheet
+    from jaxdpmm.detection.sheets import captioned, png_of
     from jaxdpmm.persist import write_whole
 
     normal, defective = (
@@ -110,7 +111,7 @@ def _save_picture(detector: "Detector", figures: dict[str, Any], images: list, p
         "defective cells, then normal ones; each row runs from high to low scores."
     )
     licence = "Images: ELPV data set, CC BY-NC-SA 4.0, Buerhop-Lutz et al. (2018), Deitsch et al. (2019, 2021)."
-    write_whole(path, png_of(_titled(sheet, [title, licence])))
+    write_whole(path, png_of(captioned(captioned(sheet, licence, size=15), title, size=15)))
 
 
 def _score(image: Any) -> float:
@@ -135,15 +136,3 @@ def _tile(detector: "Detector", image: Any, usual: list[float]) -> Any:
     caption = f"{kind}: above {100 * share:.0f} % of normal cells"
     pixels = image.pixel_scores(detector.config.sigma)
     return Tile(see(image.record, detector.config.value_range).pixels, pixels, caption)
-
-
-def _titled(sheet: Any, lines: list[str]) -> Any:
-    from PIL import Image, ImageDraw, ImageFont
-
-    height = 22 * len(lines) + 8
-    titled = Image.new("RGB", (sheet.width, sheet.height + height), "white")
-    titled.paste(sheet, (0, height))
-    draw = ImageDraw.Draw(titled)
-    for number, line in enumerate(lines):
-        draw.text((4, 4 + 22 * number), line, fill="black", font=ImageFont.load_default(15))
-    return titled

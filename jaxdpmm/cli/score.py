@@ -109,7 +109,8 @@ def _csv(rows: list[dict]) -> bytes:
 
 def _write_pictures(detector: Any, scored: Any, output: Path, name: str, writer: Any) -> Any:
     """Scores of the pixels, after they and the pictures are written."""
-    from jaxdpmm.detection.overlay import Tile, panel, png_of
+    from jaxdpmm.detection.overlay import Tile, panel
+    from jaxdpmm.detection.sheets import png_of
     from jaxdpmm.images.depth import see
     from jaxdpmm.persist import write_whole
 

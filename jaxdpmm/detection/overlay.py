@@ -2,33 +2,35 @@
 
 Colours stand for scores between two limits that the caller gives, the same for all images of a
 sheet: stretching each map to its own range would paint an anomaly onto every normal image. Sensible
-limits come from normal images, see `colour_limits`. Pillow draws, and is imported on first use.
+limits come from normal images, see `colour_limits`.
+
+matplotlib gives the colours, the colour bar and the outlines, on a canvas of its own in memory without
+`pyplot`, so that threads and machines without a screen can draw. Pillow scales pictures and puts them side by side,
+which takes a quarter of the time of a figure with axes and matters for thousands of images. Both are imported on first
+use. Not here: how pictures are put together to sheets (`sheets.py`).
 """
 
-import io
 import math
 from collections.abc import Sequence
-from pathlib import Path
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import scipy.ndimage
 from jaxtyping import Bool, Float, UInt8
 
-from jaxdpmm.persist import write_whole
-from jaxdpmm.storage.outputs import MARK, PICTURE, check_replaceable
+from jaxdpmm.detection.sheets import LINE_HEIGHT, below, beside, captioned
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from PIL.Image import Image
 
-# Dark to light as well as blue to yellow, so that it reads in grey print and without red or green.
-_COLOURS = np.array(
-    [[10, 8, 40], [64, 18, 110], [140, 30, 110], [214, 62, 70], [248, 140, 30], [252, 240, 140]],
-    np.float32,
-)
-_CONTOUR = (0, 255, 160)
-_GAP = 6
-_CAPTION_HEIGHT = 20
+COLOURS = "inferno"  # dark to light, so that it reads in grey print and without red or green
+_OUTLINE = "#00ffa0"
+_COVER = 0.85  # of the image by the colour of the highest score
+_BAR_HEIGHT = 12
+_BAR_LENGTH = 320
+_NAME_LENGTH = 110  # pixels beside the colour bar for what it stands for
+_DPI = 64  # a power of two: a number of pixels divided and multiplied by it is the same again
 
 
 class Tile(NamedTuple):
@@ -36,7 +38,7 @@ class Tile(NamedTuple):
 
     Attributes:
         image: RGB in [0, 1], shape (H, W, 3).
-        anomaly_map: one score a pixel, shape (H, W).
+        anomaly_map: one score per pixel, shape (H, W).
         caption: text above it, for example its kind and score.
         mask: true anomalous pixels, whose outline is drawn, or None.
     """
@@ -69,12 +71,19 @@ def colour_limits(normal_maps: Sequence[Float[np.ndarray, "..."]]) -> tuple[floa
 def colours_of(
     anomaly_map: Float[np.ndarray, "H W"], limits: tuple[float, float]
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Map as colours, from dark blue at the lower limit to light yellow at the upper."""
-    place = _fraction(anomaly_map, limits) * (len(_COLOURS) - 1)
-    below = np.minimum(place.astype(int), len(_COLOURS) - 2)
-    part = (place - below)[:, :, None]
-    colours = _COLOURS[below] * (1 - part) + _COLOURS[below + 1] * part
-    return np.round(colours).astype(np.uint8)
+    """RGB colours of a map, from black at the lower limit to light yellow at the upper.
+
+    Args:
+        anomaly_map: one score per pixel.
+        limits: scores at which colours begin and end.
+
+    Raises:
+        ValueError: the limits are not ascending.
+    """
+    from matplotlib import colormaps
+
+    coloured = colormaps[COLOURS](_fraction(anomaly_map, limits), bytes=True)
+    return np.asarray(coloured)[:, :, :3]
 
 
 def overlay(
@@ -89,7 +98,7 @@ def overlay(
 
     Args:
         image: RGB in [0, 1].
-        anomaly_map: one score a pixel; as large as the image.
+        anomaly_map: one score per pixel; as large as the image.
         limits: scores at which colours begin and end.
         mask: true anomalous pixels, as large as the image, or None.
 
@@ -98,10 +107,10 @@ def overlay(
     """
     _check_sizes(image, anomaly_map, mask)
     grey = np.mean(image, axis=2, keepdims=True) * 255
-    cover = 0.85 * _fraction(anomaly_map, limits)[:, :, None]
+    cover = _COVER * _fraction(anomaly_map, limits)[:, :, None]
     mixed = grey * (1 - cover) + colours_of(anomaly_map, limits) * cover
     pixels = np.round(mixed).astype(np.uint8)
-    return pixels if mask is None else _outlined(pixels, mask)
+    return pixels if mask is None else np.asarray(_outlined(_scaled(pixels), mask))
 
 
 def panel(tile: Tile, limits: tuple[float, float], height: int = 320) -> "Image":
@@ -123,9 +132,8 @@ def panel(tile: Tile, limits: tuple[float, float], height: int = 320) -> "Image"
         _marked(tile, limits, (width, height)),
     ]
     names = ["image", "anomaly map", "overlay" if tile.mask is None else "overlay, true outline"]
-    rows = [_beside([_captioned(*pair) for pair in zip(pictures, names, strict=True)])]
-    rows.append(_scale_bar(rows[0].width, limits))
-    return _captioned(_below(rows), tile.caption)
+    row = beside([captioned(*pair) for pair in zip(pictures, names, strict=True)])
+    return captioned(below([row, colour_bar(row.width, limits)]), tile.caption)
 
 
 def contact_sheet(
@@ -148,56 +156,52 @@ def contact_sheet(
             "choose some images to draw."
         )
     pictures = [_pair(tile, limits, side) for tile in tiles]
-    rows = [_beside(pictures[start : start + columns]) for start in range(0, len(tiles), columns)]
-    return _below([*rows, _scale_bar(max(row.width for row in rows), limits)])
+    rows = [beside(pictures[start : start + columns]) for start in range(0, len(tiles), columns)]
+    return below([*rows, colour_bar(max(row.width for row in rows), limits)])
 
 
-def save_png(picture: "Image", path: str | Path) -> Path:
-    """The path of a picture, once it is written there whole; folders on the way are made.
+@lru_cache(maxsize=16)
+def colour_bar(width: int, limits: tuple[float, float]) -> "Image":
+    """The colours with their scores below them; kept, so that all sheets of a run share one drawing.
 
-    Raises:
-        FileExistsError: what lies there is no picture of this library, but the image itself, for example.
+    Args:
+        width: of the strip, in pixels; the colours take at most 320 of them.
+        limits: scores at which colours begin and end.
     """
-    path = Path(path)
-    check_replaceable(path, PICTURE)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, png_of(picture))
-    return path
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.ticker import MaxNLocator
 
-
-def png_of(picture: "Image") -> bytes:
-    """A picture as PNG that names this library, so that it is known when a later one takes its place."""
-    from PIL.PngImagePlugin import PngInfo
-
-    mark = PngInfo()
-    mark.add_text("Software", MARK)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", pnginfo=mark)
-    return buffer.getvalue()
+    margin, height = 16, _BAR_HEIGHT + LINE_HEIGHT
+    length = max(1, min(width - margin - _NAME_LENGTH, _BAR_LENGTH))
+    figure = _figure((width, height))
+    axes = figure.add_axes(
+        (margin / width, LINE_HEIGHT / height, length / width, _BAR_HEIGHT / height)
+    )
+    scores = ScalarMappable(Normalize(*limits), COLOURS)
+    bar = figure.colorbar(scores, cax=axes, orientation="horizontal", ticks=MaxNLocator(4))
+    bar.ax.tick_params(labelsize=9, length=2, pad=1)
+    axes.text(1.03, 0.5, "anomaly score", fontsize=10, va="center", transform=axes.transAxes)
+    return _drawn(figure).convert("RGB")
 
 
 def _pair(tile: Tile, limits: tuple[float, float], side: int) -> "Image":
     """Image and overlay in two squares, so that images of any shape line up."""
+    from PIL import ImageOps
+
     _check_sizes(tile.image, tile.anomaly_map, tile.mask)
     height, width = tile.image.shape[:2]
     scale = side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     pictures = [_scaled(_bytes(tile.image), size), _marked(tile, limits, size)]
-    squares = [_blank(side, side), _blank(side, side)]
-    for square, picture in zip(squares, pictures, strict=True):
-        square.paste(picture, ((side - size[0]) // 2, (side - size[1]) // 2))
-    return _captioned(_beside(squares, gap=1), tile.caption)
+    squares = [ImageOps.pad(picture, (side, side), color="white") for picture in pictures]
+    return captioned(beside(squares, gap=1), tile.caption)
 
 
 def _marked(tile: Tile, limits: tuple[float, float], size: tuple[int, int]) -> "Image":
     """Overlay at the size of the picture; the outline is drawn there, so that it stays thin."""
-    from PIL import Image
-
     picture = _scaled(overlay(tile.image, tile.anomaly_map, limits), size)
-    if tile.mask is None:
-        return picture
-    mask = Image.fromarray(tile.mask).resize(size, Image.Resampling.NEAREST)
-    return Image.fromarray(_outlined(np.asarray(picture), np.asarray(mask)))
+    return picture if tile.mask is None else _outlined(picture, tile.mask)
 
 
 def _bytes(image: np.ndarray) -> np.ndarray:
@@ -205,6 +209,7 @@ def _bytes(image: np.ndarray) -> np.ndarray:
 
 
 def _fraction(anomaly_map: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Where scores lie between the limits, in [0, 1]."""
     low, high = limits
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(
@@ -223,70 +228,43 @@ def _check_sizes(image: np.ndarray, anomaly_map: np.ndarray, mask: np.ndarray | 
         )
 
 
-def _outlined(pixels: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Colour a ring just outside the mask, so that what it encloses stays visible."""
-    width = max(1, min(mask.shape) // 150)
-    ring = scipy.ndimage.binary_dilation(mask, iterations=width + 1)
-    ring &= ~scipy.ndimage.binary_dilation(mask)  # a hair of space lets small spots show
-    return np.where(ring[:, :, None], np.array(_CONTOUR, np.uint8), pixels)
-
-
-def _scaled(pixels: np.ndarray, size: tuple[int, int]) -> "Image":
+def _outlined(picture: "Image", mask: np.ndarray) -> "Image":
+    """The picture with the outline of a mask, which is stretched to the picture's size."""
     from PIL import Image
 
-    return Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
-
-
-def _blank(width: int, height: int) -> "Image":
-    from PIL import Image
-
-    return Image.new("RGB", (width, height), "white")
-
-
-def _beside(pictures: Sequence["Image"], gap: int = _GAP) -> "Image":
-    width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
-    sheet = _blank(width, max(picture.height for picture in pictures))
-    left = 0
-    for picture in pictures:
-        sheet.paste(picture, (left, 0))
-        left += picture.width + gap
-    return sheet
-
-
-def _below(pictures: Sequence["Image"]) -> "Image":
-    height = sum(picture.height for picture in pictures) + _GAP * (len(pictures) - 1)
-    sheet = _blank(max(picture.width for picture in pictures), height)
-    top = 0
-    for picture in pictures:
-        sheet.paste(picture, (0, top))
-        top += picture.height + _GAP
-    return sheet
-
-
-def _captioned(picture: "Image", caption: str) -> "Image":
-    if not caption:
+    if not mask.any():
         return picture
-    label = _blank(picture.width, _CAPTION_HEIGHT)
-    _write(label, caption)
-    sheet = _blank(picture.width, picture.height + _CAPTION_HEIGHT)
-    sheet.paste(label, (0, 0))
-    sheet.paste(picture, (0, _CAPTION_HEIGHT))
-    return sheet
+    height, width = mask.shape
+    figure = _figure(picture.size)
+    figure.patch.set_alpha(0)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    around = np.pad(mask, 1).astype(float)  # lines close along the edges of the image
+    columns, rows = np.arange(-1, width + 1), np.arange(-1, height + 1)
+    axes.contour(columns, rows, around, levels=[0.5], colors=_OUTLINE, linewidths=1.7)
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    return Image.alpha_composite(picture.convert("RGBA"), _drawn(figure)).convert("RGB")
 
 
-def _scale_bar(width: int, limits: tuple[float, float]) -> "Image":
-    """The colours with their scores, at most 320 pixels wide."""
-    length = min(width, 320)
-    ramp = np.linspace(*limits, length)[None]
-    bar = _blank(width, 12 + _CAPTION_HEIGHT)
-    bar.paste(_scaled(colours_of(ramp, limits), (length, 12)), (0, 0))
-    label = _blank(width, _CAPTION_HEIGHT)
-    _write(label, f"anomaly score {limits[0]:.4g} (dark) to {limits[1]:.4g} (light)")
-    bar.paste(label, (0, 12))
-    return bar
+def _figure(size: tuple[int, int]) -> "Figure":
+    """An empty figure of (width, height) pixels that no other thread knows of."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(size[0] / _DPI, size[1] / _DPI), dpi=_DPI)
 
 
-def _write(picture: "Image", text: str) -> None:
-    from PIL import ImageDraw, ImageFont
+def _drawn(figure: "Figure") -> "Image":
+    """The pixels of a figure, with transparency."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
 
-    ImageDraw.Draw(picture).text((2, 2), text, fill="black", font=ImageFont.load_default(13))
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba()))
+
+
+def _scaled(pixels: np.ndarray, size: tuple[int, int] | None = None) -> "Image":
+    from PIL import Image
+
+    picture = Image.fromarray(pixels)
+    return picture if size is None else picture.resize(size, Image.Resampling.BICUBIC)

@@ -31,7 +31,6 @@ NOT_IMPORTED = {
 """Packages that the project asks for and others import."""
 
 FOLDERS = {
-    "demo": ("jaxdpmm", "benchmarks"),
     "dev": ("tests",),
     "benchmarks": ("benchmarks", "tests"),
     "oracle": ("tests", "benchmarks"),

@@ -1,18 +1,21 @@
 """Pictures: colours, blending, outlines, sizes, and what is said about bad input."""
 
+import concurrent.futures
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from jaxdpmm.detection.overlay import (
     Tile,
+    colour_bar,
     colour_limits,
     colours_of,
     contact_sheet,
     overlay,
     panel,
-    save_png,
 )
+from jaxdpmm.detection.sheets import save_png
 
 LIMITS = (0.0, 1.0)
 
@@ -42,13 +45,44 @@ def test_overlay_shows_the_image_where_all_is_normal(tile):
     assert np.all(inside[:, :, 0] - inside[:, :, 2] > 50)  # yellow
 
 
-def test_outline_surrounds_the_mask(tile):
+def test_outline_runs_along_the_edge_of_the_mask_and_leaves_the_rest_as_it_is(tile):
     plain = overlay(tile.image, tile.anomaly_map, LIMITS)
     outlined = overlay(tile.image, tile.anomaly_map, LIMITS, tile.mask)
     changed = (plain != outlined).any(axis=2)
     rows, columns = np.nonzero(changed)
-    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (8, 21, 28, 46)
-    assert not (changed & tile.mask).any()
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (9, 20, 29, 45)
+    assert not changed[12:18, 32:43].any()  # what it encloses
+    for line in (changed[9:11, 32:43], changed[19:21, 32:43]):
+        assert line.any(axis=0).all()  # no gap
+    assert outlined[9:21, 29:46, 1].max() > 200  # green
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_masks_of_nothing_and_of_everything_are_drawn(tile, marked):
+    plain = overlay(tile.image, tile.anomaly_map, LIMITS)
+    outlined = overlay(tile.image, tile.anomaly_map, LIMITS, np.full((40, 60), marked))
+    np.testing.assert_array_equal(outlined[2:-2, 2:-2], plain[2:-2, 2:-2])
+    assert (outlined[0] != plain[0]).any() == marked
+
+
+def test_threads_draw_the_same_pictures(tile):
+    alone = np.asarray(panel(tile, LIMITS, height=40))
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda number: panel(tile, LIMITS, height=40), range(8)))
+    for picture in found:
+        np.testing.assert_array_equal(np.asarray(picture), alone)
+
+
+def test_colour_bar_shows_the_colours_and_their_scores():
+    pixels = np.asarray(colour_bar(500, (0.25, 8.0))).astype(int)
+    assert pixels.shape == (32, 500, 3)
+    ramp = pixels[5, 20:330].sum(axis=1)
+    assert ramp[-1] - ramp[0] > 500
+    assert np.all(np.diff(ramp) >= -10)
+    assert (pixels[16:, :340].sum(axis=2) < 200).any()  # numbers below
+    assert (pixels[:12, 350:].sum(axis=2) < 200).any()  # what they count, beside
+    assert (np.asarray(colour_bar(500, (0.25, 9.0))) != pixels).any()
+    assert np.asarray(colour_bar(10, LIMITS)).shape == (32, 10, 3)
 
 
 def test_limits_come_from_normal_images():

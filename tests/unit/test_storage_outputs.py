@@ -12,8 +12,8 @@ from PIL import Image
 
 import jaxdpmm
 from jaxdpmm.cli.terminal import write_json
-from jaxdpmm.detection.overlay import save_png
 from jaxdpmm.detection.reporting.report import TEMPLATES
+from jaxdpmm.detection.sheets import save_png
 from jaxdpmm.export import export_onnx, export_scorer
 from jaxdpmm.persist import Model, load_model, save_model, write_whole
 from jaxdpmm.storage.outputs import (
