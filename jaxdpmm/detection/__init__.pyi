@@ -2,9 +2,12 @@ from .config import DetectorConfig as DetectorConfig
 from .context import choose_context as choose_context
 from .context import context_scores as context_scores
 from .context import count_context as count_context
+from .context import nearest_components as nearest_components
 from .detector import Detector as Detector
 from .diagnosis import PatchDiagnosis as PatchDiagnosis
 from .fitting import fit_mixture as fit_mixture
+from .fused import fused_image as fused_image
+from .fused import learn_fused as learn_fused
 from .histograms import histogram_score as histogram_score
 from .histograms import learn_histograms as learn_histograms
 from .matching import learn_places as learn_places

@@ -24,12 +24,16 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 from scipy.special import gammaln, logsumexp
 
 from jaxdpmm.checks import check_at_least_one
+from jaxdpmm.distances import nearest_centres
+from jaxdpmm.programs import jitted
+from jaxdpmm.scoring import in_tiles
 
 CONCENTRATIONS = (1.0, 10.0, 100.0)
 EXPONENTS = (0.125, 0.25, 0.5, 1.0)
@@ -74,6 +78,20 @@ class ContextModel(NamedTuple):
     log_shares: Float[np.ndarray, " K"]
     totals: Float[np.ndarray, " K"]
     logs: tuple[Any, ...]
+
+
+def nearest_components(
+    means: Float[Array, "K D"], features: Float[np.ndarray, "h w D"]
+) -> Int[np.ndarray, "h w"]:
+    """The component whose mean is nearest to each patch of an image.
+
+    Args:
+        means: for example `scoring.component_means`.
+        features: of the patches, reduced where the mixture's are.
+    """
+    rows = np.asarray(features).reshape(-1, features.shape[-1])
+    found = in_tiles(jitted(_nearest), jnp.asarray(means), rows)
+    return np.asarray(found).reshape(features.shape[:2])
 
 
 def count_context(
@@ -201,6 +219,10 @@ def choose_context(
     ]
     losses = [sum(context_scores(model, labels).sum() for labels in held_out) for model in models]
     return models[int(np.argmin(losses))]
+
+
+def _nearest(means: Float[Array, "K D"], x: Float[Array, "N D"]) -> Int[Array, " N"]:
+    return nearest_centres(x, means)
 
 
 def _overlap(length: int, shift: int) -> tuple[slice, slice]:

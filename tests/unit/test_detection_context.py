@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
@@ -9,6 +10,7 @@ from jaxdpmm.detection.context import (
     context_scores,
     count_context,
     log_context,
+    nearest_components,
     prepare_context,
 )
 
@@ -97,6 +99,12 @@ def test_the_patch_itself_is_masked_out():
     np.testing.assert_array_equal(
         log_context(model, labels)[place], log_context(model, other)[place]
     )
+
+
+def test_the_component_of_a_patch_is_that_of_the_nearest_mean():
+    means, labels = 3 * np.eye(4), np.random.default_rng(0).integers(4, size=(3, 5))
+    features = means[labels] + 0.1 * np.random.default_rng(1).normal(size=(3, 5, 4))
+    np.testing.assert_array_equal(nearest_components(jnp.asarray(means), features), labels)
 
 
 def test_counts_add_up_over_images_and_subtract():

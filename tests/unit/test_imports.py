@@ -60,7 +60,7 @@ ALLOWED = {
     "detection": MODEL
     | {"choices", "images", "features", "precision", "programs", "scoring", "persist", "storage"}
     | {"inference", "inference.data", "inference.local_steps", "storage.model_trees"}
-    | {"leave_out"}
+    | {"distances", "leave_out"}
     | {"detection.banks", "detection.metrics"},
     "detection.reporting": {"detection", "images", "persist", "storage"},
     "export": MODEL | {"__version__", "detection", "exported", "persist", "scoring", "storage"},

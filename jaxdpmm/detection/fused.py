@@ -1,0 +1,76 @@
+"""Images that were scored in several ways, by scores of one detector, several detectors or `context.py`, as one.
+
+The scores of each patch are fused as `../scoring/fusion.py` says: p-values among the patches of normal images, their
+sum or the largest. What comes out is a scored image like others, so that maps, thresholds and figures serve. Next file
+to read: `context.py`.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from jaxdpmm.detection.maps import image_scores
+from jaxdpmm.detection.scored import ScoredImage
+from jaxdpmm.programs import jitted
+from jaxdpmm.scoring import Fusion, fuse, learn_fusion
+from jaxdpmm.scoring.scorer import in_tiles
+
+
+def learn_fused(normal: Iterable[Sequence[ScoredImage]], combine: str = "largest") -> Fusion:
+    """Learn how patches of normal images score.
+
+    Args:
+        normal: normal images that nothing was learned from, each scored in several ways, in the same order.
+        combine: "largest" or "sum", as `fused_image` will be told.
+
+    Raises:
+        ValueError: fewer than 100 patches, grids of several sizes for one image, or an unknown `combine`.
+    """
+    columns = [_columns(one) for one in normal]
+    return learn_fusion(np.concatenate(columns) if columns else np.zeros((0, 1)), combine)
+
+
+def fused_image(
+    fusion: Fusion,
+    image: Sequence[ScoredImage],
+    top_fraction: float = 0.01,
+    combine: str = "largest",
+) -> ScoredImage:
+    """One image with the fused scores of its patches, in nats, and the mean of the highest as its own.
+
+    Args:
+        fusion: from `learn_fused` with the same `combine`.
+        image: one image, scored in the same ways in the same order.
+        top_fraction: share of the patches that makes the image's score.
+        combine: "largest" or "sum".
+
+    Raises:
+        ValueError: grids of several sizes, or another number of scores than the fusion has.
+    """
+    columns, number = _columns(image), len(fusion.each.scale)
+    if columns.shape[1] != number:
+        raise ValueError(
+            f"image must be scored in {number} ways, as the normal images were, got {columns.shape[1]}; give the same "
+            "scores in the same order."
+        )
+    found = in_tiles(jitted(_fused, combine), fusion, columns)
+    grid = np.asarray(found).reshape(image[0].patch_scores.shape)
+    whole = float(image_scores(grid[None], top_fraction)[0])
+    seconds = sum(one.scoring_seconds for one in image)
+    return image[0]._replace(patch_scores=grid, score=whole, scoring_seconds=seconds)
+
+
+def _fused(combine: str, fusion: Fusion, scores: Float[jnp.ndarray, "N J"]) -> jnp.ndarray:
+    return fuse(fusion, scores, combine)
+
+
+def _columns(image: Sequence[ScoredImage]) -> Float[np.ndarray, "N J"]:
+    grids = [np.asarray(one.patch_scores) for one in image]
+    if len({grid.shape for grid in grids}) > 1:
+        raise ValueError(
+            f"grids of one image must be of one size, got {' and '.join(str(grid.shape) for grid in grids)}; score it "
+            "at the same short side and with backbones of the same patch size."
+        )
+    return np.stack([grid.ravel() for grid in grids], axis=1)
