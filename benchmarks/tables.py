@@ -2,6 +2,7 @@
 
     python benchmarks/tables.py quality quality-tiles.json quality-cells.json
     python benchmarks/tables.py memory memory.json
+    python benchmarks/tables.py ideas benchmarks/results/ideas.json
     python benchmarks/tables.py inference inference.json
     python benchmarks/tables.py gpu benchmarks/results/gpu.json
     python benchmarks/tables.py gpu-gains benchmarks/results/gpu.json
@@ -83,6 +84,19 @@ def memory_table(records: Records) -> str:
             for name in methods
         )
         rows.append((f"{number:,}", *cells))
+    return markdown(header, rows)
+
+
+def ideas_table(records: Records) -> str:
+    """Image AUROC, pixel AUROC and pixel AUPR without and with each idea, means over seeds."""
+    header = ("data", "idea", "without", "with", "ms per image added")
+    rows = []
+    for runs in grouped([one for one in records if "skipped" not in one], "data", "idea"):
+        cells = (
+            " / ".join(spread([one[of] for one in runs], name, "{:.3f}") for name in runs[0][of])
+            for of in ("without", "with")
+        )
+        rows.append((runs[0]["data"], runs[0]["idea"], *cells, spread(runs, "ms_added", "{:.1f}")))
     return markdown(header, rows)
 
 
@@ -249,6 +263,7 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 TABLES: dict[str, Callable[[Records], str]] = {
     "quality": quality_table,
     "memory": memory_table,
+    "ideas": ideas_table,
     "inference": inference_table,
     "gpu": gpu_table,
     "gpu-gains": gpu_gains_table,

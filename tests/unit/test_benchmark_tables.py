@@ -48,6 +48,18 @@ MEMORY = [
 ][:3]
 
 
+def idea(seed, without, found):
+    figures = ({"image_auroc": one, "pixel_auroc": None} for one in (without, found))
+    named = dict(zip(("without", "with"), figures, strict=True))
+    return {"data": "tiles", "idea": "fusion", "seed": seed, "ms_added": 1.0 + seed, **named}
+
+
+def test_ideas_are_means_over_seeds_and_what_does_not_apply_is_left_out(tables):
+    skipped = {"data": "tiles", "idea": "matching", "seed": 0, "skipped": "sizes differ"}
+    *_, row = tables.ideas_table([idea(0, 0.8, 0.9), idea(1, 0.9, 0.9), skipped]).splitlines()
+    assert row == "| tiles | fusion | 0.850 ± 0.071 / - | 0.900 ± 0.000 / - | 1.5 ± 0.7 |"
+
+
 def test_quality_has_means_over_seeds_and_dashes_without_masks(tables):
     records = [
         quality(0, 0.9),

