@@ -44,12 +44,14 @@ class Places(NamedTuple):
         templates: components that normal images have in the window around each place, the most frequent first.
         forward: distance of the patch to the nearest of its templates, of normal images.
         backward: distance of each template to the nearest patch of the window.
+        reach: rows and columns from a place to the edge of its window.
     """
 
     vectors: Float[Array, "K D"]
     templates: Int[Array, "h w M"]
     forward: Moments
     backward: Moments
+    reach: int
 
 
 class Matches(NamedTuple):
@@ -102,22 +104,21 @@ def learn_places(
         found.append(jax.device_get(distances(vectors, templates, jnp.asarray(features))))
     check_at_least_one("the number of held-out images", len(found), "hold some out")
     forward, backward = (_moments(np.stack(part)) for part in zip(*found, strict=True))
-    return Places(vectors, templates, forward, backward)
+    return Places(vectors, templates, forward, backward, reach)
 
 
-def match(places: Places, features: Float[np.ndarray, "h w D"], reach: int = 1) -> Matches:
+def match(places: Places, features: Float[np.ndarray, "h w D"]) -> Matches:
     """Scores of one image.
 
     Args:
         places: from `learn_places`.
         features: patch features, of the size of the images learned from.
-        reach: as of `learn_places`.
 
     Raises:
         ValueError: an image of another size.
     """
     _check_size(features, places.templates)
-    return jitted(_match, reach)(places, jnp.asarray(features))
+    return jitted(_match, places.reach)(places, jnp.asarray(features))
 
 
 def _match(reach: int, places: Places, features: Float[Array, "h w D"]) -> Matches:
