@@ -11,6 +11,7 @@ A map of the package, in the order of the data:
     inference   how it is fitted
     scoring     from a posterior to a number per patch
     detection   from numbers to decisions
+    pictures    what a mixture and its scores look like
     storage     what lies on disks: whole files, locks, checks of what others wrote
     sklearn     the mixture as an estimator of scikit-learn
 

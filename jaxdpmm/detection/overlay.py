@@ -7,7 +7,7 @@ limits come from normal images, see `colour_limits`.
 matplotlib gives the colours, the colour bar and the outlines, on a canvas of its own in memory without
 `pyplot`, so that threads and machines without a screen can draw. Pillow scales pictures and puts them side by side,
 which takes a quarter of the time of a figure with axes and matters for thousands of images. Both are imported on first
-use. Not here: how pictures are put together to sheets (`sheets.py`).
+use. Not here: how pictures are put together to sheets (`sheets.py`), and figures with axes (`../pictures/scores.py`).
 """
 
 import math

@@ -62,6 +62,8 @@ ALLOWED = {
     | {"inference", "inference.data", "inference.local_steps", "storage.model_trees"}
     | {"distances", "leave_out"}
     | {"detection.banks", "detection.metrics"},
+    "pictures": {"detection", "detection.metrics", "images", "inference", "model", "scoring"}
+    | {"sticks"},
     "detection.reporting": {"detection", "images", "persist", "storage"},
     "export": MODEL | {"__version__", "detection", "exported", "persist", "scoring", "storage"},
     "cli": {

@@ -71,15 +71,31 @@ def intervals(
     """
     if not 0 < level < 1:
         raise ValueError(f"level must be between 0 and 1, got {level}; 0.95 is the usual one.")
+    drawn = replicates(counts, num_replicates=num_replicates, seed=seed)
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    found = {name: np.quantile(figure(*drawn), ends) for name, figure in figures.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in found.items()}
+
+
+def replicates(
+    counts: ImageCounts, *, num_replicates: int = NUM_REPLICATES, seed: int = 0
+) -> tuple[Float[np.ndarray, "R T"], Float[np.ndarray, "R T"], Float[np.ndarray, "R T"]]:
+    """Normal and anomalous samples and weights of regions per bin, of images drawn anew.
+
+    Args:
+        counts: of the images.
+        num_replicates: R.
+        seed: of the draws.
+
+    Raises:
+        ValueError: images of one kind only.
+    """
     if counts.is_anomalous.all() or not counts.is_anomalous.any():
         raise ValueError(
             "counts must hold normal and anomalous images, got one kind only; evaluate on a test set with both."
         )
     weights = _draws(counts.is_anomalous, num_replicates, seed)
-    replicates = [weights @ column for column in counts[1:]]
-    ends = [(1 - level) / 2, (1 + level) / 2]
-    found = {name: np.quantile(figure(*replicates), ends) for name, figure in figures.items()}
-    return {name: (float(low), float(high)) for name, (low, high) in found.items()}
+    return weights @ counts.normal, weights @ counts.anomalous, weights @ counts.regions
 
 
 def image_counts(labels: Bool[np.ndarray, " I"], scores: Float[np.ndarray, " I"]) -> ImageCounts:

@@ -41,7 +41,7 @@ def overlap_area(normal: Counts, regions: Counts, max_rate: float) -> Float[np.n
         regions: sum over anomalous samples of one over the size of their region, a row.
         max_rate: where to stop, in (0, 1].
     """
-    rate, overlap = (_from_origin(counts) for counts in (normal, regions))
+    rate, overlap = (shares_from_origin(counts) for counts in (normal, regions))
     begin, end = rate[..., :-1], rate[..., 1:]
     width = end - begin
     inside = np.clip(max_rate - begin, 0, width)
@@ -56,7 +56,7 @@ def at_least(counts: Counts) -> Shaped[np.ndarray, "... T"]:
     return np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
 
 
-def _from_origin(counts: Counts) -> Float[np.ndarray, "... rows"]:
+def shares_from_origin(counts: Counts) -> Float[np.ndarray, "... rows"]:
     """Shares of samples that score at least a threshold, from none to all as it falls."""
     shares = np.cumsum(counts[..., ::-1], axis=-1) / counts.sum(axis=-1, keepdims=True)
     return np.concatenate([np.zeros_like(shares[..., :1]), shares], axis=-1)
