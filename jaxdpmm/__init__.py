@@ -3,7 +3,7 @@
 A map of the package, in the order of the data:
 
     images      from disk to arrays
-    features    from arrays to patch features (DINOv2 in Flax)
+    features    from arrays to patch features (DINOv2 and DINOv3 in Flax)
     precision   how exactly float32 is multiplied on GPUs and TPUs
     families    what one component looks like
     sticks      how many components there are and how large

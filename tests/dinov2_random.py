@@ -1,4 +1,4 @@
-"""DINOv2 checkpoints whose every parameter is random, made by numpy from a seed.
+"""DINOv2 and DINOv3 checkpoints whose every parameter is random, made by numpy from a seed.
 
 Shared by the parity tests and by the script that stores their golden outputs, so that the weights
 need not be stored: a tensor depends on nothing but the seed, its name and its shape.
@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 from safetensors.numpy import save_file
 
-from jaxdpmm.features.config import Dinov2Config
+from jaxdpmm.features.config import backbone_config
 from jaxdpmm.features.conversion import expected_tensors
 
 _SIZES = {
@@ -32,11 +32,41 @@ VARIANTS = {
     "without-qkv-bias": _PLAIN | {"qkv_bias": False, "layerscale_value": 0.5},
 }
 
+_DINOV3 = {
+    "model_type": "dinov3_vit",
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "image_size": 224,
+    "patch_size": 16,
+    "num_register_tokens": 4,
+}
+_GATED = {"use_gated_mlp": True, "hidden_act": "silu"}
+
+DINOV3_VARIANTS = {
+    "small": _DINOV3,
+    "gated": _DINOV3
+    | _GATED
+    | {"hidden_size": 48, "num_attention_heads": 3, "intermediate_size": 80},
+    "gated-without-biases": _DINOV3
+    | _GATED
+    | {"hidden_size": 64, "num_attention_heads": 2, "num_hidden_layers": 4}
+    | {"query_bias": False, "value_bias": False},
+    "key-bias-alone": _DINOV3
+    | {"query_bias": False, "key_bias": True, "value_bias": False, "proj_bias": False}
+    | {"mlp_bias": False, "num_register_tokens": 0, "rope_theta": 50.0, "layer_norm_eps": 1e-6},
+}
+
 
 def random_tensors(values: dict, seed: int = 0) -> dict[str, np.ndarray]:
     """Every tensor of a checkpoint of this configuration, in torch layout, none at a default."""
-    table = expected_tensors(Dinov2Config.from_dict(values))
-    return {name: _random_tensor(name, shape, seed) for name, (_, shape) in table.items()}
+    table = expected_tensors(backbone_config(values))
+    tensors = {name: _random_tensor(name, shape, seed) for name, (_, shape) in table.items()}
+    for name in [name for name in tensors if ".gate_up_proj." in name]:  # two in the files
+        for part, half in zip(("gate", "up"), np.split(tensors.pop(name), 2), strict=True):
+            tensors[name.replace("gate_up", part)] = half
+    return tensors
 
 
 def _random_tensor(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:

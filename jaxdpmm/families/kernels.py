@@ -2,8 +2,8 @@
 
 A processor is fastest with one component at a time, whose numbers stay in its cache. A GPU is not: each step of such a
 loop is too small for it and has to be started, so there components go side by side, in batched products. `by_platform`
-is the seam between the two. The platform is chosen when the program is lowered, as in `../features/dinov2.py`, so that
-one exported file serves all; on a CPU the program is what it would be without the other version.
+is the seam between the two. The platform is chosen when the program is lowered, as in `../features/attention.py`, so
+that one exported file serves all; on a CPU the program is what it would be without the other version.
 
 Side by side means more memory. **At most LARGEST bytes, 256 MB, are held at a time by any array that a default version
 adds**: components are taken in blocks of as many as fit (`side_by_side`), of which there may be one if a tile of points

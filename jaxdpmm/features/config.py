@@ -1,186 +1,38 @@
-"""The shape of a DINOv2: everything about it that is not an array.
+"""The shapes of all backbones: which architecture a `config.json` describes.
 
-`Dinov2Config` is read from the `config.json` of a Hugging Face folder and checked here, once; it is
-hashable, and therefore static under `jax.jit`. Not here: the layers (`dinov2.py`, read next) and
-the weights (`weights.py`).
+An architecture is a frozen dataclass without arrays that answers what `vision_transformer.py` asks; a further one is
+added here and, with the names of its tensors, in `naming.py`.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from jaxdpmm.features.dinov2_config import DINOV2_TYPES, Dinov2Config
+from jaxdpmm.features.dinov3_config import DINOV3_TYPE, Dinov3Config
 from jaxdpmm.storage.descriptions import shown
 
-COMPUTE_DTYPES = ("float32", "bfloat16")
+BackboneConfig = Dinov2Config | Dinov3Config
 
-_PLAIN, _REGISTERS = "dinov2", "dinov2_with_registers"
-_REQUIRED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "image_size", "patch_size")
-_SIZES = {
-    "hidden_size": (1, 2**14),
-    "num_hidden_layers": (1, 100),
-    "num_attention_heads": (1, 2**10),
-    "image_size": (1, 2**13),
-    "patch_size": (1, 2**8),
-    "num_register_tokens": (0, 2**10),
+_ARCHITECTURES: dict[str, type[Dinov2Config] | type[Dinov3Config]] = {
+    **dict.fromkeys(DINOV2_TYPES, Dinov2Config),
+    DINOV3_TYPE: Dinov3Config,
 }
-"""Least and largest size; the published giant has 1536, 40, 24, 518, 14 and 4. A network is traced before its weights
-are looked at, which takes time and memory that grow with these."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Dinov2Config:
-    """Sizes and switches of one DINOv2 (Oquab et al. 2023), under the names of its `config.json`.
+def backbone_config(values: Mapping[str, Any], *, compute_dtype: str = "float32") -> BackboneConfig:
+    """The configuration that the entries of a `config.json` describe.
 
-    Attributes:
-        model_type: "dinov2" or "dinov2_with_registers" (Darcet et al. 2023); the latter also
-            antialiases when it resizes its position embeddings.
-        hidden_size: Width D of a token; 384, 768, 1024 and 1536 in the published small to giant.
-        num_hidden_layers: Number of transformer blocks.
-        num_attention_heads: Heads per block; divides `hidden_size`.
-        mlp_ratio: Hidden width of the MLP over `hidden_size` (SwiGLU takes two thirds of it).
-        image_size: Side in pixels of the square images that the position embeddings belong to.
-        patch_size: Side of a patch in pixels.
-        layer_norm_eps: Epsilon of every layer norm.
-        qkv_bias: Whether query, key and value have a bias.
-        use_swiglu_ffn: SwiGLU instead of the GELU MLP (giant).
-        num_register_tokens: Extra tokens between the class token and the patches.
-        compute_dtype: "float32" or "bfloat16", for the matrix products; the residual stream, the
-            norms and the softmax are float32 in both. Ours, not in `config.json`.
+    Args:
+        values: See `Dinov2Config.from_dict` and `Dinov3Config.from_dict`.
+        compute_dtype: "float32" or "bfloat16", for the matrix products.
+
+    Raises:
+        ValueError: They describe no network that this port computes, or some are missing.
     """
-
-    model_type: str = _PLAIN
-    hidden_size: int = 384
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 6
-    mlp_ratio: int | float = 4
-    image_size: int = 518
-    patch_size: int = 14
-    layer_norm_eps: float = 1e-6
-    qkv_bias: bool = True
-    use_swiglu_ffn: bool = False
-    num_register_tokens: int = 0
-    compute_dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        if self.compute_dtype not in COMPUTE_DTYPES:
-            raise ValueError(
-                f"dtype must be one of {', '.join(COMPUTE_DTYPES)}, got {self.compute_dtype!r}; "
-                "choose float32 on CPU and bfloat16 for speed on an accelerator."
-            )
-        _check_values(vars(self))
-
-    @classmethod
-    def from_dict(
-        cls, values: Mapping[str, Any], *, compute_dtype: str = "float32"
-    ) -> "Dinov2Config":
-        """Check and take over the entries of a Hugging Face `config.json`.
-
-        Args:
-            values: The parsed file, or `to_dict()` of a transformers configuration; entries that do
-                not change the features (dropout, initialisation, ...) are ignored.
-            compute_dtype: See the class.
-
-        Raises:
-            ValueError: The entries describe no DINOv2 that this port computes, or some are missing.
-        """
-        _check_supported(values)
-        fields = {field.name for field in dataclasses.fields(cls)} - {"compute_dtype"}
-        chosen = {name: values[name] for name in sorted(fields & set(values))}
-        chosen |= {name: _square(name, values[name]) for name in ("image_size", "patch_size")}
-        if values["model_type"] == _PLAIN:
-            chosen["num_register_tokens"] = 0
-        else:
-            chosen.setdefault("num_register_tokens", 4)  # what transformers assumes
-        _check_values(_DEFAULTS | chosen)
-        return cls(**chosen, compute_dtype=compute_dtype)
-
-    @property
-    def antialias(self) -> bool:
-        """Whether the position embeddings are resized with antialiasing."""
-        return self.model_type == _REGISTERS
-
-    @property
-    def num_prefix_tokens(self) -> int:
-        """Tokens before the first patch: the class token and the registers."""
-        return 1 + self.num_register_tokens
-
-    @property
-    def mlp_size(self) -> int:
-        """Hidden width of the MLP; for SwiGLU two thirds of it, rounded up to a multiple of 8."""
-        size = int(self.hidden_size * self.mlp_ratio)
-        return (int(size * 2 / 3) + 7) // 8 * 8 if self.use_swiglu_ffn else size
-
-
-_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Dinov2Config)}
-
-
-def _check_supported(values: Mapping[str, Any]) -> None:
-    if values.get("model_type") not in (_PLAIN, _REGISTERS):
+    kind = values.get("model_type")
+    if not isinstance(kind, str) or kind not in _ARCHITECTURES:
         raise ValueError(
-            f"model_type must be {_PLAIN!r} or {_REGISTERS!r}, got {shown(values.get('model_type'))}; "
-            "give the config.json of a DINOv2 checkpoint."
+            f"model_type must be one of {', '.join(map(repr, _ARCHITECTURES))}, got {shown(kind)}; give the "
+            "config.json of a DINOv2 or of a DINOv3 ViT checkpoint."
         )
-    if missing := [name for name in _REQUIRED if name not in values]:
-        raise ValueError(
-            f"config.json must hold {', '.join(_REQUIRED)}, got one without {', '.join(missing)}; "
-            "download it again from the same place as the weights."
-        )
-    for name, only in (("hidden_act", "gelu"), ("num_channels", 3)):
-        if values.get(name, only) != only:
-            raise ValueError(
-                f"{name} must be {only!r}, got {shown(values[name])}; use one of the published DINOv2 "
-                "checkpoints."
-            )
-
-
-def _check_values(values: Mapping[str, Any]) -> None:
-    """Refuse sizes and switches that no DINOv2 has, before anything is traced with them."""
-    for name, (least, largest) in _SIZES.items():
-        _check_size(name, values[name], least, largest)
-    _check_number("mlp_ratio", values["mlp_ratio"], 1 / 4, 64)
-    _check_number("layer_norm_eps", values["layer_norm_eps"], 0, 1e-2)
-    for name in ("qkv_bias", "use_swiglu_ffn"):
-        if not isinstance(values[name], bool):
-            raise ValueError(
-                f"{name} must be true or false, got {shown(values[name])}; correct the configuration."
-            )
-    if values["patch_size"] > values["image_size"]:
-        raise ValueError(
-            f"patch_size must be at most image_size={values['image_size']}, got {values['patch_size']}; correct the "
-            "configuration."
-        )
-    if values["hidden_size"] % values["num_attention_heads"]:
-        raise ValueError(
-            "hidden_size must be a multiple of "
-            f"num_attention_heads={values['num_attention_heads']}, got {values['hidden_size']}; correct "
-            "the configuration."
-        )
-
-
-def _check_size(name: str, value: Any, least: int, largest: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= largest:
-        raise ValueError(
-            f"{name} must be an integer from {least} to {largest}, got {shown(value)}; correct the configuration."
-        )
-
-
-def _check_number(name: str, value: Any, least: float, largest: float) -> None:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not least <= value <= largest
-    ):
-        raise ValueError(
-            f"{name} must be a number from {least:g} to {largest:g}, got {shown(value)}; correct the configuration."
-        )
-
-
-def _square(name: str, value: Any) -> Any:
-    """A side from 14, [14, 14] or (14, 14)."""
-    if isinstance(value, list | tuple):
-        if not value or any(side != value[0] for side in value):
-            raise ValueError(
-                f"{name} must be square, got {shown(value)}; use a checkpoint trained on square images."
-            )
-        return value[0]
-    return value
+    return _ARCHITECTURES[kind].from_dict(values, compute_dtype=compute_dtype)

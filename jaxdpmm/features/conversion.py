@@ -5,7 +5,6 @@ under the name that PyTorch gives it. Read next: `weights.py`, which brings the 
 """
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -15,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxdpmm.features.config import Dinov2Config
-from jaxdpmm.features.dinov2 import Dinov2
+from jaxdpmm.features.config import BackboneConfig
+from jaxdpmm.features.naming import published_name, under_published_names
+from jaxdpmm.features.vision_transformer import VisionTransformer
 from jaxdpmm.storage.descriptions import shown
 
 # Axes of a dense and of a convolution kernel, by rank; every other tensor is laid out alike.
@@ -25,22 +25,11 @@ _KERNEL_TO_TORCH = {2: (1, 0), 4: (3, 2, 0, 1)}
 
 MOST_LISTED = 50  # tensors in one message
 
-_PREFIXES = ("dinov2.", "dinov2_with_registers.")  # of checkpoints with a classifier
-
-# Module names of transformers 5 in memory, and those of every published file.
-_RENAMED = {
-    r"\.attention\.q_proj\.": ".attention.attention.query.",
-    r"\.attention\.k_proj\.": ".attention.attention.key.",
-    r"\.attention\.v_proj\.": ".attention.attention.value.",
-    r"\.attention\.o_proj\.": ".attention.output.dense.",
-    r"\.mlp\.down_proj\.": ".mlp.weights_out.",
-}
-
 
 def convert_tensors(
-    config: Dinov2Config, tensors: Mapping[str, np.ndarray], name: str = "tensors"
+    config: BackboneConfig, tensors: Mapping[str, np.ndarray], name: str = "tensors"
 ) -> dict[str, Any]:
-    """The parameters of `Dinov2` from tensors in torch layout.
+    """The parameters of `VisionTransformer` from tensors in torch layout.
 
     Args:
         config: The network that they must fit, exactly.
@@ -53,7 +42,7 @@ def convert_tensors(
         ValueError: Some are unknown, missing, misshapen, not of a floating type or not finite; the message lists them,
             up to `MOST_LISTED`.
     """
-    tensors = _under_hub_names(tensors)
+    tensors = under_published_names(config, tensors)
     expected = expected_tensors(config)
     if problems := _problems({key: shape for key, (_, shape) in expected.items()}, tensors):
         listed = "; ".join(problems[:MOST_LISTED]) + "; ..." * (len(problems) > MOST_LISTED)
@@ -70,7 +59,7 @@ def convert_tensors(
 
 @lru_cache(maxsize=16)
 def expected_tensors(
-    config: Dinov2Config,
+    config: BackboneConfig,
 ) -> dict[str, tuple[tuple[str, ...], tuple[int, ...]]]:
     """Every tensor that a checkpoint of this configuration has.
 
@@ -79,44 +68,15 @@ def expected_tensors(
     """
     one_layer = dataclasses.replace(config, num_hidden_layers=1)  # all others are like it
     image = jax.ShapeDtypeStruct((1, config.patch_size, config.patch_size, 3), jnp.float32)
-    params = jax.eval_shape(Dinov2(one_layer).init, jax.random.key(0), image)["params"]
+    params = jax.eval_shape(VisionTransformer(one_layer).init, jax.random.key(0), image)["params"]
     table = {}
     for first, leaf in flatten_dict(params).items():
         axes = _KERNEL_TO_TORCH[leaf.ndim] if first[-1] == "kernel" else range(leaf.ndim)
         shape = tuple(leaf.shape[axis] for axis in axes)
         for layer in range(config.num_hidden_layers if first[0] == "layer_0" else 1):
             path = (f"layer_{layer}", *first[1:]) if first[0] == "layer_0" else first
-            table[_hub_name(path)] = (path, shape)
+            table[published_name(config, path)] = (path, shape)
     return table
-
-
-def _hub_name(path: tuple[str, ...]) -> str:
-    *modules, leaf = path
-    name = re.sub(r"^layer_(\d+)", r"encoder.layer.\1", ".".join(modules))
-    name = re.sub(r"\.attention\.(query|key|value)$", r".attention.attention.\1", name)
-    name = re.sub(r"\.attention\.output$", ".attention.output.dense", name)
-    return f"{name}.{'weight' if leaf in ('kernel', 'scale') else leaf}"
-
-
-def _under_hub_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    renamed: dict[str, np.ndarray] = {}
-    has_classifier = any(key.startswith(_PREFIXES) for key in tensors)
-    for key, value in tensors.items():
-        name = re.sub(rf"^({'|'.join(map(re.escape, _PREFIXES))})", "", key)
-        if name == "embeddings.mask_token" or (has_classifier and name.startswith("classifier.")):
-            continue
-        for pattern, replacement in _RENAMED.items():
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = value
-    for gate in [name for name in renamed if ".mlp.gate_proj." in name]:
-        up = gate.replace(".gate_proj.", ".up_proj.")
-        if up in renamed:  # published files hold the two as one matrix
-            both = [renamed.pop(gate), renamed.pop(up)]
-            if both[0].shape[1:] != both[1].shape[1:] or not all(part.ndim for part in both):
-                renamed |= {gate: both[0], up: both[1]}  # which are then unknown
-                continue
-            renamed[gate.replace(".gate_proj.", ".weights_in.")] = np.concatenate(both)
-    return renamed
 
 
 def _problems(

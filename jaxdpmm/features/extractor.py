@@ -1,8 +1,9 @@
 """From images to patch features: normalise, run the backbone, take the patches of some layers.
 
 Images come in as `jaxdpmm.images` delivers them, RGB in [0, 1] or bytes, already resized and
-cropped to multiples of the patch size; the ImageNet normalisation happens here, inside the jitted
-function. What the features are used for is no business of this file. Read next: `dinov2.py`.
+cropped to multiples of the patch size; the normalisation that the backbone was trained with happens
+here, inside the jitted function. What the features are used for is no business of this file. Read
+next: `vision_transformer.py`.
 """
 
 import dataclasses
@@ -13,14 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxdpmm.features.config import Dinov2Config
-from jaxdpmm.features.dinov2 import Dinov2
+from jaxdpmm.features.config import BackboneConfig
+from jaxdpmm.features.dinov2_config import IMAGENET_MEAN, IMAGENET_STD
+from jaxdpmm.features.vision_transformer import VisionTransformer
 from jaxdpmm.features.weights import Backbone
 from jaxdpmm.programs import bounded
-
-# Mean and standard deviation of ImageNet's red, green and blue, which DINOv2 was trained with.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _SLACK = 0.5  # a bicubic resize may overshoot [0, 1] a little
 
@@ -56,7 +54,7 @@ class PatchExtractor:
         object.__setattr__(self, "layers", tuple(int(layer) for layer in several))
         object.__setattr__(self, "normalize", bool(normalize))
 
-    def num_features(self, config: Dinov2Config) -> int:
+    def num_features(self, config: BackboneConfig) -> int:
         """Features per patch: the hidden size times the number of layers."""
         return config.hidden_size * len(self.layers)
 
@@ -89,9 +87,9 @@ class PatchExtractor:
 
 
 @partial(bounded, num_static=2)
-def _extract(config: Dinov2Config, extractor: PatchExtractor, params: Any, images: Any) -> Any:
-    pixels = normalize_images(images)
-    tokens: Any = Dinov2(config).apply({"params": params}, pixels, extractor.layers)
+def _extract(config: BackboneConfig, extractor: PatchExtractor, params: Any, images: Any) -> Any:
+    pixels = normalize_images(images, config.image_mean, config.image_std)
+    tokens: Any = VisionTransformer(config).apply({"params": params}, pixels, extractor.layers)
     patches = [layer[:, config.num_prefix_tokens :] for layer in tokens]
     if extractor.normalize:
         patches = [
@@ -102,14 +100,22 @@ def _extract(config: Dinov2Config, extractor: PatchExtractor, params: Any, image
     return joined.reshape(joined.shape[0], *grid, joined.shape[-1])
 
 
-def normalize_images(images: Any) -> Float[Array, "B H W 3"]:
-    """ImageNet normalisation, (x - mean) / std per channel, of bytes or of values in [0, 1]."""
+def normalize_images(
+    images: Any,
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+) -> Float[Array, "B H W 3"]:
+    """Normalised pixels, (x - mean) / std per channel, of bytes or of values in [0, 1].
+
+    Args:
+        images: (B, H, W, 3).
+        mean: Of red, green and blue; ImageNet's unless given.
+        std: Standard deviation of red, green and blue; ImageNet's unless given.
+    """
     images = jnp.asarray(images)
     scale = 255.0 if images.dtype == jnp.uint8 else 1.0
-    mean, std = (
-        jnp.asarray(value, jnp.float32)[None, None, None] for value in (IMAGENET_MEAN, IMAGENET_STD)
-    )
-    return (images.astype(jnp.float32) / scale - mean) / std
+    middle, spread = (jnp.asarray(value, jnp.float32)[None, None, None] for value in (mean, std))
+    return (images.astype(jnp.float32) / scale - middle) / spread
 
 
 def _check_images(images: Any, patch_size: int) -> None:
@@ -136,7 +142,7 @@ def _check_images(images: Any, patch_size: int) -> None:
     if not (low >= -_SLACK and high <= 1 + _SLACK):  # also refuses nan
         raise ValueError(
             f"floating-point images must lie in [0, 1], got values from {low:g} to {high:g}; "
-            "divide bytes by 255 and leave the ImageNet normalisation to the extractor."
+            "divide bytes by 255 and leave the normalisation to the extractor."
         )
 
 

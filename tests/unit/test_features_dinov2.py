@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from dinov2_random import VARIANTS, random_pixels, random_tensors
 
-from jaxdpmm.features import Dinov2, Dinov2Config
+from jaxdpmm.features import Dinov2Config, VisionTransformer
+from jaxdpmm.features.attention import dot_product_attention
 from jaxdpmm.features.conversion import convert_tensors
-from jaxdpmm.features.dinov2 import dot_product_attention
 
 
 def build(variant, compute_dtype="float32"):
@@ -19,7 +19,7 @@ def build(variant, compute_dtype="float32"):
 
 
 def run(config, params, pixels, layers=None):
-    return Dinov2(config).apply({"params": params}, jnp.asarray(pixels), layers)
+    return VisionTransformer(config).apply({"params": params}, jnp.asarray(pixels), layers)
 
 
 @pytest.mark.parametrize(("variant", "prefix"), [("plain", 1), ("registers", 5)])

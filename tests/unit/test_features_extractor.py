@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from dinov2_random import VARIANTS, random_tensors
 
-from jaxdpmm.features import Backbone, Dinov2, Dinov2Config, PatchExtractor
+from jaxdpmm.features import Backbone, Dinov2Config, PatchExtractor, VisionTransformer
 from jaxdpmm.features.conversion import convert_tensors
 from jaxdpmm.features.extractor import normalize_images
 
@@ -35,7 +35,7 @@ def test_grid_is_the_networks_patch_tokens(variant, images):
     assert patches.dtype == jnp.float32
     mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
     pixels = jnp.asarray((images - mean) / std)
-    (tokens,) = Dinov2(backbone.config).apply({"params": backbone.params}, pixels, (2,))
+    (tokens,) = VisionTransformer(backbone.config).apply({"params": backbone.params}, pixels, (2,))
     expected = tokens[:, backbone.config.num_prefix_tokens :].reshape(2, 3, 4, 64)
     np.testing.assert_allclose(patches, expected, atol=1e-5)
 
@@ -90,7 +90,7 @@ def test_configuration_is_hashable_and_compiles_once(backbone, images):
     assert hash(PatchExtractor(3)) == hash(PatchExtractor((3,)))
     PatchExtractor(3).extract(backbone, images)
     with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Dinov2, "apply", lambda *args: pytest.fail("traced again"))
+        patch.setattr(VisionTransformer, "apply", lambda *args: pytest.fail("traced again"))
         PatchExtractor((3,)).extract(backbone, images)
 
 

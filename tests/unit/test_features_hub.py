@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import huggingface_hub
 import huggingface_hub.constants
 import pytest
 from dinov2_random import VARIANTS, write_checkpoint
+from huggingface_hub import errors
 
 from jaxdpmm.features import hub, load_backbone
 
@@ -64,6 +66,60 @@ def test_silent_network_is_given_up(cache, monkeypatch):
         load_backbone("someone/dinov2-tiny")
     assert time.perf_counter() - start < 5
     assert hub.CONTACT_SECONDS < 10
+
+
+def refusal(kind, status: int, lines: str):
+    """What huggingface_hub raises when the hub answers so."""
+    answer = SimpleNamespace(status_code=status, headers={}, request=None)
+    return kind(lines, response=answer)
+
+
+GATED = "facebook/dinov3-vits16-pretrain-lvd1689m"
+REFUSALS = {
+    "asks for an account": refusal(
+        errors.GatedRepoError, 401, "401 Client Error.\n\nCannot access"
+    ),
+    "not accepted yet": refusal(errors.GatedRepoError, 403, "403 Client Error.\n\nNot in the list"),
+    "token without the right": refusal(errors.HfHubHTTPError, 403, "\n\n403 Forbidden: no.\nMake"),
+    "token of the past": refusal(errors.HfHubHTTPError, 401, "401 Client Error.\nInvalid"),
+}
+
+
+@pytest.mark.parametrize("where", ["model_info", "snapshot_download"])
+@pytest.mark.parametrize("why", REFUSALS)
+def test_gated_weights_say_what_to_accept_and_which_token(cache, monkeypatch, where, why):
+    """The hub tells anybody about a gated checkpoint, and refuses its files."""
+
+    def refused(*args, local_files_only=False, **options):
+        raise FileNotFoundError if local_files_only else REFUSALS[why]
+
+    answer_with(monkeypatch, lambda: SimpleNamespace(sha=COMMIT))
+    if where == "snapshot_download":
+        monkeypatch.setattr(huggingface_hub, where, refused)
+    else:
+        answer_with(monkeypatch, refused)
+    start = time.perf_counter()
+    with pytest.raises(
+        ValueError, match=f"source must be .* got '{GATED}', which is gated"
+    ) as caught:
+        load_backbone(GATED)
+    assert time.perf_counter() - start < 10
+    message = str(caught.value)
+    assert "accept its licence on its page on the hub, then log in with 'hf auth login'" in message
+    assert "HF_TOKEN to a token of that account with read access to gated repositories" in message
+    assert "40" in message
+    assert len(message.splitlines()) == 1
+
+
+def test_unknown_id_and_broken_connection_are_not_called_gated(cache, monkeypatch):
+    unknown = refusal(errors.RepositoryNotFoundError, 401, "401 Client Error.\n\nNot Found")
+    for error, message in (
+        (unknown, "which is none .* check the spelling"),
+        (refusal(errors.HfHubHTTPError, 503, "503 Server Error"), "no connection to the hub: "),
+    ):
+        answer_with(monkeypatch, lambda error=error: (_ for _ in ()).throw(error))
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            load_backbone(GATED)
 
 
 def test_malformed_hub_id(cache):

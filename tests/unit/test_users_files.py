@@ -283,6 +283,13 @@ def test_tiles_of_no_whole_patches_are_no_settings(backbone, side, advice):
     assert DetectorConfig(backbone="a/folder", tile_side=side).tile_side == side  # not known yet
 
 
+def test_tiles_of_a_published_backbone_hold_whole_patches_of_its_own():
+    name = "facebook/dinov3-vits16-pretrain-lvd1689m"
+    assert DetectorConfig(backbone=name, tile_side=128).tile_side == 128
+    with pytest.raises(ValueError, match=r"multiple of the patch size 16 .* got 140; use 128"):
+        DetectorConfig(backbone=name, tile_side=140)
+
+
 def test_more_shots_than_images():
     with pytest.raises(
         ValueError, match="num_shots must be at most the 3 images there are, got 16;"
