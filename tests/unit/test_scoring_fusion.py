@@ -1,4 +1,5 @@
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -106,6 +107,18 @@ def test_a_scorer_of_scorers():
     found = jax.jit(scorer.score)(params, jnp.asarray(x))
     expected = fuse(learn_fusion(x * np.array([1, 3])), jnp.asarray(x * np.array([1, 3])))
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_a_fused_scorer_can_be_exported_for_any_number_of_points():
+    scorers, fitted = (column(0), column(1)), (jnp.asarray(1.0), jnp.asarray(3.0))
+    x = np.random.default_rng(0).normal(size=(500, 2))
+    scorer = fused(scorers, "largest")
+    params = scorer.prepare((fitted, fusion_of(scorers, fitted, x, "largest")))
+    (number,) = jax.export.symbolic_shape("N")
+    points = jax.ShapeDtypeStruct((number, 2), x.dtype)
+    exported = jax.export.export(jax.jit(lambda x: scorer.score(params, x)))(points)
+    found = jax.export.deserialize(exported.serialize()).call(jnp.asarray(x[:7]))
+    np.testing.assert_allclose(found, scorer.score(params, jnp.asarray(x[:7])), rtol=1e-12)
 
 
 @pytest.mark.parametrize("bad", [np.zeros((99, 2)), np.full((200, 2), np.nan)])
