@@ -81,8 +81,26 @@ def fusion(setting: Setting) -> Outcome:
     score = compile_scorer(*setting.state.scorer(DENSITY))
     density, seconds = timed(score, features_of(setting.test))
     held_out = [score(one) for one in features_of(setting.held_out)]
-    more = {"density": figures(setting, density)}
-    return joined(setting, held_out, density, seconds, more=more)
+    return joined(setting, held_out, density, seconds, more={"density": figures(setting, density)})
+
+
+def fusion_low_rank(setting: Setting) -> Outcome:
+    """The detector's score, its density, and density and residual of low-rank components from the same seeds."""
+    rows = np.concatenate([one.reshape(-1, one.shape[-1]) for one in setting.train])
+    low_rank = fit_mixture(rows, dataclasses.replace(setting.config, covariance="low_rank", rank=8))
+    scores = [
+        compile_scorer(*state.scorer(name))
+        for state, name in ((setting.state, DENSITY), (low_rank, DENSITY), (low_rank, "residual"))
+    ]
+
+    def score(features: np.ndarray) -> np.ndarray:
+        return np.stack([np.asarray(one(features)) for one in scores])
+
+    found, seconds = timed(score, features_of(setting.test))
+    held_out = [score(one) for one in features_of(setting.held_out)]
+    more = {"low_rank": figures(setting, [one[1] for one in found])}
+    more["residual"] = figures(setting, [one[2] for one in found])
+    return joined(setting, held_out, found, seconds, more=more)
 
 
 def context(setting: Setting) -> Outcome:
@@ -197,6 +215,7 @@ def apart(setting: Setting) -> Outcome:
 
 IDEAS: dict[str, Callable[[Setting], Outcome]] = {
     "fusion": fusion,
+    "fusion-low-rank": fusion_low_rank,
     "context": context,
     "matching": matching,
     "divergence": divergence,
