@@ -11,6 +11,10 @@ from jaxdpmm.storage.descriptions import shown
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
 
+# Mean and standard deviation of ImageNet's red, green and blue, which most backbones were trained with.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 
 def check_compute_dtype(value: str) -> None:
     """Refuse a type of the matrix products that is not offered.
@@ -121,3 +125,29 @@ def square_side(name: str, value: Any) -> Any:
             )
         return value[0]
     return value
+
+
+def colours(values: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """`image_mean` and `image_std` as far as they are given, as tuples.
+
+    Raises:
+        ValueError: one is not three numbers.
+    """
+    given = {name: values[name] for name in ("image_mean", "image_std") if name in values}
+    for name, value in given.items():
+        if not isinstance(value, list | tuple) or len(value) != 3:
+            raise ValueError(
+                f"{name} must be three numbers, for red, green and blue, got {shown(value)}; correct the configuration."
+            )
+    return {name: tuple(value) for name, value in given.items()}
+
+
+def check_colours(values: Mapping[str, Any]) -> None:
+    """Refuse a mean or a standard deviation of a colour that no images in [0, 1] have.
+
+    Raises:
+        ValueError: a number is out of its limits.
+    """
+    for name, least in (("image_mean", 0), ("image_std", 1e-3)):
+        for value in values[name]:
+            check_number(f"each number of {name}", value, least, 1)

@@ -10,11 +10,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from jaxdpmm.features import config_checks as checks
+from jaxdpmm.features.config_checks import IMAGENET_MEAN, IMAGENET_STD
 from jaxdpmm.storage.descriptions import shown
-
-# Mean and standard deviation of ImageNet's red, green and blue, which DINOv2 was trained with.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _PLAIN, _REGISTERS = "dinov2", "dinov2_with_registers"
 DINOV2_TYPES = (_PLAIN, _REGISTERS)
@@ -49,6 +46,10 @@ class Dinov2Config:
         num_register_tokens: Extra tokens between the class token and the patches.
         compute_dtype: "float32" or "bfloat16", for the matrix products; the residual stream, the
             norms and the softmax are float32 in both. Ours, not in `config.json`.
+        image_mean: Mean of red, green and blue that pixels are normalised with. Like `image_std` from
+            the `preprocessor_config.json` beside the weights; ImageNet's in the published networks,
+            others in some that were trained anew, such as those for radiographs.
+        image_std: Standard deviation of red, green and blue that pixels are normalised with.
     """
 
     model_type: str = _PLAIN
@@ -63,11 +64,11 @@ class Dinov2Config:
     use_swiglu_ffn: bool = False
     num_register_tokens: int = 0
     compute_dtype: str = "float32"
+    image_mean: tuple[float, float, float] = dataclasses.field(default=IMAGENET_MEAN, repr=False)
+    image_std: tuple[float, float, float] = dataclasses.field(default=IMAGENET_STD, repr=False)
 
-    # The same in every DINOv2.
+    # The same in every DINOv2, which has no rotary positions.
     rope_theta: ClassVar[float | None] = None
-    image_mean: ClassVar[tuple[float, float, float]] = IMAGENET_MEAN
-    image_std: ClassVar[tuple[float, float, float]] = IMAGENET_STD
 
     def __post_init__(self) -> None:
         checks.check_compute_dtype(self.compute_dtype)
@@ -80,8 +81,9 @@ class Dinov2Config:
         """Check and take over the entries of a Hugging Face `config.json`.
 
         Args:
-            values: The parsed file, or `to_dict()` of a transformers configuration; entries that do
-                not change the features (dropout, initialisation, ...) are ignored.
+            values: The parsed file, or `to_dict()` of a transformers configuration, and `image_mean`
+                and `image_std` of the `preprocessor_config.json` beside it where there is one;
+                entries that do not change the features (dropout, ...) are ignored.
             compute_dtype: See the class.
 
         Raises:
@@ -93,6 +95,7 @@ class Dinov2Config:
         chosen |= {
             name: checks.square_side(name, values[name]) for name in ("image_size", "patch_size")
         }
+        chosen |= checks.colours(values)
         if values["model_type"] == _PLAIN:
             chosen["num_register_tokens"] = 0
         else:
@@ -167,3 +170,4 @@ def _check_values(values: Mapping[str, Any]) -> None:
             "configuration."
         )
     checks.check_heads(values["hidden_size"], values["num_attention_heads"])
+    checks.check_colours(values)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from jaxdpmm.features import config_checks as checks
-from jaxdpmm.features.dinov2_config import IMAGENET_MEAN, IMAGENET_STD
+from jaxdpmm.features.config_checks import IMAGENET_MEAN, IMAGENET_STD
 from jaxdpmm.storage.descriptions import shown
 
 DINOV3_TYPE = "dinov3_vit"
@@ -73,8 +73,8 @@ class Dinov3Config:
     proj_bias: bool = True
     mlp_bias: bool = True
     num_register_tokens: int = 0
-    image_mean: tuple[float, float, float] = IMAGENET_MEAN
-    image_std: tuple[float, float, float] = IMAGENET_STD
+    image_mean: tuple[float, float, float] = dataclasses.field(default=IMAGENET_MEAN, repr=False)
+    image_std: tuple[float, float, float] = dataclasses.field(default=IMAGENET_STD, repr=False)
     compute_dtype: str = "float32"
 
     # The same in every DINOv3, which has no learned positions that could be resized.
@@ -111,8 +111,7 @@ class Dinov3Config:
         fields = {field.name for field in dataclasses.fields(cls)} - {"compute_dtype"}
         chosen = {name: values[name] for name in sorted(fields & set(values))}
         chosen["patch_size"] = checks.square_side("patch_size", values["patch_size"])
-        for name in {"image_mean", "image_std"} & set(chosen):
-            chosen[name] = _colours(name, chosen[name])
+        chosen |= checks.colours(values)
         _check_values(_DEFAULTS | chosen)
         return cls(**chosen, compute_dtype=compute_dtype)
 
@@ -158,14 +157,4 @@ def _check_values(values: Mapping[str, Any]) -> None:
     checks.check_switches(values, (*_BIASES, "use_gated_mlp"))
     checks.check_only(values, "hidden_act", _ACTIVATIONS, "DINOv3")
     checks.check_heads(values["hidden_size"], values["num_attention_heads"], multiple=4)
-    for name, least in (("image_mean", 0), ("image_std", 1e-3)):
-        for value in values[name]:
-            checks.check_number(f"each number of {name}", value, least, 1)
-
-
-def _colours(name: str, value: Any) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple) or len(value) != 3:
-        raise ValueError(
-            f"{name} must be three numbers, for red, green and blue, got {shown(value)}; correct the configuration."
-        )
-    return tuple(value)
+    checks.check_colours(values)

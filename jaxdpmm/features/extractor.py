@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdpmm.features.config import BackboneConfig
-from jaxdpmm.features.dinov2_config import IMAGENET_MEAN, IMAGENET_STD
+from jaxdpmm.features.config_checks import IMAGENET_MEAN, IMAGENET_STD
 from jaxdpmm.features.vision_transformer import VisionTransformer
 from jaxdpmm.features.weights import Backbone
 from jaxdpmm.programs import bounded

@@ -15,6 +15,11 @@ CONTACT_SECONDS = 7.0
 
 _WANTED = [CONFIG, PREPROCESSOR, SINGLE, INDEX, "model-*.safetensors"]
 
+_OPEN_COPIES = (
+    " (the copies of timm, such as timm/vit_small_patch16_dinov3_qkvb.lvd1689m, are open, but name their tensors "
+    "otherwise and are not read)"
+)
+
 
 def download_checkpoint(hub_id: str, revision: str | None = None) -> pathlib.Path:
     """The local folder of a hub checkpoint: the cached one if it is complete, else a new download.
@@ -100,7 +105,7 @@ def _explained(hub_id: str, error: Exception, why: str) -> Exception:
             f"source must be a checkpoint that the hub lets you read, got {hub_id!r}, which is gated "
             f"({_first_line(error)}); accept its licence on its page on the hub, then log in with 'hf auth login' or "
             "set HF_TOKEN to a token of that account with read access to gated repositories, or give the folder of a "
-            "copy in Hugging Face format."
+            f"copy in Hugging Face format{_OPEN_COPIES if 'dinov3' in hub_id else ''}."
         )
     if isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
         return ValueError(

@@ -46,9 +46,8 @@ def load_backbone(source: Any, *, dtype: str = "float32", revision: str | None =
             A hub id, such as "facebook/dinov2-small", "facebook/dinov2-with-registers-base" or
             "facebook/dinov3-vits16-pretrain-lvd1689m" (whose licence the hub asks you to accept); a
             cached copy is used without asking the network.
-            A folder with `config.json` and `model.safetensors`, or shards and their index; for
-            DINOv3 the colour normalisation comes from `preprocessor_config.json`, ImageNet's if
-            there is none.
+            A folder with `config.json` and `model.safetensors`, or shards and their index; the
+            colour normalisation comes from `preprocessor_config.json`, ImageNet's if there is none.
             A model of transformers in memory: plain, with registers, DINOv3 ViT, or for
             classification; its colour normalisation is taken to be ImageNet's, as the model does
             not know it.

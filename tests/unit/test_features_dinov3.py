@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from dinov2_random import DINOV3_VARIANTS, random_pixels, random_tensors, write_checkpoint
+from dinov2_random import DINOV3_VARIANTS, VARIANTS, random_pixels, random_tensors, write_checkpoint
 
 from jaxdpmm.features import Dinov3Config, PatchExtractor, VisionTransformer, load_backbone
 from jaxdpmm.features.attention import rotary_positions, rotate
@@ -78,10 +78,12 @@ def test_wrong_tensors_are_listed_under_their_published_names(tmp_path):
     assert "missing norm.bias (48,)" in str(caught.value)
 
 
-def test_normalisation_is_that_of_the_checkpoint(tmp_path):
+@pytest.mark.parametrize("values", [SMALL, VARIANTS["registers"]], ids=["dinov3", "dinov2"])
+def test_normalisation_is_that_of_the_checkpoint(tmp_path, values):
     """Networks for satellite images have other colours than those for photographs."""
-    folder = write_checkpoint(tmp_path, SMALL)
-    images = np.random.default_rng(0).random((1, 32, 48, 3), np.float32)
+    folder = write_checkpoint(tmp_path, values)
+    side = values["patch_size"]
+    images = np.random.default_rng(0).random((1, 2 * side, 3 * side, 3), np.float32)
     extractor = PatchExtractor(0, normalize=False)
     photographs = load_backbone(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps({"size": 224} | SATELLITE))

@@ -107,6 +107,7 @@ def test_gated_weights_say_what_to_accept_and_which_token(cache, monkeypatch, wh
     message = str(caught.value)
     assert "accept its licence on its page on the hub, then log in with 'hf auth login'" in message
     assert "HF_TOKEN to a token of that account with read access to gated repositories" in message
+    assert "timm/vit_small_patch16_dinov3_qkvb.lvd1689m, are open, but" in message
     assert "40" in message
     assert len(message.splitlines()) == 1
 
