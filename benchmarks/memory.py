@@ -70,7 +70,11 @@ def measure(method: str, store: pathlib.Path) -> dict[str, float]:
     from jaxdpmm.features.store import FeatureStore
 
     config = DetectorConfig(
-        num_components=NUM_COMPONENTS, num_epochs=NUM_EPOCHS, score="cosine", tolerance=1e-9
+        start="k-means",
+        covariance="diagonal",
+        num_components=NUM_COMPONENTS,
+        num_epochs=NUM_EPOCHS,
+        tolerance=1e-9,
     )
     features = FeatureStore(store)
     image = features[:NUM_PATCHES].reshape(32, 32, DIM)

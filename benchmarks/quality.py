@@ -32,6 +32,7 @@ from mixtures import cascade, of_mixture
 from peers import PEERS, Learned, Peer
 from tables import quality_table
 
+from jaxdpmm.choices import PRESETS
 from jaxdpmm.detection import DetectorConfig, ImagePatches, score_images, stream_patches
 from jaxdpmm.detection.cache import cached_patches
 from jaxdpmm.detection.calibration import learned_and_held_out
@@ -76,6 +77,8 @@ VARIANTS: Mapping[str, Variant] = {
         COVERAGE,
         ("predictive", "nearest_predictive", "cosine", "nearest_cosine"),
     ),
+    "fast": Variant({**PRESETS["fast"], "num_components": None}, ("cosine",)),
+    "accurate": Variant({**PRESETS["accurate"], "num_components": None}, ("residual", "cosine")),
     "coverage-sweeps": Variant(
         COVERAGE | {"num_epochs": 4},
         ("predictive", "nearest_predictive", "cosine"),
@@ -108,6 +111,8 @@ def main() -> None:
         layers=tuple(options.layer) if options.layer else None,
         short_side=options.short_side,
         shape=options.shape,
+        start="k-means",
+        covariance="diagonal",
         num_components=options.num_components,
         num_epochs=options.num_epochs,
         tolerance=options.tolerance,

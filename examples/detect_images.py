@@ -15,7 +15,7 @@ from jaxdpmm.images.layouts import read_folder, read_normal_folder
 
 def main(normal_folder: str, new_folder: str, backbone: str = "facebook/dinov2-small") -> None:
     """Fit, save, load and score, with the highest patch of every image."""
-    config = DetectorConfig(backbone=backbone, short_side=448, num_components=100)
+    config = DetectorConfig(backbone=backbone, short_side=448)
     normal = read_normal_folder(normal_folder)
     Detector.fit(normal, config, progress=True).save("detector.safetensors")
 

