@@ -139,7 +139,7 @@ def test_squared_distances_are_those_of_full_covariance(problem, fitted, x):
         GaussianFull(D).squared_distance_matrix(params, points),
         rtol=1e-9,
     )
-    for name in SCORERS:
+    for name in SCORERS.keys() - {"residual"}:  # which is of loadings
         ours, theirs = (score(SCORERS[name](m), fitted.posterior, x) for m in (mixture, full))
         np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-9, err_msg=name)
 

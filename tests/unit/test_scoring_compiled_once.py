@@ -13,6 +13,7 @@ import pytest
 
 from jaxdpmm import (
     GaussianDiagonal,
+    GaussianLowRank,
     Mixture,
     default_prior,
     initialize,
@@ -23,6 +24,7 @@ from jaxdpmm.detection.diagnosis import assign
 from jaxdpmm.detection.reduction import Reduction, reduce_features
 from jaxdpmm.detection.scored import compile_scorer
 from jaxdpmm.detection.state import DetectorState, FitFacts
+from jaxdpmm.families import Gaussian
 from jaxdpmm.inference.empirical_bayes import empirical_bayes, gaussian_scales, positive
 from jaxdpmm.inference.initialize import clustered_prior
 from jaxdpmm.inference.update import from_stats, merge, partial_fit, subtract
@@ -33,6 +35,7 @@ from jaxdpmm.scoring.uncertainty import log_density_over_draws, score_over_draws
 from jaxdpmm.summaries import co_clustering, point_partition
 
 DIM, NUM_POINTS = 3, 50
+DIAGONAL = GaussianDiagonal(DIM)
 COMPILED = "/jax/core/compile/backend_compile_duration"
 counts = {"programs": 0}
 
@@ -64,9 +67,9 @@ def points(seed: int, number: int = NUM_POINTS) -> np.ndarray:
     return np.random.default_rng(seed).normal(seed, 1, (number, DIM))
 
 
-def fitted(x: np.ndarray):
+def fitted(x: np.ndarray, family: Gaussian = DIAGONAL):
     """An equal mixture each time, with prior and posterior of these data."""
-    mixture = Mixture(GaussianDiagonal(DIM), 4)
+    mixture = Mixture(family, 4)
     prior = default_prior(mixture, x[:NUM_POINTS])
     return mixture, prior, initialize(mixture, prior, x[:NUM_POINTS], key=jax.random.key(0))
 
@@ -95,11 +98,11 @@ def draws(x: np.ndarray):
     return stack_draws([posterior, posterior._replace(counts=posterior.counts + 1)])
 
 
-def of_mixture(function: Callable) -> Callable:
+def of_mixture(function: Callable, family: Gaussian = DIAGONAL) -> Callable:
     """From a function of mixture, posterior and points to one of data to fit and points."""
 
     def call(data, x):
-        mixture, _, posterior = fitted(data)
+        mixture, _, posterior = fitted(data, family)
         return function(mixture, posterior, x)
 
     return call
@@ -122,7 +125,10 @@ def bank(metric: str) -> Callable:
 
 SCORES = {
     **{
-        name: of_mixture(lambda m, p, x, scorer=scorer: score(scorer(m), p, x))
+        name: of_mixture(
+            lambda m, p, x, scorer=scorer: score(scorer(m), p, x),
+            GaussianLowRank(DIM, 1) if name == "residual" else DIAGONAL,
+        )
         for name, scorer in SCORERS.items()
     },
     "density": of_mixture(log_predictive_density),
