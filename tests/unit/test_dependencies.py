@@ -25,6 +25,9 @@ NOT_IMPORTED = {
     "pylibjpeg": "by pydicom",
     "pylibjpeg-openjpeg": "by pydicom",
     "pytest-xdist": "by pytest",
+    "furo": "by Sphinx",
+    "myst-nb": "by Sphinx",
+    "sphinx": "a program",
     "mypy": "a program",
     "ruff": "a program",
 }
