@@ -95,6 +95,6 @@ def _facts(
         num_patches=num_patches,
         num_sweeps=0 if result is None else len(result.history),
         converged=result is not None and result.converged,
-        truncation_binds=truncation_binds(posterior),
+        truncation_binds=result is not None and truncation_binds(posterior),
         elbo_per_patch=bound,
     )

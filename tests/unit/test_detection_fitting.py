@@ -55,6 +55,7 @@ def test_start_for_coverage(num_epochs, tmp_path):
     assert (state.facts.elbo_per_patch is None) == (num_epochs == 0)
     if num_epochs == 0:
         assert state.mixture.num_components == 50
+        assert not state.facts.truncation_binds  # so many were asked for
         assert float(state.posterior.counts.sum()) == len(X)
         np.testing.assert_array_equal(state.posterior.counts % 1, 0)
     scores = score(*state.scorer("predictive"), np.concatenate([X, FAR]))
