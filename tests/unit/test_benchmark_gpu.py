@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -214,9 +215,19 @@ def test_what_a_machine_may_lack_is_carried():
     """What jax, flax, numpyro and transformers bring is there; any other dependency must be in the list."""
     there = {"jax", "jaxlib", "numpy", "scipy", "flax", "optax", "numpyro", "safetensors"}
     there |= {"huggingface-hub", "tqdm", "typer"}
+    never_used = {"matplotlib"}  # by records, see the next test
     project = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())["project"]
     needed = {re.split(r"[^\w.-]", line)[0] for line in project["dependencies"]}
-    assert needed - there <= set((FOLDER / "carried.txt").read_text().split())
+    assert needed - there - never_used <= set((FOLDER / "carried.txt").read_text().split())
+
+
+def test_records_draw_no_pictures():
+    """All that they import of the library loads where there is no matplotlib."""
+    sources = [file.read_text() for file in (FOLDER / "on_gpu").glob("*.py")]
+    found = {line for text in sources for line in re.findall(r"from jaxdpmm[.\w]* import .*", text)}
+    assert len(found) > 5
+    code = "\n".join(["import sys; sys.modules['matplotlib'] = None", *sorted(found)])
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_record_of_the_plan_has_a_function(parts):
