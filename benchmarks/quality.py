@@ -12,7 +12,7 @@ gone on with. Seeds draw the images that are held out, and whatever is random in
 
 `anomalydino` is the memory bank with 8 rotations of the references and the background of test images left out, and
 `anomalydino-16` the same with 16 references, of the images that are not held out those that AnomalyDINO takes for the
-seed; a mixture is fitted once for all of its scores. All times are medians an image, one image at a time.
+seed; a mixture is fitted once for all of its scores. All times are medians per image, one image at a time.
 Read `tables.py` and `plots.py` for what becomes of the file.
 """
 

@@ -1,6 +1,6 @@
 """Pairs (point, component) put in order: blocks of pairs that share their component.
 
-With few components a point, the work is a list of pairs. Sorted by component and cut into blocks of one component
+With few components per point, the work is a list of pairs. Sorted by component and cut into blocks of one component
 each, they are matrix products again, so that the families' own matrix functions serve and no family has to know of
 sparsity (`jax.lax.ragged_dot` was 20 times slower on CPU). Next file to read: `inference/local_steps/sparse.py`, or
 `scoring/nearest.py`.
@@ -18,7 +18,7 @@ from jaxdpmm.families.kernels import blocks_at_once, by_platform, side_by_side
 from jaxdpmm.model import Mixture, Stats, centre, entropy_and_base
 from jaxdpmm.precision import full_precision
 
-SMALLEST, LARGEST = 32, 512  # pairs a block
+SMALLEST, LARGEST = 32, 512  # pairs per block
 FEW_PAIRS = 8  # per component; fewer fill no block
 SMALL = 3  # vectors of the points' size; a component of more is read once for many points
 POINTS_AT_ONCE = 512
@@ -46,7 +46,7 @@ def group_by_component(
     Args:
         component: of each pair.
         num_components: K.
-        block_size: pairs a block; by default some blocks a component, so that neither products are small nor
+        block_size: pairs per block; by default some blocks per component, so that neither products are small nor
             padding large.
     """
     num_pairs = component.shape[0]

@@ -67,7 +67,7 @@ def evaluate(
         "image_auroc", "image_aupr", "image_f1_max"; "pixel_auroc", "pixel_aupr", "pixel_aupro", "pixel_f1_max" (None
         without masks); "image_f1_at_0.1" and "pixel_dice_at_0.1", and so for each of `RATES`, the false positive rate
         among `normal` (None without them); "intervals", which holds 95 % intervals of the first seven, over images;
-        "backbone_ms" and "scoring_ms", medians an image. All as JSON takes them.
+        "backbone_ms" and "scoring_ms", medians per image. All as JSON takes them.
 
     Raises:
         ValueError: labels are unknown or all alike, or a mask does not fit its image.
@@ -103,7 +103,7 @@ def labels_of(records: Sequence[ImageRecord]) -> Bool[np.ndarray, " I"]:
 
 
 def typical_ms(images: Sequence[ScoredImage], field: str) -> float:
-    """Median milliseconds an image, without the first image of each size, which pays for compilation."""
+    """Median milliseconds per image, without the first image of each size, which pays for compilation."""
     seen, warm = set(), []
     for image in images:
         if image.frame.grid in seen:

@@ -48,7 +48,7 @@ def anomaly_map(
     `scipy.ndimage.gaussian_filter` (reflected at the edges).
 
     Args:
-        patch_scores: one score a patch, as many as `frame.grid`; fetched from the device.
+        patch_scores: one score per patch, as many as `frame.grid`; fetched from the device.
         frame: how the image was prepared.
         sigma: spread of the Gaussian in pixels of the original image; 0 for none.
 
@@ -57,7 +57,7 @@ def anomaly_map(
     """
     if patch_scores.shape != frame.grid:
         raise ValueError(
-            f"patch_scores must have shape {frame.grid}, one a patch of the prepared image, got "
+            f"patch_scores must have shape {frame.grid}, one per patch of the prepared image, got "
             f"{patch_scores.shape}; reshape the scores of one image to its grid."
         )
     scores = np.asarray(patch_scores)

@@ -76,7 +76,7 @@ class Gaussian(Family):
 
     @abc.abstractmethod
     def widen(self, natural: Natural, variance: float | Float[Array, " D"]) -> Natural:
-        """The same component with `variance`, one or one a feature, added to its point estimate's."""
+        """The same component with `variance`, one or one per feature, added to its point estimate's."""
 
     @property
     @abc.abstractmethod

@@ -80,7 +80,7 @@ class GaussianDiagonal(NormalWishartGaussian):
         return GaussianParams(mean, factor, jnp.sum(jnp.log(factor)) - 0.5 * self.dim * LOG_TWO_PI)
 
     def predictive_params(self, natural: NormalWishart) -> StudentT:
-        """A product of Student-t densities, one a feature, with nu degrees of freedom each."""
+        """A product of Student-t densities, one per feature, with nu degrees of freedom each."""
         factor = jnp.sqrt(
             natural.mean_count * natural.dof / ((natural.mean_count + 1) * self.scale(natural))
         )

@@ -42,7 +42,7 @@ LOG_TWO = float(np.log(2))
 BLOCK = 128  # columns a block; below, matrix products lose more than the zeros save
 POINTS_PER_FEATURE = 10  # with fewer, correlations are shrunk
 LEAST_SHARE = 1e-3  # of correlations: with less, rounding in float32 costs densities a hundredth of a nat per point
-ROWS = 256  # points a block, of those that count in a component
+ROWS = 256  # points per block, of those that count in a component
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Gaussian components with a covariance of low rank plus a diagonal: mixtures of factor analysers.
 
-x = loading y + mean + noise, with `rank` latent factors y ~ N(0, I) of every point and a noise variance a feature.
+x = loading y + mean + noise, with `rank` latent factors y ~ N(0, I) of every point and a noise variance per feature.
 Given y this is D regressions on (y, 1), each under its conjugate Normal-Gamma prior (of rank 0 the prior of
 `gaussian_diagonal.py`), so that the posterior is prior + sum of E[T(x, y)]. The factors are the component's local
 variables: q(y | z = k) is Gaussian, in closed form, and depends on the read-out, hence `local_statistics`. The bound is

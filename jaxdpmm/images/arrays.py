@@ -41,8 +41,8 @@ def records_of_arrays(
     Args:
         images: one array of shape (N, H, W) or (N, H, W, 3), or a sequence of arrays of any sizes; uint8, uint16 or
             float in [0, 1].
-        labels: 0 normal, 1 anomalous, one an image; None when unknown, or as the masks say.
-        masks: one an image, of its height and width, anomalous where not zero; or None.
+        labels: 0 normal, 1 anomalous, one per image; None when unknown, or as the masks say.
+        masks: one per image, of its height and width, anomalous where not zero; or None.
         name: what the images are called in tables, with their number.
 
     Raises:
@@ -51,7 +51,7 @@ def records_of_arrays(
     for what, given in (("labels", labels), ("masks", masks)):
         if given is not None and len(given) != len(images):
             raise ValueError(
-                f"{what} must be one an image, {len(images)}, got {len(given)}; leave them out if unknown."
+                f"{what} must be one per image, {len(images)}, got {len(given)}; leave them out if unknown."
             )
     if labels is not None and not np.isin(labels, (NORMAL, ANOMALOUS)).all():
         raise ValueError(

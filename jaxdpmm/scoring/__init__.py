@@ -1,4 +1,4 @@
-"""From a posterior to a number a point: densities and distances, as pairs of pure functions.
+"""From a posterior to one number per point: densities and distances, as pairs of pure functions.
 
 `SCORERS` names them all; each takes a `Mixture` and returns a `Scorer`.
 """

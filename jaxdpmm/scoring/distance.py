@@ -24,7 +24,7 @@ from jaxdpmm.scoring.scorer import Scorer
 
 
 class Means(NamedTuple):
-    """Prepared means: `vectors` (K, D) and a term a component, inf for those without data."""
+    """Prepared means: `vectors` (K, D) and one term per component, inf for those without data."""
 
     vectors: Float[Array, "K D"]
     constant: Float[Array, " K"]

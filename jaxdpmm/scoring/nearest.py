@@ -1,4 +1,4 @@
-"""The predictive density over a few components a point: what full covariance costs N K D^2 for, at N C D^2.
+"""The predictive density over a few components per point: what full covariance costs N K D^2 for, at N C D^2.
 
 In hundreds of dimensions a point's density is that of its best component, which is almost always among those whose
 means are nearest: cheap to find, N K D, and cheaper by a screen where there are thousands (`shortlist.py`). Sums over

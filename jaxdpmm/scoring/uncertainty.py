@@ -65,7 +65,7 @@ def score_over_draws(
         draws: what the scorer is fitted on, leaves lead with S.
         x: raw points, (N, ...).
         interval: probability that the interval holds.
-        tile_size: points a tile; S scores of each are held.
+        tile_size: points per tile; S scores of each are held.
 
     Raises:
         ValueError: `interval` is not between 0 and 1.
@@ -88,7 +88,7 @@ def log_density_over_draws(
         mixture: static description.
         draws: `Posterior`s, each integrated over (which has the smaller variance), or `Readout`s; leaves lead with S.
         x: raw points, (N, ...).
-        tile_size: points a tile.
+        tile_size: points per tile.
 
     Raises:
         TypeError: draws of another kind.

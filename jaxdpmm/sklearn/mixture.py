@@ -169,7 +169,7 @@ class DirichletProcessMixture(DensityMixin, BaseDirichletProcess):
             deviation = solve_triangular(student.precision_factor, normal.T, trans="T").T
         else:
             deviation = normal / student.precision_factor
-        # A diagonal predictive is a product of Student-t densities, one a feature
+        # A diagonal predictive is a product of Student-t densities, one per feature
         is_product = isinstance(self.mixture_.family, GaussianDiagonal)
         squares = random.chisquare(student.dof, (number, self.n_features_in_ if is_product else 1))
         return self.posterior_.offset + student.mean + deviation / np.sqrt(squares / student.dof)

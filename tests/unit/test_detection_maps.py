@@ -87,7 +87,7 @@ def test_weights_make_the_same_map_in_a_compiled_function():
 
 def test_map_errors():
     frame = plain_frame(50, 70, (4, 6))
-    with pytest.raises(ValueError, match=r"shape \(4, 6\), one a patch .* got \(6, 4\); reshape"):
+    with pytest.raises(ValueError, match=r"shape \(4, 6\), one per patch .* got \(6, 4\); reshape"):
         anomaly_map(jnp.asarray(SCORES.T), frame)
     with pytest.raises(ValueError, match=r"sigma must not be negative, got -1"):
         anomaly_map(jnp.asarray(SCORES), frame, sigma=-1.0)

@@ -260,7 +260,7 @@ def test_arrays_that_are_no_images(tmp_path):
         pixels_of(records_of_arrays([np.zeros((2, 3, 4))], name="x")[0])
     with pytest.raises(ValueError, match=r"from 0 to 1 in dtype float64, got .* with 0 to 300"):
         pixels_of(records_of_arrays([np.array([[0.0, 300.0]])])[0])
-    with pytest.raises(ValueError, match="labels must be one an image, 2, got 1"):
+    with pytest.raises(ValueError, match="labels must be one per image, 2, got 1"):
         records_of_arrays(np.zeros((2, 3, 3)), [0])
     with pytest.raises(
         ValueError, match=r"labels must be 0 \(normal\) or 1 \(anomalous\), got \[0"

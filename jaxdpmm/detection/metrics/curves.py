@@ -1,6 +1,6 @@
 """Areas under curves, and F1, from counts of samples by ascending score: plain NumPy on the last axis.
 
-Every function takes counts of shape (..., T), one a row of a `table.ScoreTable`, and returns (...): leading axes are
+Every function takes counts of shape (..., T), one per row of a `table.ScoreTable`, and returns (...): leading axes are
 the replicates of `bootstrap.py`. Nothing is checked here; read `figures.py` next, whose functions are for everyone.
 """
 

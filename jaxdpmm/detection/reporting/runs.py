@@ -1,7 +1,7 @@
 """The folder of a run: what `jaxdpmm score` and `evaluate` leave for a report, complete without the images' own files.
 
     run.json         which model on which data, figures, and of each image its score, label and files
-    maps/*.npy       scores, float32, one a pixel of the original
+    maps/*.npy       scores, float32, one per pixel of the original
     previews/*.jpg   the image, its longer side at most 512 pixels
     masks/*.png      truly anomalous pixels, where somebody marked them
 
@@ -122,7 +122,7 @@ class RunWriter:
             name: its path below the folder of images; names differ.
             scored: record and score.
             image: RGB in [0, 1].
-            pixel_scores: one a pixel.
+            pixel_scores: one per pixel.
 
         Raises:
             ValueError: the mask does not fit the image.
