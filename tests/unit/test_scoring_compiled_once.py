@@ -15,6 +15,7 @@ from jaxdpmm import (
     GaussianDiagonal,
     GaussianLowRank,
     Mixture,
+    compact,
     default_prior,
     initialize,
     log_predictive_density,
@@ -25,6 +26,7 @@ from jaxdpmm.detection.reduction import Reduction, reduce_features
 from jaxdpmm.detection.scored import compile_scorer
 from jaxdpmm.detection.state import DetectorState, FitFacts
 from jaxdpmm.families import Gaussian
+from jaxdpmm.inference import paper_start
 from jaxdpmm.inference.empirical_bayes import empirical_bayes, gaussian_scales, positive
 from jaxdpmm.inference.initialize import clustered_prior
 from jaxdpmm.inference.update import from_stats, merge, partial_fit, subtract
@@ -164,6 +166,10 @@ FITS = {
     "two fits": of_fitted(lambda m, prior, p: merge(m, prior, [p, p])),
     "without": of_fitted(lambda m, prior, p: subtract(m, prior, p, stats_of(prior, p, 1.0))),
     "statistics": of_fitted(lambda m, prior, p: from_stats(m, prior, stats_of(prior, p))),
+    "compact": of_fitted(lambda m, prior, p: compact(m, prior, p)[1]),
+    "published start": lambda data, x: paper_start(
+        *fitted(data)[:2], x, key=jax.random.key(0), batch_size=20
+    ).components[0],
     "coreset": lambda data, x: x[greedy_coreset(single(x), 8, key=jax.random.key(0))],
     "k-means": lambda data, x: k_means_rows(single(x), 4, key=jax.random.key(0)),
 }
