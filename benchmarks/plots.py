@@ -43,7 +43,7 @@ def draw_growth(axes: Any, records: Records) -> None:
         colour, style = f"C{(number + len(BANKS) + 1) % 10}", STYLES[number % len(STYLES)]
         axes.axhline(milliseconds(run), color=colour, linestyle=style, label=name)
     axes.set(xscale="log", yscale="log", xlabel="normal patches in the bank")
-    axes.set(ylabel="scoring, ms an image of 1,024 patches")
+    axes.set(ylabel="scoring, ms per image of 1,024 patches")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
@@ -68,7 +68,7 @@ def draw_accuracy(
     records: Records,
     cost: str = "scoring_ms",
     unit: float = 1.0,
-    label: str = "scoring, ms an image",
+    label: str = "scoring, ms per image",
     figure: str = "image_auroc",
 ) -> None:
     """A figure of accuracy against scoring time or size, one colour a data set that has it.

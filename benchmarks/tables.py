@@ -107,7 +107,7 @@ def inference_table(records: Records) -> str:
         for record in records
         if "engine" in record
     ]
-    return markdown(("scorer", "components or patches", "ms an image"), rows)
+    return markdown(("scorer", "components or patches", "ms per image"), rows)
 
 
 def label_of(record: dict[str, Any]) -> str:

@@ -27,9 +27,7 @@ from jaxdpmm.detection.state import DetectorState
 
 MOST_ROUNDS = 3
 NUM_DEVIATIONS = 3.0  # above the median, from which on an image stands out
-TENTH = (
-    1.2816  # standard deviations between the median and the 10 % quantile of a normal distribution
-)
+TENTH = 1.2816  # standard deviations from the 10 % quantile of a normal distribution to its median
 
 
 class Trimmed(NamedTuple):

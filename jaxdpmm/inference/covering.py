@@ -40,6 +40,8 @@ def covering_posterior(
 ) -> Posterior:
     """Posterior of all points under one assignment, to the nearest farthest-first seed after some Lloyd steps.
 
+    Every point is compared with all centres once per assignment. Memory: its label, 4 bytes per point.
+
     Args:
         mixture: static description.
         prior: hyper-parameters.
@@ -47,21 +49,22 @@ def covering_posterior(
         num_lloyd: steps.
         one_unit: distances are taken as they are, not in units of each feature's spread.
     """
-    labels, units = None, None if one_unit else _units(mixture, prior, source)
+    units = None if one_unit else _units(mixture, prior, source)
     if source.num_batches == 1:
         (batch,) = source.sweep()
         x = flat(batch.x, units)
         found = farthest_first(x, mixture.num_components, weight=batch.weight)
-        centres, labels = x[found.rows], found.labels
+        centres, labels = x[found.rows], [found.labels]
     else:
         centres = jnp.asarray(cover_batches(source, mixture.num_components, units))
+        labels = [_nearest(batch.x, centres, units) for batch in source.sweep()]
     for _ in range(num_lloyd):
-        centres, labels = _moved(source, centres, units, labels), None
+        centres = _moved(source, centres, units, labels)
+        labels = [_nearest(batch.x, centres, units) for batch in source.sweep()]
 
     def update(params: Any) -> Posterior:
         total: Any = None
-        for batch in source.sweep():
-            own = _nearest(batch.x, centres, units) if labels is None else labels
+        for batch, own in zip(source.sweep(), labels, strict=True):
             stats = _label_statistics(mixture, batch, prior.offset, own, params)
             if total is None:
                 total = rounding = trees.zeros_like(stats)
@@ -75,12 +78,11 @@ def covering_posterior(
 
 
 def _moved(
-    source: DataSource, centres: Float[Array, "K D"], units: Array | None, labels: Array | None
+    source: DataSource, centres: Float[Array, "K D"], units: Array | None, labels: list[Array]
 ) -> Float[Array, "K D"]:
-    """Centres after a Lloyd step: the weighted means of the points nearest to each, by labels where they are known."""
+    """Centres after a Lloyd step: the weighted mean of the points of each, by the labels of each batch."""
     sums, counts = jnp.zeros_like(centres), jnp.zeros_like(centres[:, 0])
-    for batch in source.sweep():
-        own = _nearest(batch.x, centres, units) if labels is None else labels
+    for batch, own in zip(source.sweep(), labels, strict=True):
         more_sums, more_counts = _sums_of_labels(batch, own, units, len(centres))
         sums, counts = sums + more_sums, counts + more_counts
     return jnp.where(counts[:, None] > 0, sums / jnp.maximum(counts, 1)[:, None], centres)

@@ -94,6 +94,7 @@ def _is_scorer(path: Path) -> bool:
         with zipfile.ZipFile(path) as archive:
             return {"about.json", "scorer.bin"} <= set(archive.namelist())
     except (zipfile.BadZipFile, NotImplementedError):
+        # No archive, or one of a version of zip that Python does not read.
         return False
 
 

@@ -17,6 +17,7 @@ from jaxdpmm.inference import (
     IterableSource,
     candidates,
     cavi,
+    covering,
     fit,
     gibbs,
     memoized,
@@ -171,6 +172,21 @@ def test_start_is_the_prior_and_the_sums_over_the_nearest_points(num_steps, batc
     np.testing.assert_allclose(
         posterior.components.first, sums + np.asarray(prior.component.first), atol=1e-9
     )
+
+
+@pytest.mark.parametrize(("batch_size", "expected"), [(None, 1), (70, 2 * 5)])
+def test_points_are_compared_with_all_centres_once_per_assignment(
+    batch_size, expected, monkeypatch
+):
+    """Seeds of one batch come with their labels; the twenty local sweeps of low rank keep those of the Lloyd step."""
+    calls, nearest = [], covering._nearest
+    monkeypatch.setattr(covering, "_nearest", lambda *args: (calls.append(1), nearest(*args))[1])
+    x = points()
+    mixture = Mixture(GaussianLowRank(5, 2), 8)
+    prior = default_prior(mixture, x)
+    source = ArraySource(x, mixture.family, batch_size=batch_size)
+    initialize(mixture, prior, source, key=KEY, start="coverage")
+    assert len(calls) == expected
 
 
 @pytest.mark.parametrize("start", ["k-means", "coverage"])

@@ -28,8 +28,8 @@ METHODS = {"bank": "memory bank"}  # the others are called what they are called
 FIGURES = {
     **LABELS,
     "model_bytes": "size",
-    "backbone_ms": "backbone, ms an image",
-    "scoring_ms": "scoring, ms an image",
+    "backbone_ms": "backbone, ms per image",
+    "scoring_ms": "scoring, ms per image",
 }
 
 
