@@ -34,7 +34,7 @@ import numpy as np
 from families_data import Patches, detection_figures, load_patches
 from harness import Case, main, record, write_report
 from jax.scipy.special import digamma, gammaln
-from tables import spread
+from table_parts import spread
 
 import jaxdpmm
 from jaxdpmm import families

@@ -1,9 +1,9 @@
 """What users would pick in place of a mixture, each as its own recipe has it, on the same patch features.
 
 A peer learns from the features of all training patches and gives a `Fitted`, as the methods of
-`jaxdpmm.detection.methods` do. Approximate searches are set by their recall: of all settings tried, the first that
-finds the nearest training patch of at least that share of held-out patches. faiss needs the extra `faiss`; its OpenBLAS
-may not know a new CPU: OPENBLAS_CORETYPE=Haswell in the environment gives it its due there.
+`jaxdpmm.detection.methods` do. Approximate searches are set by their recall: the smallest setting that finds the
+nearest training patch of at least that share of held-out patches. faiss needs the extra `faiss`; its OpenBLAS may not
+know a new CPU: OPENBLAS_CORETYPE=Haswell in the environment gives it its due there.
 Read `quality.py` for their accuracy, `inference.py` for their time.
 
 References:
@@ -11,6 +11,7 @@ References:
     Douze et al. (2024), The Faiss library. arXiv 2401.08281.
 """
 
+import bisect
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from jaxdpmm.detection.banks import faiss_bank, greedy_coreset, k_means_rows, me
 from jaxdpmm.detection.methods import Fitted
 from jaxdpmm.detection.scored import compile_scorer
 from jaxdpmm.scoring import in_tiles
+from jaxdpmm.scoring.distance import unit_vectors
 
 NUM_NEIGHBOURS = 3  # of PatchCore's reweighting; its default is 9
 CLOSE = 1e-5  # difference of cosine distances, below which two rows count as equally near
@@ -130,67 +132,93 @@ def reweighted(x: np.ndarray, scores: np.ndarray, rows: np.ndarray) -> float:
 def ivf_flat(recall: float, learned: Learned) -> Peer:
     """faiss: inverted lists of whole rows, 4 sqrt(N) of them, as many visited as the recall needs."""
     lists = _num_lists(learned)
-    return _faiss_at(recall, learned, f"IVF{lists},Flat", ({"nprobe": n} for n in _doubling(lists)))
+    return _faiss_at(recall, learned, f"IVF{lists},Flat", "nprobe", lists)
 
 
 def ivf_pq(recall: float, learned: Learned) -> Peer:
-    """faiss: inverted lists of 96 bytes per row, the best compared again in 16 bits."""
+    """faiss: inverted lists of 96 bytes per row, the best 16 compared again in 16 bits, the best 64 if need be.
+
+    At most an eighth of the lists is visited: beyond it is what is compared again that limits the recall.
+    """
     lists = _num_lists(learned)
-    settings = (
-        {"nprobe": probes, "k_factor_rf": factor}
-        for factor in (16, 64)
-        for probes in _doubling(lists)
-    )
-    return _faiss_at(recall, learned, f"IVF{lists},PQ96,Refine(SQfp16)", settings)
+    description = f"IVF{lists},PQ96,Refine(SQfp16)"
+    most = max(lists // 8, 1)
+    return _faiss_at(recall, learned, description, "nprobe", most, "k_factor_rf", (16, 64))
 
 
 def hnsw(recall: float, learned: Learned) -> Peer:
     """faiss: a graph of 32 links per row."""
-    return _faiss_at(
-        recall, learned, "HNSW32,Flat", ({"efSearch": n} for n in _doubling(EXHAUSTED))
-    )
+    return _faiss_at(recall, learned, "HNSW32,Flat", "efSearch", EXHAUSTED)
 
 
 def _num_lists(learned: Learned) -> int:
     return round(4 * len(learned.features) ** 0.5)
 
 
-def _doubling(most: int) -> Iterable[int]:
-    return (1 << power for power in range(most.bit_length()))
+def smallest(reaches: Callable[[int], bool], most: int) -> int | None:
+    """The smallest of 1 to `most` that reaches; None where none does. What is larger than one that does must, too."""
+    low, high = 0, 1
+    while not reaches(high):
+        if high == most:
+            return None
+        low, high = high, min(2 * high, most)
+    between = range(low + 1, high)
+    return low + 1 + bisect.bisect_left(between, True, key=reaches)
 
 
 def _faiss_at(
-    recall: float, learned: Learned, description: str, settings: Iterable[dict[str, int]]
+    recall: float,
+    learned: Learned,
+    description: str,
+    name: str,
+    most: int,
+    other: str = "",
+    values: Iterable[int] = (0,),
 ) -> Peer:
-    """The first of some settings, in the order of their cost, that reaches a recall; else the last."""
+    """The smallest value of a setting, up to `most`, that reaches a recall, with the first of another's that lets it.
+
+    Where none does, the largest of both.
+    """
     import faiss
 
     faiss.omp_set_num_threads(num_cores())
     bank = _faiss_index(description, learned)
     exact = in_tiles(_compiled_bank(), _prepared(learned), learned.queries)
     space = faiss.ParameterSpace()
-    reached, used = 0.0, {}
-    for used in settings:
-        for name, value in used.items():
-            space.set_index_parameter(bank.index, name, value)
-        found = bank.score_patches(learned.queries)
-        reached = float(np.mean(found <= exact + CLOSE))
-        if reached >= recall:
+
+    def recall_at(value: int) -> float:
+        space.set_index_parameter(bank.index, name, value)
+        return _recall(bank.index, learned, exact)
+
+    for fixed in values:
+        if other:
+            space.set_index_parameter(bank.index, other, fixed)
+        found = smallest(lambda value: recall_at(value) >= recall, most)
+        if found is not None:
             break
-    fitted = Fitted(bank.score_patches, bank.num_bytes, len(learned.features))
-    return Peer(fitted, extras={"recall": reached, "index": description, "settings": used})
+    used = {name: found or most} | ({other: fixed} if other else {})
+    extras = {"recall": recall_at(used[name]), "index": description, "settings": used}
+    return Peer(Fitted(bank.score_patches, bank.num_bytes, len(learned.features)), extras=extras)
 
 
-_indices: dict[Any, Any] = {}
+def _recall(index: Any, learned: Learned, exact: np.ndarray) -> float:
+    """Share of queries that a row is found for which is as near as the nearest, by exact distances of found rows."""
+    queries = np.asarray(unit_vectors(jnp.asarray(learned.queries)))
+    found = index.search(queries, 1)[1][:, 0]
+    rows = np.asarray(unit_vectors(jnp.asarray(learned.features[np.maximum(found, 0)])))
+    distances = 1 - np.einsum("qd,qd->q", queries, rows)
+    return float(np.mean((found >= 0) & (distances <= exact + CLOSE)))
+
+
+_indices: dict[str, tuple[np.ndarray, Any]] = {}  # the last one, and what it was built of
 
 
 def _faiss_index(description: str, learned: Learned) -> Any:
-    """Built once for all recalls."""
-    key = description, id(learned.features)
-    if key not in _indices:
+    """Built once for all recalls on the same features."""
+    if description not in _indices or _indices[description][0] is not learned.features:
         _indices.clear()
-        _indices[key] = faiss_bank(learned.features, index=description)
-    return _indices[key]
+        _indices[description] = learned.features, faiss_bank(learned.features, index=description)
+    return _indices[description][1]
 
 
 @functools.cache

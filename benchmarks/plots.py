@@ -1,8 +1,10 @@
-"""Pictures of the JSON files that other scripts write, one panel a kind; several files of a kind are read as one.
+"""Pictures of the JSON files that other scripts write, a panel for each kind, four for a frontier.
+
+Several files of a kind are read as one.
 
     python benchmarks/plots.py --inference inference.json --output scoring_time.png
     python benchmarks/plots.py --quality tiles.json cells.json --output quality.png
-    python benchmarks/plots.py --frontier tiles.json --size tiles.json --output frontier.png
+    python benchmarks/plots.py --frontier tiles.json cells.json --output frontier.png
     python benchmarks/plots.py --components inference.json --output components.png
     python benchmarks/plots.py --memory memory.json --output memory.png
 
@@ -13,15 +15,16 @@ import argparse
 import pathlib
 import statistics
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from tables import Records, grouped, milliseconds, read_records
+from frontier import FRONTIER
+from table_parts import Records, grouped, read_records
+from tables import milliseconds
 
-SIZE, RESOLUTION = (6.0, 3.6), 110  # inches a panel, dots an inch
+SIZE, RESOLUTION = (6.0, 3.6), 110  # inches per panel, dots per inch
+WIDEST, SMALL = 3, (4.4, 4.2)  # panels in one row; size of those of more rows
 BANKS = {"bank": "exact bank", "faiss": "faiss, exact", "coreset": "coreset of 1 %"}
 MARKERS = "osD^vPX*<>phH8d1234+x|_."  # as many as a picture has methods, and more
-IN_MEMORY = "held in memory for scoring, MB"
 STYLES = (":", "--", "-.")
 
 
@@ -63,25 +66,15 @@ def draw_components(axes: Any, records: Records) -> None:
     axes.legend(fontsize=7)
 
 
-def draw_accuracy(
-    axes: Any,
-    records: Records,
-    cost: str = "scoring_ms",
-    unit: float = 1.0,
-    label: str = "scoring, ms per image",
-    figure: str = "image_auroc",
-) -> None:
-    """A figure of accuracy against scoring time or size, one colour a data set that has it.
-
-    Means over seeds; bars are the 95 % intervals over test images.
-    """
-    records = [record for record in records if record[figure] is not None]
+def draw_accuracy(axes: Any, records: Records) -> None:
+    """Image AUROC against scoring time, one colour a data set: means over seeds, 95 % intervals over test images."""
+    figure = "image_auroc"
     methods = [
         (runs[0]["method"], runs[0]["score"]) for runs in grouped(records, "method", "score")
     ]
     for colour, of_data in enumerate(grouped(records, "data")):
         for runs in grouped(of_data, "method", "score"):
-            point = statistics.mean(run[cost] / unit for run in runs)
+            point = statistics.mean(run["scoring_ms"] for run in runs)
             mean = statistics.mean(run[figure] for run in runs)
             ends = [statistics.mean(r["intervals"][figure][end] for r in runs) for end in (0, 1)]
             marker = MARKERS[methods.index((runs[0]["method"], runs[0]["score"]))]
@@ -93,8 +86,7 @@ def draw_accuracy(
             f"{method}, {score}" if method.startswith(("mixture", "finite", "coverage")) else method
         )
         axes.plot([], [], color="0.3", marker=marker, linestyle="", label=name)
-    of, name = figure.split("_")
-    axes.set(xscale="log", xlabel=label, ylabel=f"{of} {name.upper()}")
+    axes.set(xscale="log", xlabel="scoring, ms per image", ylabel="image AUROC")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
@@ -119,31 +111,36 @@ def in_type(record: dict[str, Any]) -> str:
     return "" if record["dtype"] == "float32" else f", {record['dtype']}"
 
 
-PANELS: dict[str, Callable[[Any, Records], None]] = {
-    "inference": draw_growth,
-    "components": draw_components,
-    "quality": draw_accuracy,
-    "frontier": partial(draw_accuracy, figure="pixel_aupr"),
-    "size": partial(
-        draw_accuracy, cost="model_bytes", unit=1e6, label=IN_MEMORY, figure="pixel_aupr"
-    ),
-    "memory": draw_memory,
+PANELS: dict[str, tuple[Callable[[Any, Records], None], ...]] = {
+    "inference": (draw_growth,),
+    "components": (draw_components,),
+    "quality": (draw_accuracy,),
+    "frontier": FRONTIER,
+    "memory": (draw_memory,),
 }
 
 
 def draw(panels: dict[str, Records], output: pathlib.Path) -> None:
-    """One picture with a panel for each kind of records."""
+    """One picture with the panels of each kind of records; more than three panels are drawn two in a row."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    width, height = SIZE
+    drawn = [(one, records) for kind, records in panels.items() for one in PANELS[kind]]
+    in_one_row = len(drawn) <= WIDEST
+    columns = len(drawn) if in_one_row else 2
+    num_rows = -(-len(drawn) // columns)
+    width, height = SIZE if in_one_row else SMALL
     figure, axes = pyplot.subplots(
-        1, len(panels), figsize=(width * len(panels), height), squeeze=False, layout="constrained"
+        num_rows,
+        columns,
+        figsize=(width * columns, height * num_rows),
+        squeeze=False,
+        layout="constrained",
     )
-    for axis, (kind, records) in zip(axes[0], panels.items(), strict=True):
-        PANELS[kind](axis, records)
+    for axis, (draw_panel, records) in zip(axes.flat, drawn, strict=False):
+        draw_panel(axis, records)
         axis.grid(alpha=0.3)
     figure.savefig(output, dpi=RESOLUTION)
 

@@ -12,18 +12,20 @@ gone on with. Seeds draw the images that are held out, and whatever is random in
 
 `anomalydino` is the memory bank with 8 rotations of the references and the background of test images left out, and
 `anomalydino-16` the same with 16 references, of the images that are not held out those that AnomalyDINO takes for the
-seed; a mixture is fitted once for all of its scores. All times are medians per image, one image at a time.
+seed; a mixture is fitted once for all of its scores. All times are medians per image, one image at a time, by the clock
+on the wall and, as `scoring_cpu_ms`, of all threads, which other programs on the machine disturb less.
 Read `tables.py` and `plots.py` for what becomes of the file.
 """
 
 import argparse
 import dataclasses
+import functools
 import json
 import pathlib
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,8 +33,8 @@ from harness import write_report
 from mixtures import cascade, of_mixture
 from peers import PEERS, Learned, Peer
 from tables import quality_table
+from variants import DEFAULT, VARIANTS, Variant
 
-from jaxdpmm.choices import PRESETS
 from jaxdpmm.detection import DetectorConfig, ImagePatches, score_images, stream_patches
 from jaxdpmm.detection.cache import cached_patches
 from jaxdpmm.detection.calibration import learned_and_held_out
@@ -40,60 +42,13 @@ from jaxdpmm.detection.evaluate import evaluate
 from jaxdpmm.detection.few_shot import choose_references
 from jaxdpmm.detection.fitting import fit_mixture
 from jaxdpmm.detection.methods import CORESET_SHARE, METHODS
-from jaxdpmm.detection.scored import ScoredImage
+from jaxdpmm.detection.patches import TrainingPatches
+from jaxdpmm.detection.scored import ScoredImage, ScorePatches
 from jaxdpmm.detection.training import training_patches
 from jaxdpmm.features import load_backbone
 from jaxdpmm.images.layouts import open_data_set
 
-
-class Variant(NamedTuple):
-    """A row of the table, or several.
-
-    Attributes:
-        changes: of the settings.
-        scores: of a mixture, one row each; none for what `METHODS` knows under `method`.
-        method: how it learns, where it is no mixture: of `METHODS`, or of `peers.PEERS`.
-    """
-
-    changes: Mapping[str, Any] = {}
-    scores: tuple[str, ...] = ()
-    method: str = ""
-
-
-COVERAGE = {
-    "start": "coverage",
-    "covariance": "spherical",
-    "num_components": None,
-    "num_epochs": 0,
-}
 MOST_QUERIES = 4096  # held-out patches that the recall of a search is measured on
-
-VARIANTS: Mapping[str, Variant] = {
-    "mixture": Variant(scores=("predictive", "cosine")),
-    "mixture-full": Variant(
-        {"covariance": "full", "num_components": 100}, ("predictive", "nearest_predictive")
-    ),
-    "coverage": Variant(
-        COVERAGE,
-        ("predictive", "nearest_predictive", "cosine", "nearest_cosine"),
-    ),
-    "fast": Variant({**PRESETS["fast"], "num_components": None}, ("cosine",)),
-    "accurate": Variant({**PRESETS["accurate"], "num_components": None}, ("residual", "cosine")),
-    "coverage-sweeps": Variant(
-        COVERAGE | {"num_epochs": 4},
-        ("predictive", "nearest_predictive", "cosine"),
-    ),
-    "finite": Variant({"weights": "finite"}, ("predictive",)),
-    "k-means": Variant(method="k-means"),
-    "coreset": Variant(method="coreset"),
-    "bank": Variant(method="bank"),
-    "faiss": Variant(method="faiss"),
-    **{name: Variant(method=name) for name in PEERS},
-    "cascade": Variant(COVERAGE, ("cascade",)),
-    "anomalydino": Variant({"rotations": 8, "foreground": True}, method="bank"),
-    "anomalydino-16": Variant({"rotations": 8, "foreground": True, "num_shots": 16}, method="bank"),
-}
-DEFAULT = ("mixture", "mixture-full", "finite", "k-means", "coreset", "bank")
 
 
 class Images(NamedTuple):
@@ -162,12 +117,17 @@ def measure(
         )
     )
     backbone_ms = _backbone_ms(data_set.test[:5], config, backbone)
+
+    @functools.lru_cache(maxsize=1)  # most methods learn from the same
+    def training(num_shots: int | None, rotations: int) -> tuple[Sequence[Any], TrainingPatches]:
+        few = learned if num_shots is None else choose_references(learned, num_shots, config.seed)
+        rotated = dataclasses.replace(config, rotations=rotations)
+        patches = training_patches(few, rotated, backbone, cache=cache)
+        return few, patches._replace(features=np.asarray(patches.features))
+
     for name in names:
         settings = dataclasses.replace(config, **VARIANTS[name].changes)
-        references = learned
-        if settings.num_shots is not None:
-            references = choose_references(learned, settings.num_shots, settings.seed)
-        patches = training_patches(references, settings, backbone, cache=cache)
+        references, patches = training(settings.num_shots, settings.rotations)
         shared = {
             "data": data_set.name,
             "path": data,
@@ -178,8 +138,7 @@ def measure(
             "backbone_ms": backbone_ms,
         }
         grids = tuple(grid for _, grid in patches.sources)
-        features = np.asarray(patches.features)
-        found = learn(VARIANTS[name], features, settings, grids, queries_of(images))
+        found = learn(VARIANTS[name], patches.features, settings, grids, queries_of(images))
         yield [
             shared
             | {"score": score, "fit_seconds": seconds, **peer.extras}
@@ -222,7 +181,10 @@ def learn(
 def figures(peer: Peer, images: Images, config: DetectorConfig) -> dict[str, Any]:
     """Accuracy, time and size of one score."""
     fitted = peer.fitted
-    held_out, test = (scored(part, peer, config) for part in images)
+    held_out = scored(images.held_out, peer, config)
+    clocked, seconds = on_processors(fitted.score_patches)
+    timed = peer._replace(fitted=fitted._replace(score_patches=clocked))
+    test = scored(images.test, timed, config)
     found = evaluate(test, config.sigma, normal=held_out, seed=config.seed)
     del found["backbone_ms"]  # features come from the cache
     return {
@@ -231,7 +193,21 @@ def figures(peer: Peer, images: Images, config: DetectorConfig) -> dict[str, Any
         "num_rows": fitted.num_rows,
         "model_bytes": fitted.num_bytes,
         **found,
+        "scoring_cpu_ms": 1e3 * statistics.median(seconds),
     }
+
+
+def on_processors(score_patches: ScorePatches) -> tuple[ScorePatches, list[float]]:
+    """The same scores, and a list of the processor seconds of all threads that each call takes."""
+    seconds: list[float] = []
+
+    def clocked(features: Any) -> Any:
+        begin = time.process_time()
+        scores = np.asarray(score_patches(features))
+        seconds.append(time.process_time() - begin)
+        return scores
+
+    return clocked, seconds
 
 
 def scored(patches: list[ImagePatches], peer: Peer, config: DetectorConfig) -> list[ScoredImage]:

@@ -59,3 +59,35 @@ def test_a_search_is_set_by_its_recall(learned):
     peer = peers.hnsw(0.95, learned)
     assert peer.extras["recall"] >= 0.95
     assert peer.extras["settings"]["efSearch"] >= 1
+
+
+def test_the_smallest_setting_that_reaches_is_found():
+    for most in (1, 5, 64):
+        for threshold in range(1, most + 1):
+            assert peers.smallest(lambda value, least=threshold: value >= least, most) == threshold
+        assert peers.smallest(lambda value: False, most) is None
+
+
+def test_recall_is_of_rows_whatever_the_search_says_of_their_distance(learned):
+    class Wrong:
+        """Distances in few bits, and nothing found for the last query."""
+
+        def search(self, queries, num_neighbours):
+            units = learned.features / np.linalg.norm(learned.features, axis=1, keepdims=True)
+            found = np.argmax(queries @ units.T, axis=1)
+            found[-1] = -1
+            found[0] = (found[0] + 1) % len(units)
+            return np.zeros((20, 1)), found[:, None]
+
+    units = [
+        x / np.linalg.norm(x, axis=1, keepdims=True) for x in (learned.queries, learned.features)
+    ]
+    exact = 1 - (units[0] @ units[1].T).max(axis=1)
+    assert peers._recall(Wrong(), learned, exact) == pytest.approx(18 / 20)
+
+
+def test_an_index_is_built_once_for_its_recalls_and_anew_for_other_features(learned):
+    first = peers._faiss_index("HNSW32,Flat", learned)
+    assert peers._faiss_index("HNSW32,Flat", learned) is first
+    others = learned._replace(features=learned.features.copy())
+    assert peers._faiss_index("HNSW32,Flat", others) is not first

@@ -1,24 +1,22 @@
 """The tables of README from records, and pictures of the same; what the scripts compute is not looked at here."""
 
-import importlib.util
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import frontier
+import plots
+import tables
 
-
-def load(name):
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def tables():
-    return load("tables")
+ROOT = Path(__file__).parents[2]
+KEPT = re.findall(
+    r"((?:^\|.*\n)+)\n`python benchmarks/tables\.py (\S+)\s([^`]+)`",
+    (ROOT / "benchmarks" / "README.md").read_text(),
+    re.MULTILINE,
+)  # tables with the command and the files below them
 
 
 def quality(seed, auroc, *, method="mixture", pixel=None, low=0.8):
@@ -28,10 +26,11 @@ def quality(seed, auroc, *, method="mixture", pixel=None, low=0.8):
         "score": "cosine",
         "seed": seed,
         "image_auroc": auroc,
-        "intervals": {"image_auroc": [low, 0.95]},
+        "intervals": {"image_auroc": [low, 0.95], "pixel_aupr": [0.4, 0.6]},
         **{f"pixel_{name}": pixel for name in ("auroc", "aupr", "aupro")},
         "model_bytes": 2_500_000,
         "scoring_ms": 1.25,
+        "scoring_cpu_ms": 2.5,
         "fit_seconds": 10 + 2 * seed,
     }
 
@@ -54,29 +53,55 @@ def idea(seed, without, found):
     return {"data": "tiles", "idea": "fusion", "seed": seed, "ms_added": 1.0 + seed, **named}
 
 
-def test_ideas_are_means_over_seeds_and_what_does_not_apply_is_left_out(tables):
+def test_ideas_are_means_over_seeds_and_what_does_not_apply_is_left_out():
     skipped = {"data": "tiles", "idea": "matching", "seed": 0, "skipped": "sizes differ"}
     *_, row = tables.ideas_table([idea(0, 0.8, 0.9), idea(1, 0.9, 0.9), skipped]).splitlines()
     assert row == "| tiles | fusion | 0.850 ± 0.071 / - | 0.900 ± 0.000 / - | 1.5 ± 0.7 |"
 
 
-def test_quality_has_means_over_seeds_and_dashes_without_masks(tables):
+def test_quality_has_means_over_seeds_and_dashes_without_masks():
     records = [
         quality(0, 0.9),
         quality(0, 0.7, method="bank", pixel=0.5),
         quality(1, 0.92, low=0.82),
     ]
     header, _, mixture, bank = tables.quality_table(records).split("\n")
-    assert header.startswith("| data, method | score | image AUROC [95 % interval] |")
+    assert header.startswith("| data, method | score | image AUROC [95 %] |")
     assert mixture == (
-        "| tiles, mixture | cosine | 0.910 ± 0.014 [0.810, 0.950] | - | - | - | 2.5 MB | 1.2 ± 0.0 ms | 11 ± 1 s | 2 |"
+        "| tiles, mixture | cosine | 0.910 ± 0.014 [0.810, 0.950] | - | - | - | 2.5 MB | 1.2 ± 0.0 ms | 2.5 ± 0.0 ms "
+        "| 11 ± 1 s | 2 |"
     )
     assert bank == (
-        "| tiles, bank | cosine | 0.700 [0.800, 0.950] | 0.500 | 0.500 | 0.500 | 2.5 MB | 1.2 ms | 10 s | 1 |"
+        "| tiles, bank | cosine | 0.700 [0.800, 0.950] | 0.500 | 0.500 [0.400, 0.600] | 0.500 | 2.5 MB | 1.2 ms "
+        "| 2.5 ms | 10 s | 1 |"
     )
 
 
-def test_memory_has_a_row_a_number_of_images_and_a_dash_where_none_was_measured(tables):
+def test_quality_says_the_recall_of_a_search_and_its_settings():
+    searches = [
+        quality(seed, 0.9, method="hnsw-95") | {"recall": recall, "settings": {"efSearch": value}}
+        for seed, recall, value in ((0, 0.96, 20), (1, 0.95, 17))
+    ]
+    row = tables.quality_table(searches).splitlines()[-1]
+    assert row.startswith("| tiles, hnsw-95 (recall 0.955, efSearch 17 to 20) |")
+    assert "efSearch 20) |" in tables.quality_table(searches[:1])
+
+
+def test_every_method_is_set_beside_the_bank_of_its_seed():
+    records = [
+        quality(seed, auroc, method=method, pixel=0.5 + ahead)
+        | {"scoring_cpu_ms": cost, "model_bytes": cost}
+        for method, ahead, cost in (("bank", 0.0, 500), ("fast", 0.02, 5))
+        for seed, auroc in enumerate((0.8, 0.9) if method == "bank" else (0.82, 0.9))
+    ]
+    alone = quality(7, 0.1, method="other")
+    rows = tables.against_bank_table([*records, alone]).splitlines()[2:]
+    assert rows == [
+        "| tiles, fast, cosine | +1.0 ± 1.4 | +2.0 ± 0.0 | +2.0 ± 0.0 | +2.0 ± 0.0 | 1/100 | 1/100 |"
+    ]
+
+
+def test_memory_has_a_row_a_number_of_images_and_a_dash_where_none_was_measured():
     assert tables.memory_table(MEMORY).split("\n") == [
         "| images | mixture: peak, model | bank: peak, model |",
         "|---|---|---|",
@@ -85,7 +110,7 @@ def test_memory_has_a_row_a_number_of_images_and_a_dash_where_none_was_measured(
     ]
 
 
-def test_inference_is_per_image_and_leaves_out_what_is_no_scorer(tables):
+def test_inference_is_per_image_and_leaves_out_what_is_no_scorer():
     records = [
         inference("bank", 0.5, num_rows=10**5, num_images=8),
         {"name": "map-448", "ours_seconds": 1.0},
@@ -103,7 +128,7 @@ def gpu(what, queued, *, rows, images=1, by="jaxdpmm", precision="tf32", **more)
     return labels | {"precision": precision, "size": f"{rows} rows"} | times | more
 
 
-def test_gpu_has_floors_errors_and_published_figures(tables):
+def test_gpu_has_floors_errors_and_published_figures():
     records = [
         gpu("bank", 0.006, rows=10**5, floor_seconds=0.002),
         gpu("mixture, cosine", 2e-5, rows=500, floor_seconds=1e-6),
@@ -119,7 +144,7 @@ def test_gpu_has_floors_errors_and_published_figures(tables):
     ]
 
 
-def test_gpu_gains_compare_the_fastest_of_each_size_and_mark_what_is_launching(tables):
+def test_gpu_gains_compare_the_fastest_of_each_size_and_mark_what_is_launching():
     records = [
         gpu("bank", 0.008, rows=10**4),
         gpu("bank", 0.004, rows=10**4, by="torch, matmul", precision="bfloat16"),
@@ -139,7 +164,7 @@ def test_gpu_gains_compare_the_fastest_of_each_size_and_mark_what_is_launching(t
     ]
 
 
-def test_gpu_agreement_has_a_row_per_family_and_dashes_for_scores_it_has_not(tables):
+def test_gpu_agreement_has_a_row_per_family_and_dashes_for_scores_it_has_not():
     names = ("elbo_nats_per_point", "elbo_largest_fall_nats_per_point", "predictive_max_nats")
     found = {name: 10.0**-number for number, name in enumerate(names, start=3)}
     records = [
@@ -158,16 +183,20 @@ def test_gpu_agreement_has_a_row_per_family_and_dashes_for_scores_it_has_not(tab
     ]
 
 
-def test_records_of_several_files_are_one_list(tables, tmp_path):
+def test_records_of_several_files_are_one_list(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).write_text(f'{{"records": [{{"name": "{name}"}}]}}')
     found = tables.read_records([tmp_path / "a", tmp_path / "b"])
     assert [record["name"] for record in found] == ["a", "b"]
 
 
-def test_pictures_show_every_line(tables, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tables", tables)
-    plots = load("plots")
+@pytest.mark.parametrize(("shown", "kind", "files"), KEPT, ids=[kind for _, kind, _ in KEPT])
+def test_the_rows_of_readme_are_those_of_the_files_named_below_them(shown, kind, files):
+    made = tables.TABLES[kind](tables.read_records(ROOT / name for name in files.split()))
+    assert set(shown.splitlines()) <= set(made.splitlines())
+
+
+def test_pictures_show_every_line(tmp_path):
     pyplot = pytest.importorskip("matplotlib.pyplot")
     banks = [inference("bank", 1.0, num_rows=n, bank_size=n) for n in (10**5, 10**4)]
     panels = {
@@ -188,10 +217,8 @@ def test_pictures_show_every_line(tables, tmp_path, monkeypatch):
     pyplot.close("all")
 
 
-def test_every_method_has_a_marker_and_every_level_a_line_of_its_own(tables, tmp_path, monkeypatch):
+def test_every_method_has_a_marker_and_every_level_a_line_of_its_own(tmp_path):
     """As many as `quality.py` and `inference.py` write, which are more than there are colours."""
-    monkeypatch.setitem(sys.modules, "tables", tables)
-    plots = load("plots")
     pyplot = pytest.importorskip("matplotlib.pyplot")
     panels = {
         "inference": [inference(f"mixture, {n}", 0.001 * (n + 1)) for n in range(15)],
@@ -206,24 +233,54 @@ def test_every_method_has_a_marker_and_every_level_a_line_of_its_own(tables, tmp
     pyplot.close("all")
 
 
-def test_time_against_components_and_accuracy_against_size(tables, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tables", tables)
-    plots = load("plots")
+def test_time_against_components(tmp_path):
     pyplot = pytest.importorskip("matplotlib.pyplot")
     shared = {"score": "cosine", "peer": "product", "peer_seconds": 0.004, "num_images": 1}
     components = [
         shared | {"num_components": number, "ours_seconds": seconds}
         for number, seconds in ((3000, 0.02), (100, 0.002))
     ]
-    with_masks = {"pixel_aupr": 0.5, "intervals": {"pixel_aupr": [0.4, 0.6]}}
-    rows = [quality(0, 0.9) | with_masks, quality(0, 0.9) | {"data": "without masks"}]
-    plots.draw({"components": components, "size": rows}, tmp_path / "all.png")
-    growth, size = pyplot.gcf().axes
-    times, plain, slope = growth.lines
+    plots.draw({"components": components}, tmp_path / "all.png")
+    times, plain, slope = pyplot.gcf().axes[0].lines
     assert times.get_xdata().tolist() == [100, 3000]
     assert times.get_ydata().tolist() == [2, 20]
     assert plain.get_ydata()[0] == 4
     assert slope.get_ydata()[-1] == 4
-    assert size.get_ylabel() == "pixel AUPR"
-    assert len(size.containers) == 1
+    pyplot.close("all")
+
+
+def frontier_records():
+    """Two sets of which one has masks; the coreset was measured on one of them alone, "accurate" with two scores."""
+    methods = {"bank": (0.9, 400), "fast": (0.91, 4), "hnsw-99": (0.89, 50), "patchcore": (0.5, 5)}
+    for data, pixel in (("tiles", 0.4), ("cells", None)):
+        for method, (auroc, cost) in methods.items():
+            more = {"data": data, "scoring_cpu_ms": cost, "model_bytes": cost * 1e6}
+            yield quality(0, auroc, method=method, pixel=pixel) | more
+    yield quality(0, 0.99, method="coreset", pixel=0.4)
+    yield quality(0, 0.99, method="accurate", pixel=0.4) | {"score": "no preset's"}
+
+
+def test_the_frontier_is_of_methods_that_were_measured_everywhere():
+    records = list(frontier_records())
+    found = frontier.points_of(records, "image_auroc", "scoring_cpu_ms", 1.0)
+    assert [point.method for point in found] == ["bank", "fast", "hnsw-99", "patchcore"]
+    assert found[0] == ("bank", 400, pytest.approx(90))
+    assert [point.method for point in frontier.best_of(found)] == ["fast"]
+    assert len(frontier.points_of(records, "pixel_aupr", "model_bytes", 1e6)) == 5
+
+
+def test_the_frontier_has_four_panels_and_a_label_beside_each_point(tmp_path):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    plots.draw({"frontier": list(frontier_records())}, tmp_path / "all.png")
+    figure = pyplot.gcf()
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        *["pixel AUPR, %"] * 2,
+        *["image AUROC, %, mean of 2 sets"] * 2,
+    ]
+    texts = [text for text in figure.axes[2].texts if text.get_text() != frontier.SEARCHES]
+    assert [text.get_text() for text in texts] == [
+        *("fast", "exact bank", "HNSW", "PatchCore 1 %: 50.0, below")
+    ]
+    boxes = [text.get_window_extent().extents for text in texts]
+    assert not any(frontier.overlap(a, b) for i, a in enumerate(boxes) for b in boxes[:i])
     pyplot.close("all")
