@@ -1,7 +1,13 @@
-"""Every code block of README runs: Python as it stands, commands on a small data set of the names they use."""
+"""Every code block of README and of the site's pages runs; README's table is what the records say.
+
+Python runs as it stands, page by page from the top, beside a small data set and weights of the names that pages use.
+Blocks of other libraries have a mark of their own and are left out; README's commands run on the same data set.
+"""
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,32 +15,51 @@ from synthetic import write_backbone, write_mvtec
 
 from jaxdpmm.cli import run
 
-README = Path(__file__).parents[2] / "README.md"
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README.read_text(), re.DOTALL)
-PYTHON = [code for language, code in BLOCKS if language == "python"]
-COMMANDS = [line for language, code in BLOCKS if language == "bash" for line in code.splitlines()]
+pytestmark = pytest.mark.compiles_much
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "examples" / "site").glob("*.md"))]
+BLOCK = re.compile(r"^```(.*?)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def blocks_of(page: Path, *languages: str) -> list[str]:
+    return [code for language, code in BLOCK.findall(page.read_text()) if language in languages]
+
+
+def code_of(page: Path) -> str:
+    return "\n".join(blocks_of(page, "python", "{code-cell}"))
+
+
+COMMANDS = [line for code in blocks_of(README, "bash") for line in code.splitlines()]
 LOCAL = [line for line in COMMANDS if line.startswith("jaxdpmm ")]
 INSTALLING = [line for line in COMMANDS if line not in LOCAL]
 
 
-@pytest.mark.parametrize("code", PYTHON)
-def test_python_runs(code):
-    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
-
-
-def test_commands_run_in_order(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder to be in, with the data set and the weights that pages name."""
     write_mvtec(tmp_path / "bottle")
     write_backbone(tmp_path / "dinov2-small")
     monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if code_of(page)], ids=lambda p: p.stem)
+def test_python_runs(page, folder):
+    exec(compile(code_of(page), page.name, "exec"), {"__name__": "page"})
+
+
+def test_commands_run_in_order(folder, capsys):
     assert len(LOCAL) == 5
     for line in LOCAL:
         _, command, *arguments = shlex.split(line)
         options = ["--short-side", "84", "--num-components", "5"] if command == "fit" else []
         assert run([command, *arguments, *options]) == 0, capsys.readouterr().err
-    assert (tmp_path / "scores" / "scores.csv").read_text().count("\n") == 7
-    assert (tmp_path / "figures.json").is_file()
-    assert (tmp_path / "run" / "report.html").is_file()
-    assert (tmp_path / "scorer.jaxdpmm").is_file()
+    assert (folder / "scores" / "scores.csv").read_text().count("\n") == 7
+    assert (folder / "figures.json").is_file()
+    assert (folder / "run" / "report.html").is_file()
+    assert (folder / "scorer.jaxdpmm").is_file()
 
 
 @pytest.mark.slow
@@ -54,7 +79,26 @@ def test_the_other_commands_are_what_ci_runs():
     assert [line.split(" && ")[0] for line in INSTALLING] == [
         'pip install -e ".[demo]"',
         'pip install -e ".[dev]"',
+        'pip install -e ".[docs]"',
     ]
-    ci = (README.parent / ".ci" / "run").read_text()
+    ci = (ROOT / ".ci" / "run").read_text()
     assert '".[dev]"' in ci
-    assert "-m pytest" in ci
+    assert INSTALLING[1].split(" && python ")[1] in ci
+
+
+def test_readme_is_short_and_its_figures_are_those_of_the_records():
+    command = [sys.executable, str(ROOT / "benchmarks" / "headline.py")]
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert table.strip() in README.read_text()
+    assert len(README.read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_and_files_that_pages_name_exist(page):
+    text = page.read_text()
+    links = re.findall(r"\]\((?!\w+:)([^)#]+)\)", text)
+    files = re.findall(r"`((?:examples|benchmarks|jaxdpmm|tests)/[\w./]+)`", text)
+    made = ("api/", "notebooks/")  # when the site is built
+    assert all((page.parent / link).exists() for link in links if not link.startswith(made))
+    missing = [file for file in files if not (ROOT / file).exists() and "NAME" not in file]
+    assert missing == []
