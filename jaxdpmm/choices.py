@@ -75,5 +75,8 @@ many components and the directions in which the patches of each vary (`scoring.r
 setting (arXiv 2509.19997, section 3).
 """
 
+JOINS = ("concatenate", "mean")
+"""How the features of several blocks become one vector, see `features.PatchExtractor`."""
+
 DTYPES = ("float32", "bfloat16")
 """Types of the backbone's matrix products."""

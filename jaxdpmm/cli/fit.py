@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # loads JAX
 DataArgument = Annotated[
     str,
     typer.Argument(
-        help='Folder of normal images, data set in a known layout (MVTec AD, VisA, ...), or "elpv".'
+        help='Folder of normal images or their features, data set in a known layout (MVTec AD, ...), or "elpv".'
     ),
 ]
 PresetOption = Annotated[

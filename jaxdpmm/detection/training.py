@@ -17,6 +17,7 @@ from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.few_shot import choose_references
 from jaxdpmm.detection.patches import TrainingPatches, stack_patches, stream_patches
 from jaxdpmm.features import Backbone
+from jaxdpmm.features.given import is_given
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.storage.files import name_text
 
@@ -76,13 +77,18 @@ def training_patches(
         backbone: the one that the configuration names.
         strict: an image that cannot be read is an error, instead of a warning and a gap.
         progress: show bars on standard error.
-        cache: folder to keep features in; None, or rotations, for none.
+        cache: folder to keep features in; None, rotations, or features that exist already, for none.
 
     Raises:
         ValueError, FileNotFoundError: no image could be read, or not all with `strict`.
     """
     bar = "training images" if progress else None
-    if cache is not None and config.rotations == 1:
+    if is_given(backbone) and config.rotations > 1:
+        raise ValueError(
+            f"rotations must be 1 for features that exist already, got {config.rotations}; rotate images before their "
+            "features are made."
+        )
+    if cache is not None and config.rotations == 1 and not is_given(backbone):
         return cached_training(records, config, backbone, cache, strict=strict, progress=bar)
     stream = stream_patches(
         records, config, backbone, strict=strict, progress=bar, rotations=config.rotations

@@ -5,8 +5,10 @@ added here and, with the names of its tensors, in `naming.py`.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+from jaxdpmm.features.config_checks import IMAGENET_MEAN, IMAGENET_STD
 from jaxdpmm.features.dinov2_config import DINOV2_TYPES, Dinov2Config
 from jaxdpmm.features.dinov3_config import DINOV3_TYPE, Dinov3Config
 from jaxdpmm.storage.descriptions import shown
@@ -17,6 +19,23 @@ _ARCHITECTURES: dict[str, type[Dinov2Config] | type[Dinov3Config]] = {
     **dict.fromkeys(DINOV2_TYPES, Dinov2Config),
     DINOV3_TYPE: Dinov3Config,
 }
+
+
+@dataclass(frozen=True)
+class GivenFeatures:
+    """What stands where a backbone has its shape, for features that were made elsewhere (`given.py`).
+
+    Attributes:
+        name: of the features.
+        hidden_size: numbers per patch.
+    """
+
+    name: str
+    hidden_size: int
+    patch_size: ClassVar[int] = 1
+    num_hidden_layers: ClassVar[int] = 0
+    image_mean: ClassVar[tuple[float, float, float]] = IMAGENET_MEAN
+    image_std: ClassVar[tuple[float, float, float]] = IMAGENET_STD
 
 
 def backbone_config(values: Mapping[str, Any], *, compute_dtype: str = "float32") -> BackboneConfig:

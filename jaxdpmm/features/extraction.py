@@ -40,11 +40,13 @@ def extract_to_store(
     Raises:
         ValueError: images that the extractor refuses, or a store of other settings.
     """
-    own = {
+    own: dict[str, Any] = {
         "backbone": backbone.name,
         "layers": extractor.layers,
         "normalize": extractor.normalize,
     }
+    if extractor.join != "concatenate":  # stores of before there was the choice stay in use
+        own["join"] = extractor.join
     writer = FeatureWriter(path, dtype=dtype, settings={**own, **(settings or {})})
     for names, pixels in images:
         missing = [place for place, name in enumerate(names) if name not in writer]

@@ -14,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxdpmm.features.config import BackboneConfig
+from jaxdpmm.checks import check_choice
+from jaxdpmm.choices import JOINS
+from jaxdpmm.features.config import BackboneConfig, GivenFeatures
 from jaxdpmm.features.config_checks import IMAGENET_MEAN, IMAGENET_STD
 from jaxdpmm.features.vision_transformer import VisionTransformer
 from jaxdpmm.features.weights import Backbone
@@ -29,20 +31,22 @@ class PatchExtractor:
 
     Attributes:
         layers: The block or blocks after which the tokens are read, 1 to `num_hidden_layers` (0:
-            the embeddings). An int stands for one block. Several are concatenated in the order
-            given.
-        normalize: Divide each layer's feature by its Euclidean norm. (Several layers: the whole has
-            norm sqrt(number of layers).)
+            the embeddings). An int stands for one block.
+        normalize: Divide each layer's feature by its Euclidean norm. (Several layers concatenated:
+            the whole has norm sqrt(number of layers).)
+        join: "concatenate", in the order given, or "mean" of the layers, of the size of one.
 
     Example:
         >>> PatchExtractor(8)
-        PatchExtractor(layers=(8,), normalize=True)
+        PatchExtractor(layers=(8,), normalize=True, join='concatenate')
     """
 
     layers: tuple[int, ...]
     normalize: bool = True
+    join: str = "concatenate"
 
-    def __init__(self, layers: Any, normalize: bool = True):
+    def __init__(self, layers: Any, normalize: bool = True, join: str = "concatenate"):
+        check_choice("join", join, JOINS)
         several = tuple(layers) if isinstance(layers, list | tuple) else (layers,)
         if not several or any(
             not isinstance(layer, int | np.integer) or layer < 0 for layer in several
@@ -53,10 +57,11 @@ class PatchExtractor:
             )
         object.__setattr__(self, "layers", tuple(int(layer) for layer in several))
         object.__setattr__(self, "normalize", bool(normalize))
+        object.__setattr__(self, "join", join)
 
-    def num_features(self, config: BackboneConfig) -> int:
-        """Features per patch: the hidden size times the number of layers."""
-        return config.hidden_size * len(self.layers)
+    def num_features(self, config: BackboneConfig | GivenFeatures) -> int:
+        """Features per patch: the hidden size, times the number of layers where they are concatenated."""
+        return config.hidden_size * (len(self.layers) if self.join == "concatenate" else 1)
 
     def extract(self, backbone: Backbone, images: Any) -> Float[Array, "B h w D"]:
         """The patch features of a batch of images of one size.
@@ -96,7 +101,8 @@ def _extract(config: BackboneConfig, extractor: PatchExtractor, params: Any, ima
             layer / jnp.linalg.norm(layer, axis=-1, keepdims=True).clip(1e-12) for layer in patches
         ]
     grid = (pixels.shape[1] // config.patch_size, pixels.shape[2] // config.patch_size)
-    joined = jnp.concatenate(patches, axis=-1)
+    is_mean = extractor.join == "mean"
+    joined = sum(patches) / len(patches) if is_mean else jnp.concatenate(patches, axis=-1)
     return joined.reshape(joined.shape[0], *grid, joined.shape[-1])
 
 

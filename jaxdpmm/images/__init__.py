@@ -9,6 +9,7 @@ In the order of the data:
     refusals              what is not learned from, with what to do instead
     decoding, reading     one file to the numbers in it, and to RGB in [0, 1]
     arrays                NumPy arrays as images
+    feature_files, feature_facts    features that were made elsewhere in place of images
     volumes, medical/     slices of DICOM and NIfTI as images
     depth                 one range for images of 16 bits
     geometry, transforms  to the size that the backbone takes, and back

@@ -16,6 +16,7 @@ from jaxdpmm.images.data_sets.elpv import read_elpv
 from jaxdpmm.images.data_sets.folder_layout import is_folder_layout, read_folder_layout
 from jaxdpmm.images.data_sets.mvtec import is_mvtec, read_mvtec
 from jaxdpmm.images.data_sets.visa import is_visa, read_visa
+from jaxdpmm.images.feature_files import is_feature_file, with_features
 from jaxdpmm.images.listing import (
     check_folder,
     content_of,
@@ -44,15 +45,16 @@ LAYOUTS: tuple[Layout, ...] = (
 
 
 def open_data_set(path_or_name: str | Path) -> DataSet:
-    """Data set behind a folder, or behind one of the names in `NAMED_DATA_SETS`.
+    """Data set behind a folder, behind one of the names in `NAMED_DATA_SETS`, or in a file of features.
 
     Known layouts are those of VisA, DAGM, BMAD, MVTec AD with its kin (`data_sets/mvtec.py`), and normal images beside
     others in folders of usual names (`data_sets/folder_layout.py`); names of folders count in any case. One warning
     tells of images that a layout does not use. Any other folder is a plain one, whose images all go to `train` (without
     labels), unless a name in it says that not all of them are normal. A folder wins over a name of the same spelling.
+    Files of features may stand in place of images, see `feature_files.py`.
 
     Args:
-        path_or_name: a folder or "elpv".
+        path_or_name: a folder, "elpv", or a file of features of several normal images.
 
     Raises:
         FileNotFoundError: there is no such folder and no such name.
@@ -60,6 +62,8 @@ def open_data_set(path_or_name: str | Path) -> DataSet:
             or anomalous, or it holds several data sets.
     """
     path = Path(path_or_name).expanduser()
+    if path.is_file() and is_feature_file(path):
+        return DataSet(path.stem, read_images(path), ())
     if not path.exists() and str(path_or_name) in NAMED_DATA_SETS:
         return NAMED_DATA_SETS[str(path_or_name)]()
     path = check_folder(path, tuple(NAMED_DATA_SETS))
@@ -67,7 +71,8 @@ def open_data_set(path_or_name: str | Path) -> DataSet:
         if is_layout(path):
             data_set = read(path)
             _tell_unused(path, data_set)
-            return data_set
+            parts = (data_set.train, data_set.test, data_set.validation)
+            return DataSet(data_set.name, *map(with_features, parts))
     if (path / "ground_truth").is_dir() or (path / "test").is_dir():
         raise wrong_layout(path, "MVTec AD", "train/good and test/<kind> beside it")
     inside = folders_in(path)
@@ -122,7 +127,7 @@ def read_images(path: str | Path) -> tuple[ImageRecord, ...]:
     path = Path(path).expanduser()
     if is_volume(path):
         return read_volumes(path)
-    return (ImageRecord(path),) if path.is_file() else read_folder(path)
+    return with_features((ImageRecord(path),)) if path.is_file() else read_folder(path)
 
 
 def _tell_unused(path: Path, data_set: DataSet) -> None:
@@ -179,7 +184,7 @@ def _records(path: Path, label: int | None, only_normal: bool) -> tuple[ImageRec
     tell_left_out(
         path, found, [file for file in found.files if file not in known], masks=sorted(masks)
     )
-    return records
+    return with_features(records)
 
 
 def _is_data_set(folder: Path) -> bool:

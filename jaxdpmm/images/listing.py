@@ -6,6 +6,7 @@ Hidden files and folders are passed over everywhere, and so are the pictures of 
 
 import os
 import warnings
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -19,6 +20,7 @@ from jaxdpmm.storage.outputs import RUN_FOLDERS, is_run
 
 NO_PICTURES = {"BUFR", "EPS", "FLI", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}
 """Formats that Pillow names and that are documents, films or data, or need another program."""
+FEATURES = "features.npy"  # in an archive of features
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 COMPANIONS = frozenset(
     [
@@ -56,8 +58,19 @@ def image_suffixes() -> frozenset[str]:
 
 
 def is_image(file: Path) -> bool:
-    """Whether a file has the suffix of an image, in any case."""
-    return file.suffix.lower() in image_suffixes()
+    """Whether a file has the suffix of an image, in any case, or is an archive of features (`feature_files.py`)."""
+    return file.suffix.lower() in image_suffixes() or is_archive_of_features(file)
+
+
+def is_archive_of_features(file: Path) -> bool:
+    """Whether a file is an `.npz` that holds an array `features`."""
+    if file.suffix.lower() != ".npz":
+        return False
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return FEATURES in archive.namelist()
+    except (OSError, zipfile.BadZipFile, NotImplementedError):
+        return False
 
 
 def is_nifti(file: Path) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxdpmm.checks import check_at_least_one
 from jaxdpmm.images.depth import Seen, see
+from jaxdpmm.images.feature_files import FeatureImage
 from jaxdpmm.images.geometry import Frame, Preprocessing
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.images.remarks import Remarks
@@ -27,7 +28,7 @@ class PreparedImage(NamedTuple):
 
     Attributes:
         record: where it comes from.
-        pixels: float32 RGB in [0, 1], shape (H, W, 3).
+        pixels: float32 RGB in [0, 1], shape (H, W, 3); the features of an image that carries some, (h, w, D).
         frame: the way back to its original pixels.
     """
 
@@ -41,7 +42,7 @@ class ImageBatch(NamedTuple):
 
     Attributes:
         records: where they come from.
-        pixels: float32 RGB in [0, 1], shape (B, H, W, 3).
+        pixels: float32 RGB in [0, 1], shape (B, H, W, 3); features, (B, h, w, D), of images that carry some.
         frames: the way back to the original pixels of each; originals may differ in size.
     """
 
@@ -168,6 +169,9 @@ def in_batches(images: Iterable[PreparedImage], size: int) -> Iterator[ImageBatc
 
 def _prepared(record: ImageRecord, preprocessing: Preprocessing) -> tuple[PreparedImage, Seen]:
     """A prepared image, and what was seen of it beside its pixels."""
+    if isinstance(record.source, FeatureImage):
+        features, frame = record.source.load()
+        return PreparedImage(record, features, frame), Seen(features)
     seen = see(record, preprocessing.value_range)
     pixels, frame = fit_to(seen, record, preprocessing)
     return PreparedImage(record, pixels, frame), seen._replace(pixels=pixels)

@@ -54,6 +54,15 @@ def test_detect_images(run, tmp_path):
     assert max(scores[:3]) < scores[3]  # test/good comes before test/square
 
 
+def test_other_features(run, tmp_path):
+    write_mvtec(tmp_path / "surfaces")
+    printed = run("other_features.py", tmp_path / "surfaces", tmp_path / "features")
+    image, pixel = map(float, re.findall(r"AUROC ([\d.]+)", printed))
+    assert image > 0.9
+    assert pixel > 0.8
+    assert (tmp_path / "features" / "train" / "good" / "00.npz").is_file()
+
+
 CUSTOM = ["custom_counts.py", "custom_flags.py", "custom_mixed.py", "custom_sticks.py"]
 _SLOW = {"custom_flags.py", "custom_mixed.py"}  # the others take the same way
 

@@ -99,6 +99,7 @@ def test_wrong_usage(arguments, message, capsys):
         (["--dtype", "float16"], "dtype must be one of"),
         (["--layer", "-1"], "layers must be one or several"),
         (["--layer", "7"], "layers must be at most 2"),
+        (["--join", "sum"], "join must be one of concatenate, mean, got 'sum'"),
         (["--num-components", "0"], "num_components must be at least 1, got 0; leave it out"),
         (["--preset", "best"], "preset must be one of fast, accurate, paper, got 'best'"),
         (["--family", "von_mises_fisher", "--score", "mahalanobis"], "needs a Gaussian family"),

@@ -340,6 +340,17 @@ def test_unreadable_images_are_skipped_in_a_cache_too(tmp_path, data, config, ba
         list(cached_patches(records[:1], config, backbone, tmp_path / "nothing"))
 
 
+def test_layers_joined_as_a_mean_are_kept_with_the_model(tmp_path, data, config, backbone):
+    mean = dataclasses.replace(config, layers=(1, 2), join="mean")
+    detector = Detector.fit(data.train, mean, backbone=backbone, cache=tmp_path / "cache")
+    assert detector.state.num_inputs == backbone.config.hidden_size
+    detector.save(tmp_path / "model")
+    loaded = Detector.load(tmp_path / "model", backbone=backbone)
+    assert loaded.config == detector.config
+    ours, theirs = (next(one.score(data.test)) for one in (detector, loaded))
+    np.testing.assert_array_equal(ours.patch_scores, theirs.patch_scores)
+
+
 def test_foreground_is_a_matter_of_the_settings(data, config, backbone):
     masked = dataclasses.replace(config, foreground=True)
     detector = Detector.fit(data.train, masked, backbone=backbone)

@@ -87,6 +87,8 @@ def test_caches_of_the_first_version_stay_in_use(backbone):
     assert sorted(identity(DetectorConfig(), backbone)) == names
     changed = DetectorConfig(value_range=(0.0, 4095.0))
     assert sorted(identity(changed, backbone)) == sorted([*names, "value_range"])
+    mean = DetectorConfig(layers=(1, 2), join="mean")
+    assert sorted(identity(mean, backbone)) == sorted([*names, "join"])
 
 
 def test_options_are_the_fields_with_their_help():

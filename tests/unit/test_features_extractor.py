@@ -67,6 +67,18 @@ def test_several_layers_are_concatenated_in_the_order_given(backbone, images):
     np.testing.assert_allclose(joined, np.concatenate(parts, axis=-1), atol=1e-5)
 
 
+def test_the_mean_of_layers_has_the_size_of_one_in_any_order(backbone, images):
+    mean = PatchExtractor((3, 1), join="mean")
+    joined = mean.extract(backbone, images)
+    parts = [PatchExtractor(layer).extract(backbone, images) for layer in (3, 1)]
+    assert joined.shape[-1] == mean.num_features(backbone.config) == 64
+    np.testing.assert_allclose(joined, sum(parts) / 2, atol=1e-6)
+    other = PatchExtractor((1, 3), join="mean").extract(backbone, images)
+    np.testing.assert_allclose(joined, other, atol=1e-6)
+    with pytest.raises(ValueError, match="join must be one of concatenate, mean, got 'sum'"):
+        PatchExtractor(3, join="sum")
+
+
 def test_bytes_and_fractions_give_the_same(backbone, images):
     quantised = np.round(images * 255).astype(np.uint8)
     extractor = PatchExtractor(3)

@@ -28,7 +28,7 @@ ALLOWED = {
     "programs": set(),
     # from disk to features
     "images": {"checks", "choices", "storage"},
-    "features": {"storage", "precision", "programs"},
+    "features": {"checks", "choices", "storage", "precision", "programs"},
     # the mixture
     "families": {"trees", "precision", "distances"},
     "sticks": {"trees"},
