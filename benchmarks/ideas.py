@@ -44,7 +44,7 @@ from quality import known_records
 from tables import ideas_table
 
 from jaxdpmm.detection import DetectorConfig, compile_scorer
-from jaxdpmm.detection.context import choose_context, context_scores, count_context
+from jaxdpmm.detection.context import choose_context, context_scores, count_context, prepare_context
 from jaxdpmm.detection.fitting import fit_mixture
 from jaxdpmm.detection.histograms import histogram_score, learn_histograms
 from jaxdpmm.detection.matching import learn_places, match
@@ -107,7 +107,8 @@ def context(setting: Setting) -> Outcome:
     """The detector's score, and the probability of a patch's component given those around it."""
     labels = labels_by(setting.state)
     counts = count_context(map(labels, setting.train), setting.state.mixture.num_components)
-    model = choose_context(counts, [labels(one) for one in features_of(setting.held_out)])
+    chosen = choose_context(counts, [labels(one) for one in features_of(setting.held_out)])
+    model = prepare_context(chosen)
     found, seconds = timed(
         lambda one: context_scores(model, labels(one)), features_of(setting.test)
     )

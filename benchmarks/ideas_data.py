@@ -2,25 +2,23 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxdpmm.detection import DetectorConfig, ImagePatches, ScoredImage, compile_scorer
 from jaxdpmm.detection.cache import cached_patches
 from jaxdpmm.detection.calibration import learned_and_held_out
-from jaxdpmm.detection.context import nearest_components
 from jaxdpmm.detection.evaluate import labels_of, true_mask
 from jaxdpmm.detection.fitting import fit_mixture
+from jaxdpmm.detection.joint import components_of
 from jaxdpmm.detection.maps import image_scores, map_weights
 from jaxdpmm.detection.metrics import ScoreTable, add_scores, area_under_roc, average_precision
 from jaxdpmm.detection.state import DetectorState
 from jaxdpmm.detection.training import training_patches
 from jaxdpmm.images.layouts import open_data_set
-from jaxdpmm.scoring import component_means, fuse, learn_fusion
+from jaxdpmm.scoring import fused_scores, learn_fusion
 
 DENSITY = "nearest_predictive"
 ANOMALOUS_SHARE = 0.5  # of a patch that must be masked for it to be learned from
@@ -79,7 +77,7 @@ def timed(function: Callable[[np.ndarray], Any], features: Grids) -> tuple[list[
 
 def labels_by(state: DetectorState) -> Callable[[np.ndarray], np.ndarray]:
     """Patch features of an image to the component whose mean is nearest to each patch."""
-    return partial(nearest_components, component_means(state.mixture, state.posterior))
+    return lambda features: next(components_of(state, [features]))
 
 
 def with_base(base: Grids, new: Iterable[np.ndarray]) -> Grids:
@@ -94,9 +92,8 @@ def fused_grids(normal: Grids, test: Grids, combine: str) -> Grids:
     """Several scores of each patch as one, learned from those of normal images; (J, h, w) each."""
     columns = np.concatenate([one.reshape(len(one), -1).T for one in normal])
     fusion = learn_fusion(columns, combine)
-    compiled = jax.jit(partial(fuse, combine=combine))
     return [
-        np.asarray(compiled(fusion, jnp.asarray(one.reshape(len(one), -1).T))).reshape(
+        np.asarray(fused_scores(fusion, one.reshape(len(one), -1).T, combine)).reshape(
             one.shape[1:]
         )
         for one in test

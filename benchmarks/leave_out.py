@@ -80,7 +80,7 @@ def measure(
     left_out = leave_images_out(fitted, learned, config)
     images = list(left_out.images)
     seconds = time.perf_counter() - begin
-    after = fitted._replace(posterior=left_out.posterior)
+    after = left_out.state
     new_scores(after, learned, config)
     begin = time.perf_counter()
     inside = new_scores(after, learned, config)

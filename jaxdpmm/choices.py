@@ -34,7 +34,10 @@ SCORES = (
     "mahalanobis",
     "residual",
 )
-"""Anomaly scores, functions of `jaxdpmm.scoring`."""
+"""Anomaly scores of a patch alone, functions of `jaxdpmm.scoring`."""
+
+CONTEXT = "context"
+"""The anomaly score of a patch among those around it, see `detection.context`."""
 
 BACKENDS = ("cavi", "memoized", "stochastic", "online_em", "gibbs", "paper")
 """How a mixture is fitted: functions of `jaxdpmm.inference`, and "paper", the published algorithm with its start."""

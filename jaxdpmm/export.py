@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +31,10 @@ from jax import export
 from jaxtyping import Array, Float
 
 from jaxdpmm.checks import check_choice
-from jaxdpmm.detection.reduction import Reduction, reduced, reduction_of
-from jaxdpmm.detection.settings import DetectorSettings
+from jaxdpmm.choices import CONTEXT
+from jaxdpmm.detection.reduction import reduced, reduction_of
+from jaxdpmm.detection.settings import DetectorSettings, names_of
+from jaxdpmm.detection.stored_scores import fusion_of
 from jaxdpmm.exported import (
     ABOUT,
     FORMAT_VERSION,
@@ -43,7 +46,7 @@ from jaxdpmm.exported import (
 from jaxdpmm.families.kernels import one_version
 from jaxdpmm.model import Mixture
 from jaxdpmm.persist import Model, write_whole
-from jaxdpmm.scoring import SCORERS, Scorer, nearest_predictive
+from jaxdpmm.scoring import SCORERS, Scorer, fused, nearest_predictive
 from jaxdpmm.storage.descriptions import as_type, shown
 from jaxdpmm.storage.outputs import ONNX_GRAPH, ONNX_SCORER, check_replaceable
 from jaxdpmm.storage.outputs import SCORER as SCORER_FILE
@@ -149,20 +152,39 @@ def _scorer_of(
             f"model must be of points that are vectors, got the family {model.mixture.family} with points of shape "
             f"{shape}; flatten the points."
         )
-    name = score or _score_of(model)
-    check_choice("score", name, scorers)
-    reduction = _reduction_of(model)
-    scorer, fitted = reduced(scorers[name](model.mixture)), (model.posterior, reduction)
+    names = (score,) if score else names_of(_score_of(model))
+    if CONTEXT in names:
+        raise ValueError(
+            f"score must be of patches alone to be exported, got {' and '.join(names)}, which needs whole images; name "
+            "one of the others, or fit without the context."
+        )
+    for name in names:
+        check_choice("score", name, scorers)
+    reduction = _of_model(reduction_of, model, model.mixture.family.point_shape)
+    scorer, fitted = _of_names(model, [scorers[name](model.mixture) for name in names])
+    scorer, fitted = reduced(scorer), (fitted, reduction)
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), jax.jit(scorer.prepare)(fitted))
 
     def function(features: Float[Array, "N D"]) -> Float[Array, " N"]:
         return scorer.score(params, features)
 
-    return name, function, shape[0] if reduction is None else reduction.mean.shape[0]
+    return " + ".join(names), function, shape[0] if reduction is None else reduction.mean.shape[0]
 
 
-def _score_of(model: Model) -> str:
-    """Name of the score that a model was fitted for: the detector's, "predictive" for a mixture alone."""
+def _of_names(model: Model, scorers: Sequence[Scorer]) -> tuple[Scorer, Any]:
+    """One score and what it is fitted on, or several with the model's fusion of them."""
+    if len(scorers) == 1:
+        return scorers[0], model.posterior
+    fusion = _of_model(fusion_of, model, len(scorers))
+    if fusion is None:
+        raise ValueError(
+            f"model must hold a fusion of its {len(scorers)} scores, got none; fit again, or name one score."
+        )
+    return fused(tuple(scorers)), ((model.posterior,) * len(scorers), fusion)
+
+
+def _score_of(model: Model) -> str | tuple[str, ...]:
+    """Name or names of the score that a model was fitted for: the detector's, "predictive" for a mixture alone."""
     settings = model.settings.get("detector", {"score": "predictive"})
     if not isinstance(settings, dict):
         raise ValueError(
@@ -171,9 +193,10 @@ def _score_of(model: Model) -> str:
     return as_type(settings, DetectorSettings).score
 
 
-def _reduction_of(model: Model) -> Reduction | None:
+def _of_model(read: Callable[..., Any], model: Model, *args: Any) -> Any:
+    """A part of a model's arrays."""
     try:
-        return reduction_of(model.arrays, model.mixture.family.point_shape)
+        return read(model.arrays, *args)
     except ValueError as error:
         raise ValueError(
             f"model must be of a detector or a mixture, got one with {error}; fit again."

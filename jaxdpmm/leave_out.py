@@ -180,7 +180,7 @@ def scores_without(
     x: Num[Array | np.ndarray, "n ..."],
     scorer: Scorer,
     local_step: LocalStep = dense,
-) -> Float[np.ndarray, " n"]:
+) -> Float[np.ndarray, "n ..."]:
     """Scores of the points of one group under the posterior without it.
 
     Args:
@@ -188,7 +188,7 @@ def scores_without(
         prior: hyper-parameters.
         sums: of all groups, with the same local step.
         x: raw points of the group, as they went into the sum.
-        scorer: which score.
+        scorer: which score, or several side by side, as numbers per point.
         local_step: the E-step.
     """
     program = jitted(_scores_without, mixture, local_step, scorer)
@@ -216,7 +216,7 @@ def _scores_without(
     sums: GroupSums,
     x: Array,
     weight: Array,
-) -> Float[Array, " N"]:
+) -> Float[Array, "N ..."]:
     stats = group_stats(mixture, local_step, sums.readout, x, weight)
     params = scorer.prepare(posterior_without(mixture, prior, sums, stats))
     return over_tiles(partial(scorer.score, params), x)

@@ -2,7 +2,7 @@ from .config import DetectorConfig as DetectorConfig
 from .context import choose_context as choose_context
 from .context import context_scores as context_scores
 from .context import count_context as count_context
-from .context import nearest_components as nearest_components
+from .context import nearest_component as nearest_component
 from .detector import Detector as Detector
 from .diagnosis import PatchDiagnosis as PatchDiagnosis
 from .fitting import fit_mixture as fit_mixture

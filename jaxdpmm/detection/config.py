@@ -111,6 +111,9 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
 
     def __post_init__(self) -> None:
         """Refuse what could only fail after minutes of work."""
+        if isinstance(self.score, list | tuple):  # one name is not fused
+            names = tuple(self.score)
+            object.__setattr__(self, "score", names[0] if len(names) == 1 else names)
         for field in dataclasses.fields(self):
             _check_setting(field, getattr(self, field.name))
         low, high = self.value_range or (0, 1)
@@ -193,7 +196,13 @@ def _check_setting(field: dataclasses.Field, value: Any) -> None:
     own = OWN.get(field.name, ())
     if field.metadata["choices"] and not isinstance(value, own):
         advice = f"choose one of them, or pass a {own.__name__}" if own else "choose one of them"
-        check_choice(field.name, value, field.metadata["choices"], advice)
+        names = value if isinstance(value, tuple) else (value,)
+        for name in names:
+            check_choice(field.name, name, field.metadata["choices"], advice)
+        if not names or len(set(names)) < len(names):
+            raise ValueError(
+                f"{field.name} must be names that differ, got {', '.join(names) or 'none'}; give each once."
+            )
     interval = field.metadata["within"]
     if interval is not None and value is not None and not interval.holds(value):
         default = "leave it out" if field.default is None else f"the default is {field.default}"

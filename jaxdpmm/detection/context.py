@@ -22,6 +22,7 @@ References:
 
 import itertools
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -31,9 +32,11 @@ from jaxtyping import Array, Float, Int
 from scipy.special import gammaln, logsumexp
 
 from jaxdpmm.checks import check_at_least_one
-from jaxdpmm.distances import nearest_centres
-from jaxdpmm.programs import jitted
-from jaxdpmm.scoring import in_tiles
+from jaxdpmm.distances import relative_squares, squared_norms
+from jaxdpmm.model import Mixture, Posterior
+from jaxdpmm.precision import full_precision
+from jaxdpmm.scoring import Scorer, component_means
+from jaxdpmm.scoring.distance import Means, barrier
 
 CONCENTRATIONS = (1.0, 10.0, 100.0)
 EXPONENTS = (0.125, 0.25, 0.5, 1.0)
@@ -62,8 +65,24 @@ NEAREST = Ring()
 """The eight patches next to a patch."""
 
 
+class LearnedContext(NamedTuple):
+    """All that is learned of a context: what a model file keeps.
+
+    Attributes:
+        counts: of training images.
+        ring: that they were counted with.
+        concentration: a, how many ring members the prior of each component's ring counts for.
+        exponent: of a ring's probability, in (0, 1].
+    """
+
+    counts: Context
+    ring: Ring = NEAREST
+    concentration: float = 10.0
+    exponent: float = 0.25
+
+
 class ContextModel(NamedTuple):
-    """A `Context` ready for probabilities.
+    """A `LearnedContext` ready for probabilities.
 
     Attributes:
         ring: as the context was counted.
@@ -80,18 +99,26 @@ class ContextModel(NamedTuple):
     logs: tuple[Any, ...]
 
 
-def nearest_components(
-    means: Float[Array, "K D"], features: Float[np.ndarray, "h w D"]
-) -> Int[np.ndarray, "h w"]:
-    """The component whose mean is nearest to each patch of an image.
+@lru_cache
+def nearest_component(mixture: Mixture) -> Scorer:
+    """The number of the component whose mean is nearest to a patch, of those that hold data; no anomaly score itself.
 
-    Args:
-        means: for example `scoring.component_means`.
-        features: of the patches, reduced where the mixture's are.
+    It has the form of a score, so that whatever is done with scores, such as leaving an image out, is done with it.
+
+    Raises:
+        TypeError: components of this family have no means.
     """
-    rows = np.asarray(features).reshape(-1, features.shape[-1])
-    found = in_tiles(jitted(_nearest), jnp.asarray(means), rows)
-    return np.asarray(found).reshape(features.shape[:2])
+
+    def prepare(posterior: Posterior) -> Means:
+        means = component_means(mixture, posterior)
+        return Means(means, squared_norms(means) + barrier(posterior))
+
+    @full_precision()
+    def score(params: Means, x: Float[Array, "N D"]) -> Float[Array, " N"]:
+        squares = relative_squares(x, params.vectors, params.constant)
+        return jnp.argmin(squares, axis=1).astype(x.dtype)  # exact below 2^24
+
+    return Scorer(prepare, score)
 
 
 def count_context(
@@ -137,20 +164,23 @@ def rings(labels: Int[np.ndarray, "h w"], num_components: int, ring: Ring) -> An
     return _one_hot(np.concatenate(patches), np.concatenate(members), shape)
 
 
-def prepare_context(
-    context: Context, ring: Ring = NEAREST, concentration: float = 10.0, exponent: float = 0.25
-) -> ContextModel:
-    """What `context_scores` needs of counts.
+def without(context: Context, other: Context) -> Context:
+    """The counts of a context less those of some of its images."""
+    pairs = (context.pairs - other.pairs).tocsr()
+    pairs.eliminate_zeros()
+    return Context(pairs, context.centres - other.centres)
+
+
+def prepare_context(learned: LearnedContext) -> ContextModel:
+    """What `context_scores` needs.
 
     Args:
-        context: the counts.
-        ring: that they were counted with.
-        concentration: a, how many ring members the prior of each component's ring counts for.
-        exponent: of a ring's probability, in (0, 1].
+        learned: counts, and how they are to be taken.
 
     Raises:
         ValueError: no patch was counted.
     """
+    context, ring, concentration, exponent = learned
     total = int(context.centres.sum())
     check_at_least_one("the number of patches of a context", total, "count some images first")
     num_components = len(context.centres)
@@ -199,8 +229,8 @@ def context_scores(model: ContextModel, labels: Int[np.ndarray, "h w"]) -> Float
 
 def choose_context(
     context: Context, held_out: Sequence[Int[np.ndarray, "h w"]], ring: Ring = NEAREST
-) -> ContextModel:
-    """The concentration and the exponent under which the components of held-out normal images are most probable.
+) -> LearnedContext:
+    """The context, with the concentration and the exponent under which held-out normal images are most probable.
 
     Args:
         context: counts of other images.
@@ -213,16 +243,13 @@ def choose_context(
     check_at_least_one(
         "the number of held-out images", len(held_out), "hold out some normal images"
     )
-    models = [
-        prepare_context(context, ring, concentration, exponent)
+    each = [
+        LearnedContext(context, ring, concentration, exponent)
         for concentration, exponent in itertools.product(CONCENTRATIONS, EXPONENTS)
     ]
+    models = map(prepare_context, each)
     losses = [sum(context_scores(model, labels).sum() for labels in held_out) for model in models]
-    return models[int(np.argmin(losses))]
-
-
-def _nearest(means: Float[Array, "K D"], x: Float[Array, "N D"]) -> Int[Array, " N"]:
-    return nearest_centres(x, means)
+    return each[int(np.argmin(losses))]
 
 
 def _overlap(length: int, shift: int) -> tuple[slice, slice]:

@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxdpmm.detection import calibration as thresholds
@@ -17,12 +16,11 @@ from jaxdpmm.detection.backbones import backbone_for, backbone_named
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.diagnosis import PatchDiagnosis, diagnose, examples_of
 from jaxdpmm.detection.evaluate import evaluate
-from jaxdpmm.detection.fitting import SAMPLE_SIZE
-from jaxdpmm.detection.learning import learn, with_source
-from jaxdpmm.detection.overlay import colour_limits
+from jaxdpmm.detection.joint import compile_score
+from jaxdpmm.detection.learning import colours_of_patches, learn, with_source
 from jaxdpmm.detection.parts import check_parts
 from jaxdpmm.detection.patches import BATCH_SIZE, TrainingPatches, stream_batches, stream_patches
-from jaxdpmm.detection.scored import ScoredImage, compile_scorer, score_batches, score_images
+from jaxdpmm.detection.scored import ScoredImage, score_batches, score_images
 from jaxdpmm.detection.state import Calibration, DetectorState
 from jaxdpmm.detection.stored import load_detector_model, model_of
 from jaxdpmm.detection.training import chosen_records, tell_of_learned, training_patches
@@ -32,11 +30,8 @@ from jaxdpmm.features.digest import backbone_digest
 from jaxdpmm.images.depth import value_range_of
 from jaxdpmm.images.mask_checks import check_masks
 from jaxdpmm.images.records import ImageRecord
-from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.persist import MODEL_FILE, Model, save_model
 from jaxdpmm.sticks import StickBreaking
-
-COLOURS = 1  # makes a key of its own of the seed, for the sample that colours are set by
 
 
 class Detector:
@@ -53,7 +48,7 @@ class Detector:
         self.config = config.resolved(backbone)
         self.state = state
         self.backbone = backbone
-        self.score_patches = compile_scorer(*state.scorer(config.score))
+        self.score_patches = compile_score(state, config.score)
 
     @property
     def model(self) -> Model:
@@ -293,8 +288,5 @@ class Detector:
         return self.state.colour_limits
 
     def _set_colours(self, features: Any) -> None:
-        key = jax.random.fold_in(jax.random.key(self.config.seed), COLOURS)
-        sample = draw_sample(key, features, SAMPLE_SIZE)
-        low, high = colour_limits([self.score_patches(sample[None])])
-        limits = low, max(high, float(np.nextafter(low, np.inf)))
+        limits = colours_of_patches(self.state, self.score_patches, features, self.config.seed)
         self.state = self.state._replace(colour_limits=limits)

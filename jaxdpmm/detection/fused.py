@@ -7,23 +7,20 @@ to read: `context.py`.
 
 from collections.abc import Iterable, Sequence
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from jaxdpmm.detection.maps import image_scores
 from jaxdpmm.detection.scored import ScoredImage
-from jaxdpmm.programs import jitted
-from jaxdpmm.scoring import Fusion, fuse, learn_fusion
-from jaxdpmm.scoring.scorer import in_tiles
+from jaxdpmm.scoring import Fusion, fused_scores, learn_fusion
 
 
-def learn_fused(normal: Iterable[Sequence[ScoredImage]], combine: str = "largest") -> Fusion:
+def learn_fused(normal: Iterable[Sequence[ScoredImage]], combine: str = "sum") -> Fusion:
     """Learn how patches of normal images score.
 
     Args:
         normal: normal images that nothing was learned from, each scored in several ways, in the same order.
-        combine: "largest" or "sum", as `fused_image` will be told.
+        combine: "sum" or "largest", as `fused_image` will be told.
 
     Raises:
         ValueError: fewer than 100 patches, grids of several sizes for one image, or an unknown `combine`.
@@ -36,7 +33,7 @@ def fused_image(
     fusion: Fusion,
     image: Sequence[ScoredImage],
     top_fraction: float = 0.01,
-    combine: str = "largest",
+    combine: str = "sum",
 ) -> ScoredImage:
     """One image with the fused scores of its patches, in nats, and the mean of the highest as its own.
 
@@ -44,7 +41,7 @@ def fused_image(
         fusion: from `learn_fused` with the same `combine`.
         image: one image, scored in the same ways in the same order.
         top_fraction: share of the patches that makes the image's score.
-        combine: "largest" or "sum".
+        combine: "sum" or "largest".
 
     Raises:
         ValueError: grids of several sizes, or another number of scores than the fusion has.
@@ -55,15 +52,10 @@ def fused_image(
             f"image must be scored in {number} ways, as the normal images were, got {columns.shape[1]}; give the same "
             "scores in the same order."
         )
-    found = in_tiles(jitted(_fused, combine), fusion, columns)
-    grid = np.asarray(found).reshape(image[0].patch_scores.shape)
+    grid = np.asarray(fused_scores(fusion, columns, combine)).reshape(image[0].patch_scores.shape)
     whole = float(image_scores(grid[None], top_fraction)[0])
     seconds = sum(one.scoring_seconds for one in image)
     return image[0]._replace(patch_scores=grid, score=whole, scoring_seconds=seconds)
-
-
-def _fused(combine: str, fusion: Fusion, scores: Float[jnp.ndarray, "N J"]) -> jnp.ndarray:
-    return fuse(fusion, scores, combine)
 
 
 def _columns(image: Sequence[ScoredImage]) -> Float[np.ndarray, "N J"]:

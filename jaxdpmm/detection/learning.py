@@ -5,19 +5,25 @@ A fit that trusts all images and has others for its thresholds is `fit_mixture` 
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxdpmm.detection.calibration import calibrate
 from jaxdpmm.detection.config import AUTO, DetectorConfig
-from jaxdpmm.detection.fitting import fit_mixture
-from jaxdpmm.detection.leaving_out import leave_images_out
+from jaxdpmm.detection.fitting import SAMPLE_SIZE, fit_mixture
+from jaxdpmm.detection.joint import COLOUR_LIMITS
+from jaxdpmm.detection.leaving_out import fuse_scores, leave_images_out
+from jaxdpmm.detection.overlay import colour_limits
 from jaxdpmm.detection.patches import TrainingPatches
-from jaxdpmm.detection.scored import ScoredImage
+from jaxdpmm.detection.scored import ScoredImage, ScorePatches
+from jaxdpmm.detection.settings import is_joint
 from jaxdpmm.detection.state import DetectorState, TrainingImage
 from jaxdpmm.detection.trimming import fit_trimmed
+from jaxdpmm.inference.data.pieces import draw_sample
 
+COLOURS = 1  # makes a key of its own of the seed, for the sample that colours are set by
 FEWEST_IMAGES = 2  # so that something is left without each
 
 
@@ -64,10 +70,30 @@ def learn(patches: TrainingPatches, config: DetectorConfig, *, progress: bool = 
     num_images = len(patches.frames) // config.rotations
     if config.thresholds in (AUTO, "leave_one_out") and num_images >= FEWEST_IMAGES:
         left_out = leave_images_out(state, patches, config, progress=progress)
-        state = state._replace(posterior=left_out.posterior)
-        state = _with_thresholds(state, left_out.images, others, config)
+        state = _with_thresholds(left_out.state, left_out.images, others, config)
+    elif is_joint(config.score):
+        state = fuse_scores(state, patches, config, progress=progress)
     facts = state.facts._replace(num_trimmed=len(others))
     return Learned(state._replace(facts=facts), patches)
+
+
+def colours_of_patches(
+    state: DetectorState, score_patches: ScorePatches, features: Any, seed: int
+) -> tuple[float, float]:
+    """Scores at which the colours of pictures begin and end.
+
+    Args:
+        state: what was learned.
+        score_patches: the score of the settings.
+        features: of training patches, (N, D), of which a sample is scored; fused scores need none.
+        seed: draws the sample.
+    """
+    if state.fusion is not None:
+        return COLOUR_LIMITS
+    key = jax.random.fold_in(jax.random.key(seed), COLOURS)
+    sample = draw_sample(key, features, SAMPLE_SIZE)
+    low, high = colour_limits([score_patches(sample[None])])
+    return low, max(high, float(np.nextafter(low, np.inf)))
 
 
 def _with_thresholds(

@@ -1,40 +1,52 @@
 """Every training image scored as if it had not been there: thresholds from all images, and which of them are atypical.
 
-All patches of an image, rotated ones included, are one group of `../leave_out.py`. Next file to read: `trimming.py`,
-which fits again without the images that look anomalous.
+All patches of an image, rotated ones included, are one group of `../leave_out.py`. Several scores become one here, as
+`joint.py` says, since this is where normal patches are scored that were not learned from. Next file to read:
+`trimming.py`, which fits again without the images that look anomalous.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
+from jaxdpmm.choices import CONTEXT
 from jaxdpmm.detection.config import DetectorConfig
+from jaxdpmm.detection.joint import (
+    Joint,
+    columns,
+    compile_score,
+    components_of,
+    learn_joint,
+)
 from jaxdpmm.detection.parts import local_step_of
 from jaxdpmm.detection.patches import ImagePatches, TrainingPatches
 from jaxdpmm.detection.reduction import reduce_features
-from jaxdpmm.detection.scored import ScoredImage, compile_scorer, score_images
+from jaxdpmm.detection.scored import ScoredImage, score_images
+from jaxdpmm.detection.settings import is_joint, names_of
 from jaxdpmm.detection.state import DetectorState
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.inference import LocalStep
 from jaxdpmm.leave_out import GroupSums, posterior_without, scores_without, sum_groups
-from jaxdpmm.model import Posterior, empty_stats
-from jaxdpmm.scoring import SCORERS
+from jaxdpmm.model import empty_stats
+from jaxdpmm.scoring import SCORERS, Scorer
+
+ENOUGH_TO_FUSE = 32  # images
 
 
 class LeftOut(NamedTuple):
     """Training images, each scored without itself.
 
     Attributes:
-        posterior: of all of them, after one more sweep: what each is left out of.
+        state: of all of them, after one more sweep: what each is left out of; with a fusion of several scores.
         images: their scores, in order, computed as they are asked for.
     """
 
-    posterior: Posterior
+    state: DetectorState
     images: Iterator[ScoredImage]
 
 
@@ -56,17 +68,45 @@ def leave_images_out(
     Raises:
         ValueError: fewer than two images, or patches of unknown images.
     """
-    if not patches.frames:
-        raise ValueError(
-            "patches must tell how their images were prepared, got none of their frames; use those that stack_patches "
-            "or a cache gives."
-        )
-    groups = _Images(fitted, patches, config)
-    step = local_step_of(config, fitted.mixture)
-    sums = sum_groups(fitted.mixture, fitted.posterior, groups, step)
+    groups, step, sums = _summed(fitted, patches, config)
     nothing = empty_stats(fitted.posterior)
     posterior = posterior_without(fitted.mixture, fitted.prior, sums, nothing)
-    return LeftOut(posterior, _scored(fitted, groups, sums, step, progress))
+    state = fitted._replace(posterior=posterior)
+    numbers = range(len(groups))
+    if not is_joint(config.score):
+        scorer = SCORERS[names_of(config.score)[0]](fitted.mixture)
+        grids = groups.left_out(sums, step, scorer, numbers, progress)
+        return LeftOut(state, groups.scored(numbers, grids))
+    joint = _learn_joint(state, groups, sums, step, numbers, progress)
+    state = state._replace(fusion=joint.fusion, context=joint.context)
+    return LeftOut(state, groups.scored(numbers, joint.grids))
+
+
+def fuse_scores(
+    fitted: DetectorState,
+    patches: TrainingPatches,
+    config: DetectorConfig,
+    *,
+    progress: bool = False,
+) -> DetectorState:
+    """The same with a fusion of the scores of the settings, and a context if it is one of them.
+
+    They are learned from at most `ENOUGH_TO_FUSE` of the images, each left out, where no thresholds are asked for.
+
+    Args:
+        fitted: what `fit_mixture` returned for these patches.
+        patches: with frames.
+        config: settings of the fit, and the scores.
+        progress: show a bar on standard error.
+
+    Raises:
+        ValueError: fewer than two images, or patches of unknown images.
+    """
+    groups, step, sums = _summed(fitted, patches, config)
+    last = len(groups) - 1
+    numbers = np.unique(np.linspace(0, last, min(ENOUGH_TO_FUSE, last + 1)).astype(int)).tolist()
+    joint = _learn_joint(fitted, groups, sums, step, numbers, progress)
+    return fitted._replace(fusion=joint.fusion, context=joint.context)
 
 
 def chosen_images(patches: TrainingPatches, chosen: np.ndarray, rotations: int) -> TrainingPatches:
@@ -112,12 +152,35 @@ class _Images:
     def reduced(self, features: np.ndarray) -> Float[np.ndarray, "n q"]:
         return reduce_features(self.fitted.reduction, features)
 
-    def first(self, number: int, features: np.ndarray) -> ImagePatches:
+    def first(self, number: int) -> ImagePatches:
         """The image as it is, without rotated copies."""
         place = number * self.config.rotations
         name, (height, width) = self.patches.sources[place]
-        own = features[: height * width].reshape(height, width, -1)
+        own = self.features(number)[: height * width].reshape(height, width, -1)
         return ImagePatches(ImageRecord(Path(name)), self.patches.frames[place], own, 0.0)
+
+    def left_out(
+        self,
+        sums: GroupSums,
+        step: LocalStep,
+        scorer: Scorer,
+        numbers: Iterable[int],
+        progress: bool,
+    ) -> Iterator[Float[np.ndarray, "h w ..."]]:
+        """Scores of the patches of images, each image left out of the sums."""
+        mixture, prior = self.fitted.mixture, self.fitted.prior
+        for number in tqdm(numbers, "left out", unit="image", disable=not progress):
+            points = self.reduced(self.features(number))
+            scores = scores_without(mixture, prior, sums, points, scorer, step)
+            _, (height, width) = self.patches.sources[number * self.config.rotations]
+            yield scores[: height * width].reshape(height, width, *scores.shape[1:])
+
+    def scored(self, numbers: Iterable[int], grids: Iterable[Any]) -> Iterator[ScoredImage]:
+        """Images whose patches are scored already."""
+        for number, grid in zip(numbers, grids, strict=True):
+            of_patches = {"": lambda features, grid=grid: jnp.reshape(grid, features.shape[:-1])}
+            (found,) = score_images([self.first(number)], of_patches, self.config)
+            yield found[""]
 
 
 def new_scores(
@@ -131,8 +194,8 @@ def new_scores(
         config: settings.
     """
     groups = _Images(fitted, patches, config)
-    score_patches = compile_scorer(*fitted.scorer(config.score))
-    images = (groups.first(number, groups.features(number)) for number in range(len(groups)))
+    score_patches = compile_score(fitted, config.score)
+    images = (groups.first(number) for number in range(len(groups)))
     scored = score_images(images, {"": score_patches}, config)
     return np.array([one[""].score for one in scored])
 
@@ -142,17 +205,33 @@ def _ends(patches: TrainingPatches) -> np.ndarray:
     return np.cumsum([0, *(height * width for _, (height, width) in patches.sources)])
 
 
-def _scored(
-    fitted: DetectorState, groups: _Images, sums: GroupSums, step: LocalStep, progress: bool
-) -> Iterator[ScoredImage]:
-    scorer = SCORERS[groups.config.score](fitted.mixture)
-    numbers = tqdm(range(len(groups)), "left out", unit="image", disable=not progress)
-    for number in numbers:
-        features = groups.features(number)
-        image = groups.first(number, features)
-        points = groups.reduced(features)
-        scores = scores_without(fitted.mixture, fitted.prior, sums, points, scorer, step)
-        grid = scores[: image.features.shape[0] * image.features.shape[1]]
-        without = {"": lambda features, grid=grid: jnp.reshape(grid, features.shape[:-1])}
-        (found,) = score_images([image], without, groups.config)
-        yield found[""]
+def _summed(
+    fitted: DetectorState, patches: TrainingPatches, config: DetectorConfig
+) -> tuple[_Images, LocalStep, GroupSums]:
+    """The images, and the sum that each can be taken out of."""
+    if not patches.frames:
+        raise ValueError(
+            "patches must tell how their images were prepared, got none of their frames; use those that stack_patches "
+            "or a cache gives."
+        )
+    groups = _Images(fitted, patches, config)
+    step = local_step_of(config, fitted.mixture)
+    return groups, step, sum_groups(fitted.mixture, fitted.posterior, groups, step)
+
+
+def _learn_joint(
+    state: DetectorState,
+    groups: _Images,
+    sums: GroupSums,
+    step: LocalStep,
+    numbers: Sequence[int],
+    progress: bool,
+) -> Joint:
+    """What several scores need to be one, learned from some of the images, each left out."""
+    names = names_of(groups.config.score)
+    scorer = columns(state.mixture, names)
+    grids = groups.left_out(sums, step, scorer, numbers, progress)
+    images = (groups.first(number).features for number in range(len(groups)))
+    labels = list(components_of(state, images)) if CONTEXT in names else []
+    found = dict(zip(numbers, grids, strict=True))
+    return learn_joint(names, found, labels, state.mixture.num_components)

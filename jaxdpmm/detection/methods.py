@@ -17,6 +17,7 @@ from jaxdpmm.checks import check_choice
 from jaxdpmm.detection.banks import faiss_bank, greedy_coreset, k_means_rows, memory_bank
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.fitting import fit_mixture
+from jaxdpmm.detection.joint import compile_score
 from jaxdpmm.detection.scored import ScorePatches, compile_scorer, num_bytes
 from jaxdpmm.detection.settings import ScoreSettings
 from jaxdpmm.detection.state import DetectorState
@@ -43,7 +44,7 @@ Method = Callable[[Float[np.ndarray, "N D"], DetectorConfig], Fitted]
 
 def of_state(state: DetectorState, config: ScoreSettings) -> Fitted:
     """A mixture that is fitted already."""
-    score_patches = compile_scorer(*state.scorer(config.score))
+    score_patches = compile_score(state, config.score)
     size = num_bytes((state.posterior, state.reduction))
     return Fitted(score_patches, size, state.mixture.num_components)
 

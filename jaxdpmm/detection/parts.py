@@ -16,6 +16,8 @@ from jaxtyping import PRNGKeyArray
 from jaxdpmm import families, sticks
 from jaxdpmm.choices import COVARIANCES, FAMILIES, STICKS
 from jaxdpmm.detection.config import DetectorConfig
+from jaxdpmm.detection.joint import columns
+from jaxdpmm.detection.settings import names_of
 from jaxdpmm.families import Family, GaussianFull, GaussianLowRank
 from jaxdpmm.inference import (
     Algorithm,
@@ -33,7 +35,6 @@ from jaxdpmm.inference import (
     stochastic,
 )
 from jaxdpmm.model import Batch, Mixture, Posterior, Prior, default_prior
-from jaxdpmm.scoring import SCORERS
 from jaxdpmm.sticks import StickBreaking
 from jaxdpmm.storage.model_trees import template_of
 
@@ -151,7 +152,7 @@ def check_parts(config: DetectorConfig, num_features: int) -> None:
         return algorithm.step(jax.random.key(0), state, batch)
 
     def score(posterior: Posterior) -> Any:
-        scorer = SCORERS[config.score](mixture)
+        scorer = columns(mixture, names_of(config.score))
         return scorer.score(scorer.prepare(posterior), jnp.asarray(points))
 
     jax.eval_shape(step, algorithm.prior, posterior)

@@ -100,7 +100,7 @@ def reduced(scorer: Scorer) -> Scorer:
     def prepare(fitted: tuple[Any, Reduction | None]) -> Any:
         return scorer.prepare(fitted[0]), fitted[1]
 
-    def score(params: Any, x: Float[Array, "N D"]) -> Float[Array, " N"]:
+    def score(params: Any, x: Float[Array, "N D"]) -> Float[Array, "N ..."]:
         prepared, reduction = params
         return scorer.score(prepared, x if reduction is None else _project(reduction, x))
 

@@ -63,8 +63,8 @@ def compile_scorer(scorer: Scorer, fitted: Any) -> ScorePatches:
     compiled = jax.jit(scorer.score)
 
     def score_patches(features: Any) -> Any:
-        points = reshaped(features, -1, features.shape[-1])
-        return reshaped(in_tiles(compiled, params, points), *features.shape[:-1])
+        found = in_tiles(compiled, params, reshaped(features, -1, features.shape[-1]))
+        return reshaped(found, *features.shape[:-1], *found.shape[1:])
 
     return score_patches
 

@@ -60,7 +60,8 @@ def setting(
         default: the value that suits DINOv2-small.
         help: what the setting is, for the command line and the docstring; a noun phrase where there are choices.
         more: what the docstring says beside that.
-        choices: the names that the setting can have; they are added to the help, and `DetectorConfig` refuses others.
+        choices: the names that the setting can have, each of them or several; they are added to the help, and
+            `DetectorConfig` refuses others.
         within: the numbers that the setting can be, if it is not None; `DetectorConfig` refuses others.
         before: of a feature setting, the value that features had before there was the setting. Features that were
             cached then stay in use under this value. Without it, a new setting makes new caches.
@@ -93,6 +94,16 @@ def documented(settings: Class) -> Class:
         lines += textwrap.wrap(text, 100, initial_indent="    ", subsequent_indent=" " * 8)
     settings.__doc__ = "\n".join(lines)
     return settings
+
+
+def names_of(score: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The names of a setting `score`."""
+    return (score,) if isinstance(score, str) else score
+
+
+def is_joint(score: str | tuple[str, ...]) -> bool:
+    """Whether a setting `score` is several scores or the context, which need a fusion."""
+    return names_of(score) == (choices.CONTEXT,) or not isinstance(score, str)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,11 +272,11 @@ class MixtureSettings:
 class ScoreSettings:
     """How anomalous a patch, a pixel and an image are."""
 
-    score: str = setting(
+    score: str | tuple[str, ...] = setting(
         "cosine",
-        "Anomaly score of a patch",
-        "See `jaxdpmm.scoring.SCORERS`.",
-        choices=choices.SCORES,
+        "Anomaly score of a patch; repeat for several, which are fused into one",
+        "See `jaxdpmm.scoring.SCORERS`, `context.py` and `joint.py`.",
+        choices=(*choices.SCORES, choices.CONTEXT),
     )
     top_fraction: float = setting(
         0.01,

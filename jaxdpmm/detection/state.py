@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxdpmm.detection.context import LearnedContext
 from jaxdpmm.detection.reduction import Reduction, reduced
 from jaxdpmm.model import Mixture, Posterior, Prior
-from jaxdpmm.scoring import SCORERS, Scorer
+from jaxdpmm.scoring import SCORERS, Fusion, Scorer
 
 
 class Survival(NamedTuple):
@@ -104,6 +105,8 @@ class DetectorState(NamedTuple):
         examples: training patches of each component.
         calibration: scores of held-out or left-out normal images; None where there were none.
         training_images: by their score without themselves, the most atypical first; none with held-out images.
+        fusion: of several scores, or of the context alone; None for one score of a patch.
+        context: None where it is none of the scores.
         colour_limits: scores at which the colours of pictures begin and end, found from training patches.
         backbone_sha256: digest of the backbone's weights.
     """
@@ -118,6 +121,8 @@ class DetectorState(NamedTuple):
     colour_limits: tuple[float, float] = (0.0, 1.0)
     backbone_sha256: str | None = None
     training_images: tuple[TrainingImage, ...] = ()
+    fusion: Fusion | None = None
+    context: LearnedContext | None = None
 
     @property
     def num_inputs(self) -> int:

@@ -11,8 +11,10 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
+from jaxdpmm.choices import CONTEXT
 from jaxdpmm.detection.config import OWN, DetectorConfig
 from jaxdpmm.detection.reduction import reduction_of
+from jaxdpmm.detection.settings import is_joint, names_of
 from jaxdpmm.detection.state import (
     Calibration,
     DetectorState,
@@ -21,6 +23,7 @@ from jaxdpmm.detection.state import (
     Survival,
     TrainingImage,
 )
+from jaxdpmm.detection.stored_scores import arrays_of, context_of, fusion_of
 from jaxdpmm.families import Family, Gaussian
 from jaxdpmm.persist import MODEL_FILE, Model, load_model
 from jaxdpmm.sticks import StickBreaking
@@ -53,6 +56,7 @@ def model_of(config: DetectorConfig, state: DetectorState) -> Model:
     """What a model file holds of a detector."""
     trees = {"principal": state.reduction, "calibration": state.calibration}
     arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(trees).items()}
+    arrays |= arrays_of(state.fusion, state.context)
     settings = {
         "detector": config.to_dict(),
         "backbone_sha256": state.backbone_sha256,
@@ -95,7 +99,7 @@ def load_detector_model(
         if settings.colour_limits[0] >= settings.colour_limits[1]:
             raise ValueError(f"colour limits {settings.colour_limits} that do not ascend")
     try:
-        state = _state_of(model, settings)
+        state = _state_of(model, settings, config)
     except ValueError as error:
         raise MODEL_FILE.wrong(path, f"one with {error}") from error
     return config, state
@@ -110,12 +114,19 @@ def _with_own_parts(values: Mapping[str, Any], model: Model) -> dict[str, Any]:
     }
 
 
-def _state_of(model: Model, settings: _Settings) -> DetectorState:
+def _state_of(model: Model, settings: _Settings, config: DetectorConfig) -> DetectorState:
     """The parts of a model file.
 
     Raises:
         ValueError: one of them is wrong; the message is a part of a sentence.
     """
+    names = names_of(config.score)
+    fusion = fusion_of(model.arrays, len(names))
+    context = context_of(model.arrays, model.mixture.num_components)
+    if (fusion is not None) != is_joint(config.score) or (context is not None) != (
+        CONTEXT in names
+    ):
+        raise ValueError(f"the parts of other scores than {' and '.join(names)}")
     facts = FitFacts(**{name: getattr(settings, name) for name in FitFacts._fields})
     return DetectorState(
         model.mixture,
@@ -128,6 +139,8 @@ def _state_of(model: Model, settings: _Settings) -> DetectorState:
         settings.colour_limits,
         settings.backbone_sha256,
         tuple(TrainingImage(*one) for one in settings.training_images),
+        fusion,
+        context,
     )
 
 

@@ -91,7 +91,7 @@ def _round(
     part = chosen_images(patches, is_kept, config.rotations)
     fitted = fit_mixture(part.features, config, progress=progress)
     left_out = leave_images_out(fitted, part, config, progress=progress)
-    fitted = fitted._replace(posterior=left_out.posterior)
+    fitted = left_out.state
     scores = np.zeros(len(is_kept))
     scores[is_kept] = [image.score for image in left_out.images]
     others = chosen_images(patches, ~is_kept, config.rotations)

@@ -6,7 +6,7 @@
 from jaxdpmm.choices import SCORES
 from jaxdpmm.scoring.density import expected, log_predictive_density, plug_in, predictive
 from jaxdpmm.scoring.distance import component_means, cosine, euclidean, mahalanobis
-from jaxdpmm.scoring.fusion import Fusion, fuse, fused, fusion_of, learn_fusion
+from jaxdpmm.scoring.fusion import Fusion, fuse, fused, fused_scores, fusion_of, learn_fusion
 from jaxdpmm.scoring.nearest import nearest_cosine, nearest_predictive
 from jaxdpmm.scoring.ratio import Hypotheses, anomaly_hypotheses, log_ratio
 from jaxdpmm.scoring.residual import residual
@@ -27,6 +27,7 @@ __all__ = [
     "expected",
     "fuse",
     "fused",
+    "fused_scores",
     "fusion_of",
     "in_tiles",
     "learn_fusion",

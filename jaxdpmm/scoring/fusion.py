@@ -27,7 +27,8 @@ import numpy as np
 from jaxtyping import Array, Float, Num
 
 from jaxdpmm.checks import check_choice
-from jaxdpmm.scoring.scorer import Scorer, score
+from jaxdpmm.programs import jitted
+from jaxdpmm.scoring.scorer import Scorer, in_tiles, score
 
 LEAST_NORMAL = 100  # points
 NUM_KNOTS = 128
@@ -116,7 +117,8 @@ def learn_fusion(normal_scores: Num[Array | np.ndarray, "N J"], combine: str = "
     columns = np.asarray(normal_scores, float)
     survivals = [learn_survival(column) for column in columns.T]
     each = jax.tree.map(lambda *parts: jnp.stack(parts), *survivals)
-    return Fusion(each, learn_survival(_combined(each, jnp.asarray(columns), combine)))
+    combined = in_tiles(jitted(_of_columns, combine), each, columns)
+    return Fusion(each, learn_survival(combined))
 
 
 def fuse(fusion: Fusion, scores: Float[Array, "N J"], combine: str = "sum") -> Float[Array, " N"]:
@@ -128,6 +130,13 @@ def fuse(fusion: Fusion, scores: Float[Array, "N J"], combine: str = "sum") -> F
         combine: "sum" or "largest".
     """
     return minus_log_p(fusion.total, _combined(fusion.each, scores, combine))
+
+
+def fused_scores(
+    fusion: Fusion, scores: Num[Array | np.ndarray, "N J"], combine: str = "sum"
+) -> Float[Array | np.ndarray, " N"]:
+    """`fuse` of many points, compiled, a tile at a time; in NumPy of NumPy scores, else on the device."""
+    return in_tiles(jitted(_fuse_columns, combine), fusion, scores)
 
 
 @lru_cache
@@ -176,6 +185,14 @@ def fusion_of(
 
 def _combined(each: Survival, scores: Float[Array, "N J"], combine: str) -> Float[Array, " N"]:
     return COMBINE[combine](jax.vmap(minus_log_p, (0, 1))(each, scores), axis=0)
+
+
+def _fuse_columns(combine: str, fusion: Fusion, scores: Float[Array, "N J"]) -> Float[Array, " N"]:
+    return fuse(fusion, scores, combine)
+
+
+def _of_columns(combine: str, each: Survival, scores: Float[Array, "N J"]) -> Float[Array, " N"]:
+    return _combined(each, scores, combine)
 
 
 def _tail(excesses: Float[np.ndarray, " M"]) -> tuple[float, float]:

@@ -4,15 +4,19 @@ import pytest
 from scipy import stats
 
 from jaxdpmm.detection.context import (
-    Context,
+    LearnedContext,
     Ring,
     choose_context,
     context_scores,
     count_context,
     log_context,
-    nearest_components,
+    nearest_component,
     prepare_context,
+    without,
 )
+from jaxdpmm.families import GaussianSpherical
+from jaxdpmm.model import Mixture, default_prior, global_update, summarize
+from jaxdpmm.scoring import score
 
 NUM_COMPONENTS = 4
 
@@ -45,7 +49,7 @@ def banded(seed=0):
 def test_the_conditional_of_a_markov_field_is_learned(reversible):
     transition = reversible / reversible.sum(axis=1, keepdims=True)
     context = count_context([chain(transition, 60_000, 0)], NUM_COMPONENTS)
-    model = prepare_context(context, exponent=1.0)
+    model = prepare_context(LearnedContext(context, exponent=1.0))
     for left in range(NUM_COMPONENTS):
         for right in range(NUM_COMPONENTS):
             expected = reversible[left] * transition[:, right]
@@ -56,7 +60,9 @@ def test_the_conditional_of_a_markov_field_is_learned(reversible):
 def test_probabilities_are_those_of_the_dirichlet_multinomial():
     labels = np.random.default_rng(0).integers(NUM_COMPONENTS, size=(5, 6))
     context = count_context([labels], NUM_COMPONENTS)
-    found = log_context(prepare_context(context, concentration=3.0, exponent=0.5), labels)
+    found = log_context(
+        prepare_context(LearnedContext(context, concentration=3.0, exponent=0.5)), labels
+    )
     pairs = context.pairs.toarray()
     prior = 3.0 * (pairs.sum(0) + 1 / NUM_COMPONENTS) / (pairs.sum() + 1)
     shares = (context.centres + 1 / NUM_COMPONENTS) / (labels.size + 1)
@@ -75,7 +81,7 @@ def test_probabilities_are_those_of_the_dirichlet_multinomial():
 
 def test_a_normal_patch_in_a_wrong_place_is_found_by_context_alone():
     images = [banded(seed) for seed in range(30)]
-    model = choose_context(count_context(images[:20], 5), images[20:])
+    model = prepare_context(choose_context(count_context(images[:20], 5), images[20:]))
     odd = banded(100)
     odd[4, 2] = 3  # at home two bands further right, and as frequent as any
     odd[2, 6] = 4  # at home anywhere
@@ -85,14 +91,14 @@ def test_a_normal_patch_in_a_wrong_place_is_found_by_context_alone():
 
 
 def test_rings_are_unordered_so_that_rotated_images_score_alike():
-    model = prepare_context(count_context([banded(0), banded(1)], 5), Ring(1, 2))
+    model = prepare_context(LearnedContext(count_context([banded(0), banded(1)], 5), Ring(1, 2)))
     scores = context_scores(model, banded(2))
     turned = context_scores(model, np.rot90(banded(2)))
     np.testing.assert_allclose(turned, np.rot90(scores), rtol=1e-4)
 
 
 def test_the_patch_itself_is_masked_out():
-    model = prepare_context(count_context([banded(0)], 5), Ring(1, 1))
+    model = prepare_context(LearnedContext(count_context([banded(0)], 5), Ring(1, 1)))
     labels, other = banded(1), banded(1)
     other[3, 3] = (other[3, 3] + 1) % 5
     place = 3 * labels.shape[1] + 3
@@ -102,9 +108,16 @@ def test_the_patch_itself_is_masked_out():
 
 
 def test_the_component_of_a_patch_is_that_of_the_nearest_mean():
-    means, labels = 3 * np.eye(4), np.random.default_rng(0).integers(4, size=(3, 5))
-    features = means[labels] + 0.1 * np.random.default_rng(1).normal(size=(3, 5, 4))
-    np.testing.assert_array_equal(nearest_components(jnp.asarray(means), features), labels)
+    """Of those that hold data: the mean of the fifth, the prior's, is where patches are too."""
+    means, labels = 3 * np.eye(4), np.random.default_rng(0).integers(4, size=30)
+    x = means[labels] + 0.1 * np.random.default_rng(1).normal(size=(30, 4))
+    mixture = Mixture(GaussianSpherical(4), 5)
+    prior = default_prior(mixture, x)
+    stats = summarize(mixture, jnp.eye(5)[labels], jnp.asarray(x), jnp.ones(30), prior.offset)
+    posterior = global_update(mixture, prior, stats)
+    near = x.mean(0) + 0.1 * np.random.default_rng(2).normal(size=(5, 4))
+    np.testing.assert_array_equal(score(nearest_component(mixture), posterior, x), labels)
+    assert set(score(nearest_component(mixture), posterior, near).tolist()) <= {0, 1, 2, 3}
 
 
 def test_counts_add_up_over_images_and_subtract():
@@ -113,20 +126,21 @@ def test_counts_add_up_over_images_and_subtract():
         count_context(some, 5, Ring(2, 3)) for some in (images, images[:1], images[1:])
     )
     np.testing.assert_array_equal((part.pairs + rest.pairs).toarray(), whole.pairs.toarray())
-    left = Context(whole.pairs - part.pairs, whole.centres - part.centres)
+    left = without(whole, part)
+    assert left.pairs.nnz == rest.pairs.nnz
     np.testing.assert_array_equal(left.pairs.toarray(), rest.pairs.toarray())
     np.testing.assert_array_equal(left.centres, rest.centres)
 
 
 def test_thousands_of_components_need_no_dense_table():
     labels = np.random.default_rng(0).integers(5000, size=(30, 30))
-    model = prepare_context(count_context([labels], 5000))
+    model = prepare_context(LearnedContext(count_context([labels], 5000)))
     assert sum(one.data.nbytes for one in model.logs) < 1e6
     assert context_scores(model, labels).shape == (30, 30)
 
 
 def test_an_image_of_one_patch_has_the_share_of_its_component():
-    model = prepare_context(count_context([banded(0)], 5))
+    model = prepare_context(LearnedContext(count_context([banded(0)], 5)))
     shares = np.exp(log_context(model, np.array([[2]]))[0])
     expected = (np.bincount(banded(0).ravel(), minlength=5) + 0.2) / (banded(0).size + 1)
     np.testing.assert_allclose(shares, expected, rtol=1e-5)
@@ -138,6 +152,6 @@ def test_bad_input_is_told_in_a_sentence():
     with pytest.raises(
         ValueError, match="number of patches of a context must be at least 1, got 0"
     ):
-        prepare_context(count_context([], 5))
+        prepare_context(LearnedContext(count_context([], 5)))
     with pytest.raises(ValueError, match="number of held-out images must be at least 1, got 0"):
         choose_context(count_context([banded()], 5), [])

@@ -48,7 +48,7 @@ def test_stated_rate_holds_on_new_images_without_one_held_out():
         fitted = fit_mixture(learned.features, CONFIG)
         left_out = leave_images_out(fitted, learned, CONFIG)
         found = calibrate(left_out.images, 0.0).image
-        after = fitted._replace(posterior=left_out.posterior)
+        after = left_out.state
         new = new_scores(after, patches_of([grid(random) for _ in range(40)]), CONFIG)
         called.append(np.mean(p_values(found, new) <= rate))
     margin = 4 * np.std(called) / np.sqrt(len(called))

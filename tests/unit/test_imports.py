@@ -65,7 +65,8 @@ ALLOWED = {
     "pictures": {"detection", "detection.metrics", "images", "inference", "model", "scoring"}
     | {"sticks"},
     "detection.reporting": {"detection", "images", "persist", "storage"},
-    "export": MODEL | {"__version__", "detection", "exported", "persist", "scoring", "storage"},
+    "export": MODEL
+    | {"__version__", "choices", "detection", "exported", "persist", "scoring", "storage"},
     "cli": {
         "__version__",
         "choices",

@@ -1,0 +1,126 @@
+"""Fusion and context of a detector as named arrays of a model file and back, each array looked at first.
+
+Next file to read: `stored.py`, which puts them among the other parts of a state.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+
+from jaxdpmm.detection.context import Context, LearnedContext, Ring
+from jaxdpmm.scoring import Fusion
+from jaxdpmm.scoring.fusion import HEAVIEST, Survival
+from jaxdpmm.storage.tree_store import named_leaves
+
+FUSION, CONTEXT = "fusion", "context"
+CONTEXT_ARRAYS = ("counts", "columns", "ends", "centres", "ring", "prior")
+MOST_RINGS = 2**10  # patches to either side
+LARGEST = 2**53
+
+
+def arrays_of(fusion: Fusion | None, context: LearnedContext | None) -> dict[str, np.ndarray]:
+    """The arrays by name; none where there is neither."""
+    arrays = {name: np.asarray(leaf) for name, leaf in named_leaves({FUSION: fusion}).items()}
+    if context is not None:
+        pairs = context.counts.pairs.tocsr()
+        values = (
+            pairs.data.astype(np.int64),
+            pairs.indices.astype(np.int64),
+            pairs.indptr.astype(np.int64),
+            context.counts.centres.astype(np.int64),
+            np.array(context.ring, np.int64),
+            np.array([context.concentration, context.exponent]),
+        )
+        arrays |= {f"{CONTEXT}/{n}": one for n, one in zip(CONTEXT_ARRAYS, values, strict=True)}
+    return arrays
+
+
+def fusion_of(arrays: Mapping[str, np.ndarray], num_scores: int) -> Fusion | None:
+    """The fusion among the arrays of a model file; None where it has none.
+
+    Args:
+        arrays: by name.
+        num_scores: J.
+
+    Raises:
+        ValueError: the arrays are no fusion of so many scores; the message is a part of a sentence.
+    """
+    if not any(name.startswith(f"{FUSION}/") for name in arrays):
+        return None
+    parts = []
+    for part, shape in zip(Fusion._fields, ((num_scores,), ()), strict=True):
+        names = [f"{FUSION}/{part}/{field}" for field in Survival._fields]
+        leaves: list[Any] = [arrays.get(name, np.zeros(0)) for name in names]
+        found = Survival(*leaves)
+        if not _is_survival(found, shape):
+            raise ValueError(f"a fusion that is none of {num_scores} scores")
+        parts.append(jax.tree.map(jnp.asarray, found))
+    return Fusion(*parts)
+
+
+def context_of(arrays: Mapping[str, np.ndarray], num_components: int) -> LearnedContext | None:
+    """The context among the arrays of a model file; None where it has none.
+
+    Args:
+        arrays: by name.
+        num_components: K.
+
+    Raises:
+        ValueError: the arrays are no context of so many components; the message is a part of a sentence.
+    """
+    names = [f"{CONTEXT}/{name}" for name in CONTEXT_ARRAYS]
+    if not set(names) & set(arrays):
+        return None
+    found = [arrays.get(name, np.zeros(0)) for name in names]
+    if not _is_context(found, num_components):
+        raise ValueError(f"a context that is none of {num_components} components")
+    counts, columns, ends, centres, ring, prior = found
+    shape = num_components, num_components
+    pairs = scipy.sparse.csr_array((counts, columns, ends), shape=shape)
+    inner, outer = ring.tolist()
+    return LearnedContext(Context(pairs, centres), Ring(inner, outer), *prior.tolist())
+
+
+def _is_survival(found: Survival, shape: tuple[int, ...]) -> bool:
+    """Finite, knots that ascend, logs that ascend from 0 on, a scale and a shape that tails have."""
+    knots, logs, scale, tail = found
+    if knots.shape != logs.shape or knots.shape[:-1] != shape or not knots.ndim or not knots.size:
+        return False
+    if scale.shape != shape or tail.shape != shape:
+        return False
+    if not all(one.dtype.kind == "f" and bool(np.isfinite(one).all()) for one in found):
+        return False
+    ascend = all(bool((np.diff(one, axis=-1) >= 0).all()) for one in (knots, logs))
+    in_range = bool((scale > 0).all()) and bool(((tail >= 0) & (tail <= HEAVIEST)).all())
+    return ascend and in_range and bool((logs >= 0).all())
+
+
+def _is_context(found: list[np.ndarray], num_components: int) -> bool:
+    """Whole numbers that make a sparse matrix of counts, and a prior within its range."""
+    *whole, prior = found
+    if any(one.dtype.kind != "i" or one.ndim != 1 for one in whole):
+        return False
+    counts, columns, ends, centres, ring = whole
+    if ends.shape != (num_components + 1,) or centres.shape != (num_components,):
+        return False
+    if ends[0] != 0 or ends[-1] != len(counts) or len(counts) != len(columns):
+        return False
+    within = bool((np.diff(ends) >= 0).all()) and bool(
+        ((columns >= 0) & (columns < num_components)).all()
+    )
+    are_counts = all(bool(((one >= 0) & (one < LARGEST)).all()) for one in (counts, centres))
+    return within and are_counts and bool(centres.any()) and _is_taken(ring, prior)
+
+
+def _is_taken(ring: np.ndarray, prior: Any) -> bool:
+    """Whether a ring and a prior are ones that a context can be taken by."""
+    if ring.shape != (2,) or not 1 <= ring[0] <= ring[1] <= MOST_RINGS:
+        return False
+    if prior.shape != (2,) or prior.dtype.kind != "f" or not np.isfinite(prior).all():
+        return False
+    concentration, exponent = prior
+    return bool(concentration > 0 and 0 < exponent <= 1)
