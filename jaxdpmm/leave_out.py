@@ -141,6 +141,21 @@ def group_stats(
     return local_step.step(mixture, readout, batch, own).stats
 
 
+def stats_of_groups(
+    mixture: Mixture, readout: Readout, groups: Iterable[Any], local_step: LocalStep = dense
+) -> Iterator[Stats]:
+    """Statistics of each group under one read-out, in the order of the groups.
+
+    Args:
+        mixture: static description.
+        readout: that responsibilities are taken under.
+        groups: points of each group.
+        local_step: the E-step.
+    """
+    program = jitted(group_stats, mixture, local_step)
+    return (program(readout, *_padded(points)) for points in groups)
+
+
 def leave_one_out(
     mixture: Mixture,
     prior: Prior,

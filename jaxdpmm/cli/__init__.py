@@ -1,4 +1,4 @@
-"""The command line: `jaxdpmm demo`, `fit`, `score`, `evaluate`, `calibrate`, `explain`, `report` and `export`.
+"""The command line: `jaxdpmm fit`, `score`, `update` and the other commands of `app.py`.
 
 This file turns whatever goes wrong into one sentence and an exit status: 2 for bad input, 130 for Ctrl-C, 143 for
 SIGTERM, 129 for a terminal that was closed, 141 when nobody reads the output any more. Signals are heeded

@@ -7,12 +7,15 @@ import typer
 from jaxdpmm import __version__
 from jaxdpmm.cli.calibrate import calibrate
 from jaxdpmm.cli.demo import demo
+from jaxdpmm.cli.drift import drift
 from jaxdpmm.cli.evaluate import evaluate
 from jaxdpmm.cli.explain import explain
 from jaxdpmm.cli.export import export
 from jaxdpmm.cli.fit import fit
+from jaxdpmm.cli.forget import forget
 from jaxdpmm.cli.report import report
 from jaxdpmm.cli.score import score
+from jaxdpmm.cli.update import update
 
 app = typer.Typer(
     name="jaxdpmm",
@@ -35,5 +38,17 @@ def show(
         raise typer.Exit
 
 
-for command in (demo, fit, score, evaluate, calibrate, explain, report, export):
+for command in (
+    demo,
+    fit,
+    score,
+    evaluate,
+    calibrate,
+    explain,
+    update,
+    forget,
+    drift,
+    report,
+    export,
+):
     app.command()(command)

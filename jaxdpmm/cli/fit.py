@@ -79,11 +79,15 @@ def fit(
     write_json(json, result)
     print(_summary(result))
     print(calibration_text(detector))
+    if detector.state.kept is not None:
+        print(f"kept for `jaxdpmm forget`: {size_text(result['kept_bytes'])} of the model")
     if result["training_images"]:
         print(_atypical(result))
 
 
 def _result(detector: "Detector", output: Path, num_records: int, seconds: float) -> dict:
+    from jaxdpmm.detection.kept import num_kept_bytes
+
     facts = detector.state.facts
     others = facts.num_held_out + facts.num_trimmed
     return {
@@ -93,6 +97,7 @@ def _result(detector: "Detector", output: Path, num_records: int, seconds: float
         **facts._asdict(),
         "num_skipped": num_records - facts.num_images - others,
         "training_images": [one._asdict() for one in detector.state.training_images],
+        "kept_bytes": num_kept_bytes(detector.state.kept or ()),
         "seconds": seconds,
         "config": detector.config.to_dict(),
     }

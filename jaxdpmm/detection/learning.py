@@ -14,6 +14,7 @@ from jaxdpmm.detection.calibration import calibrate
 from jaxdpmm.detection.config import AUTO, DetectorConfig
 from jaxdpmm.detection.fitting import SAMPLE_SIZE, fit_mixture
 from jaxdpmm.detection.joint import COLOUR_LIMITS
+from jaxdpmm.detection.kept import with_kept_images
 from jaxdpmm.detection.leaving_out import fuse_scores, leave_images_out
 from jaxdpmm.detection.overlay import colour_limits
 from jaxdpmm.detection.patches import TrainingPatches
@@ -43,7 +44,7 @@ def with_source(config: DetectorConfig, is_held_out: bool) -> DetectorConfig:
     """
     if config.thresholds != AUTO:
         return config
-    source = "held_out" if is_held_out else "leave_one_out"
+    source = "held_out" if is_held_out and not config.keep_images else "leave_one_out"
     return dataclasses.replace(config, thresholds=source)
 
 
@@ -68,7 +69,9 @@ def learn(patches: TrainingPatches, config: DetectorConfig, *, progress: bool = 
             others.append(TrainingImage(name, float(trimmed.scores[place]), is_learned=False))
         state, patches = trimmed.fitted, trimmed.patches
     num_images = len(patches.frames) // config.rotations
-    if config.thresholds in (AUTO, "leave_one_out") and num_images >= FEWEST_IMAGES:
+    if config.keep_images:
+        state = with_kept_images(state, patches, config, others, progress=progress)
+    elif config.thresholds in (AUTO, "leave_one_out") and num_images >= FEWEST_IMAGES:
         left_out = leave_images_out(state, patches, config, progress=progress)
         state = _with_thresholds(left_out.state, left_out.images, others, config)
     elif is_joint(config.score):

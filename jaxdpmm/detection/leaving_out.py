@@ -132,7 +132,7 @@ def chosen_images(patches: TrainingPatches, chosen: np.ndarray, rotations: int) 
     )
 
 
-class _Images:
+class ImageGroups:
     """Reduced features of every image with its rotated copies, to be gone through again and again."""
 
     def __init__(self, fitted: DetectorState, patches: TrainingPatches, config: DetectorConfig):
@@ -150,6 +150,7 @@ class _Images:
         return np.asarray(self.patches.features[self.ends[number] : self.ends[number + 1]])
 
     def reduced(self, features: np.ndarray) -> Float[np.ndarray, "n q"]:
+        """Features as the mixture takes them."""
         return reduce_features(self.fitted.reduction, features)
 
     def first(self, number: int) -> ImagePatches:
@@ -193,7 +194,7 @@ def new_scores(
         patches: of these images, with frames.
         config: settings.
     """
-    groups = _Images(fitted, patches, config)
+    groups = ImageGroups(fitted, patches, config)
     score_patches = compile_score(fitted, config.score)
     images = (groups.first(number) for number in range(len(groups)))
     scored = score_images(images, {"": score_patches}, config)
@@ -207,21 +208,21 @@ def _ends(patches: TrainingPatches) -> np.ndarray:
 
 def _summed(
     fitted: DetectorState, patches: TrainingPatches, config: DetectorConfig
-) -> tuple[_Images, LocalStep, GroupSums]:
+) -> tuple[ImageGroups, LocalStep, GroupSums]:
     """The images, and the sum that each can be taken out of."""
     if not patches.frames:
         raise ValueError(
             "patches must tell how their images were prepared, got none of their frames; use those that stack_patches "
             "or a cache gives."
         )
-    groups = _Images(fitted, patches, config)
+    groups = ImageGroups(fitted, patches, config)
     step = local_step_of(config, fitted.mixture)
     return groups, step, sum_groups(fitted.mixture, fitted.posterior, groups, step)
 
 
 def _learn_joint(
     state: DetectorState,
-    groups: _Images,
+    groups: ImageGroups,
     sums: GroupSums,
     step: LocalStep,
     numbers: Sequence[int],

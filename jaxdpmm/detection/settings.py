@@ -173,14 +173,16 @@ class LearningSettings:
     )
     num_shots: int | None = setting(
         None,
-        "Learn from so many images only, as AnomalyDINO chooses them. Default: all.",
-        "Which ones depends on the seed.",
+        "Learn from so many images only, as AnomalyDINO chooses them, by the seed. Default: all.",
         within=POSITIVE,
     )
     contamination: Any = setting(  # noqa: RUF009
         0.0,
         'Share of the training images that are anomalous and to be left out, or "auto" for those that stand out.',
         "Which ones is found without labels, see `trimming.py`.",
+    )
+    keep_images: bool = setting(
+        False, "Keep what each training image added, so that `forget` can take it out."
     )
     rotations: int = setting(
         1,

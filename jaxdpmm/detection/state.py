@@ -46,11 +46,14 @@ class Examples(NamedTuple):
         places: image, row and column of the patches nearest to each component, -1 where there are none.
         distances: quantiles of the distances of each component's own patches, see `diagnosis.QUANTILES`.
         images: names of the images that `places` counts.
+        radius: largest Euclidean distance of a training patch to the centre of its component; None where that is not
+            known, or components are no spheres.
     """
 
     places: Int[np.ndarray, "K E 3"]
     distances: Float[np.ndarray, "K Q"]
     images: tuple[str, ...]
+    radius: float | None = None
 
 
 class TrainingImage(NamedTuple):
@@ -65,6 +68,43 @@ class TrainingImage(NamedTuple):
     image: str
     score: float
     is_learned: bool = True
+
+
+class Rows(NamedTuple):
+    """What one image has added to a mixture: a row for each component that it has fed.
+
+    Attributes:
+        places: numbers of these components, each once.
+        counts: how many patches went to each.
+        components: their sufficient statistics, leaves lead with M.
+    """
+
+    places: Int[np.ndarray, " M"]
+    counts: Float[np.ndarray, " M"]
+    components: Any
+
+
+class KeptImage(NamedTuple):
+    """What one training image has added to a mixture, and what it looks like to the mixture without it.
+
+    Attributes:
+        name: of the image.
+        rows: what it has added.
+        calibration: scores of the image alone, left out.
+        labels: the most probable component of each of its patches, left out; -1 for one that is gone.
+        mean_score: of its patches, left out.
+    """
+
+    name: str
+    rows: Rows
+    calibration: Calibration
+    labels: Int[np.ndarray, " P"]
+    mean_score: float
+
+    @property
+    def score(self) -> float:
+        """Of the image, left out."""
+        return float(self.calibration.image.scores[0])
 
 
 class FitFacts(NamedTuple):
@@ -107,6 +147,7 @@ class DetectorState(NamedTuple):
         training_images: by their score without themselves, the most atypical first; none with held-out images.
         fusion: of several scores, or of the context alone; None for one score of a patch.
         context: None where it is none of the scores.
+        kept: what each training image has added, see `kept.py`; None where that was not kept.
         colour_limits: scores at which the colours of pictures begin and end, found from training patches.
         backbone_sha256: digest of the backbone's weights.
     """
@@ -123,6 +164,7 @@ class DetectorState(NamedTuple):
     training_images: tuple[TrainingImage, ...] = ()
     fusion: Fusion | None = None
     context: LearnedContext | None = None
+    kept: tuple[KeptImage, ...] | None = None
 
     @property
     def num_inputs(self) -> int:

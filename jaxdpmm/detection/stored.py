@@ -23,6 +23,7 @@ from jaxdpmm.detection.state import (
     Survival,
     TrainingImage,
 )
+from jaxdpmm.detection.stored_kept import arrays_of_kept, is_finite, is_survival, kept_of
 from jaxdpmm.detection.stored_scores import arrays_of, context_of, fusion_of
 from jaxdpmm.families import Family, Gaussian
 from jaxdpmm.persist import MODEL_FILE, Model, load_model
@@ -50,6 +51,8 @@ class _Settings(msgspec.Struct):
     num_left_out: Count = 0
     num_trimmed: Count = 0
     training_images: list[tuple[str, float, bool]] = []
+    kept_images: list[str] | None = None
+    radius: Annotated[float, msgspec.Meta(ge=0)] | None = None
 
 
 def model_of(config: DetectorConfig, state: DetectorState) -> Model:
@@ -64,9 +67,12 @@ def model_of(config: DetectorConfig, state: DetectorState) -> Model:
         **state.facts._asdict(),
         "training_images": [list(one) for one in state.training_images],
     }
+    if state.kept is not None:
+        settings["kept_images"] = [image.name for image in state.kept]
+        arrays |= arrays_of_kept(state.kept)
     if state.examples is not None:
-        arrays["examples/places"], arrays["examples/distances"], images = state.examples
-        settings["images"] = list(images)
+        arrays["examples/places"], arrays["examples/distances"], images, radius = state.examples
+        settings |= {"images": list(images), "radius": radius}
     return Model(state.mixture, state.prior, state.posterior, settings, arrays)
 
 
@@ -134,13 +140,14 @@ def _state_of(model: Model, settings: _Settings, config: DetectorConfig) -> Dete
         model.posterior,
         facts,
         reduction_of(model.arrays, model.mixture.family.point_shape),
-        _examples_of(model, settings.images),
+        _examples_of(model, settings.images)._replace(radius=settings.radius),
         _calibration_of(model.arrays),
         settings.colour_limits,
         settings.backbone_sha256,
         tuple(TrainingImage(*one) for one in settings.training_images),
         fusion,
         context,
+        kept_of(model, settings.kept_images),
     )
 
 
@@ -154,22 +161,9 @@ def _calibration_of(arrays: Mapping[str, np.ndarray]) -> Calibration | None:
     number = len(Survival._fields)
     parts = [found[start : start + number] for start in range(0, len(found), number)]
     for of, part in zip(Calibration._fields, parts, strict=True):
-        if not _is_survival(*part):
+        if not is_survival(*part):
             raise ValueError(f"a calibration of {of} scores that is none")
     return Calibration(*(Survival(scores, shares, int(num)) for scores, shares, num in parts))
-
-
-def _is_survival(scores: np.ndarray, shares: np.ndarray, num_images: np.ndarray) -> bool:
-    """Scores ascend to infinity, shares descend from at most 1 to 0."""
-    if num_images.shape != () or num_images.dtype.kind not in "iu" or not 0 < num_images < 2**53:
-        return False
-    if scores.ndim != 1 or scores.shape != shares.shape or not scores.size:
-        return False
-    if scores.dtype.kind != "f" or not _is_finite(scores[:-1]) or not _is_finite(shares):
-        return False
-    ascends = bool((scores[1:] >= scores[:-1]).all()) and bool(scores[-1] == np.inf)
-    descends = bool((shares[1:] <= shares[:-1] + 1e-9).all()) and bool(shares[-1] == 0)
-    return ascends and descends and bool(shares[0] <= 1 + 1e-6)
 
 
 def _examples_of(model: Model, images: list[str]) -> Examples:
@@ -183,11 +177,7 @@ def _examples_of(model: Model, images: list[str]) -> Examples:
     if (places < -1).any() or (places[..., 0] >= len(images)).any() or (places >= 2**31).any():
         raise ValueError(f"examples out of other images than its {len(images)}")
     is_distance = isinstance(model.mixture.family, Gaussian)  # others have log densities
-    is_wrong = not _is_finite(distances) or (is_distance and (distances < 0).any())
+    is_wrong = not is_finite(distances) or (is_distance and (distances < 0).any())
     if distances.shape != (number, 2) or is_wrong:
         raise ValueError(f"distances of examples of shape {distances.shape} that are none")
     return Examples(places, distances, tuple(images))
-
-
-def _is_finite(array: np.ndarray) -> bool:
-    return array.dtype.kind == "f" and bool(np.isfinite(array).all())

@@ -37,7 +37,8 @@ def chosen_records(
         ValueError: more shots than images.
     """
     if config.num_shots is None:
-        share = config.held_out if config.thresholds in ("auto", "held_out") else 0.0
+        may_hold_out = config.thresholds in ("auto", "held_out") and not config.keep_images
+        share = config.held_out if may_hold_out else 0.0
         fewest = MIN_HELD_OUT if config.thresholds == "held_out" else ENOUGH_HELD_OUT
         return learned_and_held_out(records, validation, share, config.seed, fewest)
     return choose_references(tuple(records), config.num_shots, config.seed), tuple(validation)

@@ -77,6 +77,25 @@ def farthest_first(
     return Coverage(rows, state.labels, _distances(x, jnp.asarray(state.seeds), state.labels))
 
 
+def cover_more(
+    x: Float[Array, "N D"], centres: Float[np.ndarray, "S D"], radius: float, size: int
+) -> Int[np.ndarray, " M"]:
+    """Numbers of the points that are further seeds beside centres which are there already.
+
+    Farthest first, until no point is farther than a radius from its nearest centre or seed.
+
+    Args:
+        x: points.
+        centres: at least one.
+        radius: largest distance that is covered.
+        size: most further seeds.
+    """
+    weight = jnp.ones_like(x[:, 0])
+    offset, _ = _middle(x, weight)
+    state = _State.without_seeds(x, weight).with_seeds(x, offset, centres)
+    return _extend(x, offset, state, size, radius**2)[0]
+
+
 def cover_batches(
     source: DataSource, size: int, units: Float[Array, " D"] | None = None
 ) -> Float[np.ndarray, "S D"]:

@@ -12,7 +12,10 @@ import jaxdpmm
 from jaxdpmm import cli
 from jaxdpmm.cli import terminal
 
-COMMANDS = ("demo", "fit", "score", "evaluate", "calibrate", "explain", "report", "export")
+COMMANDS = (
+    *("demo", "fit", "score", "evaluate", "calibrate", "explain"),
+    *("update", "forget", "drift", "report", "export"),
+)
 
 
 @pytest.fixture(scope="module")

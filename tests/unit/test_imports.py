@@ -60,7 +60,7 @@ ALLOWED = {
     "detection": MODEL
     | {"choices", "images", "features", "precision", "programs", "scoring", "persist", "storage"}
     | {"inference", "inference.data", "inference.local_steps", "storage.model_trees"}
-    | {"distances", "leave_out"}
+    | {"distances", "grouping", "leave_out"}
     | {"detection.banks", "detection.metrics"},
     "pictures": {"detection", "detection.metrics", "images", "inference", "model", "scoring"}
     | {"sticks"},
@@ -75,7 +75,7 @@ ALLOWED = {
         "detection.reporting",
         "export",
     }
-    | {"exported", "features", "images", "persist", "storage"},
+    | {"exported", "features", "images", "persist", "pictures", "storage"},
     "__init__": set(),
     "__main__": {"cli"},
 }
