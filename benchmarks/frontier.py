@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from table_parts import Records, grouped
+from table_parts import Records, called, grouped
 
 from jaxdpmm.choices import PRESETS
 
@@ -77,7 +77,7 @@ def points_of(records: Records, figure: str, cost: str, unit: float) -> list[Poi
 def is_default(run: dict[str, Any]) -> bool:
     """Whether a record is of the score that its method is used with: presets have one, other methods only one."""
     preset = PRESETS.get(run["method"])
-    return preset is None or run["score"] == preset["score"]
+    return preset is None or run["score"] == called(preset["score"])
 
 
 def mean_of_means(sets: Sequence[Records], name: str) -> float:

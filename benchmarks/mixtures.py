@@ -14,6 +14,7 @@ from peers import Peer
 from jaxdpmm.detection import DetectorConfig
 from jaxdpmm.detection.banks import cascade_bank, write_cascade
 from jaxdpmm.detection.methods import Fitted, of_state
+from jaxdpmm.detection.scored import num_bytes
 from jaxdpmm.detection.state import DetectorState
 from jaxdpmm.scoring import component_means, score, shortlist_recall
 from jaxdpmm.scoring.nearest import NUM_MEANS
@@ -26,11 +27,16 @@ ALL = {
 
 
 def of_mixture(
-    state: DetectorState, name: str, config: DetectorConfig, queries: np.ndarray
+    state: DetectorState,
+    name: str | tuple[str, ...],
+    config: DetectorConfig,
+    queries: np.ndarray,
 ) -> Peer:
-    """A score of a mixture, and what it neglects if it looks at few components of each of some patches."""
+    """A score of a mixture, or several fused, and what one neglects that looks at few components of some patches."""
     extras = neglected(state, name, queries) if name in ALL else {}
-    return Peer(of_state(state, dataclasses.replace(config, score=name)), extras=extras)
+    fitted = of_state(state, dataclasses.replace(config, score=name))
+    more = num_bytes((state.fusion, state.context))
+    return Peer(fitted._replace(num_bytes=fitted.num_bytes + more), extras=extras)
 
 
 def neglected(state: DetectorState, name: str, queries: np.ndarray) -> dict[str, float]:

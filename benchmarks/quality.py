@@ -32,6 +32,7 @@ import numpy as np
 from harness import write_report
 from mixtures import cascade, of_mixture
 from peers import PEERS, Learned, Peer
+from table_parts import called
 from tables import quality_table
 from variants import DEFAULT, VARIANTS, Variant
 
@@ -41,9 +42,11 @@ from jaxdpmm.detection.calibration import learned_and_held_out
 from jaxdpmm.detection.evaluate import evaluate
 from jaxdpmm.detection.few_shot import choose_references
 from jaxdpmm.detection.fitting import fit_mixture
+from jaxdpmm.detection.leaving_out import fuse_scores
 from jaxdpmm.detection.methods import CORESET_SHARE, METHODS
 from jaxdpmm.detection.patches import TrainingPatches
 from jaxdpmm.detection.scored import ScoredImage, ScorePatches
+from jaxdpmm.detection.settings import is_joint
 from jaxdpmm.detection.training import training_patches
 from jaxdpmm.features import load_backbone
 from jaxdpmm.images.layouts import open_data_set
@@ -72,7 +75,7 @@ def main() -> None:
         num_epochs=options.num_epochs,
         tolerance=options.tolerance,
     )
-    settings = json.loads(json.dumps(dataclasses.asdict(config)))
+    settings = plain(config)
     records = known_records(options.json, settings)
     backbone = load_backbone(options.backbone)
     for data in options.data:
@@ -88,12 +91,17 @@ def main() -> None:
     print(quality_table(records))
 
 
+def plain(config: DetectorConfig) -> dict[str, Any]:
+    """Settings as a report has them."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
 def known_records(path: pathlib.Path | None, settings: dict[str, Any]) -> list[dict[str, Any]]:
     """What an earlier run with the same settings has written."""
     if path is None or not path.exists():
         return []
     report = json.loads(path.read_text())
-    if report["config"] != settings:
+    if {**plain(DetectorConfig()), **report["config"]} != settings:  # with settings that are newer
         sys.exit(
             f"--json must be a new file or one of the same settings, got {path}; name another."
         )
@@ -137,8 +145,7 @@ def measure(
             "num_patches": len(patches.features),
             "backbone_ms": backbone_ms,
         }
-        grids = tuple(grid for _, grid in patches.sources)
-        found = learn(VARIANTS[name], patches.features, settings, grids, queries_of(images))
+        found = learn(VARIANTS[name], patches, settings, queries_of(images))
         yield [
             shared
             | {"score": score, "fit_seconds": seconds, **peer.extras}
@@ -156,15 +163,13 @@ def queries_of(images: Images) -> np.ndarray:
 
 
 def learn(
-    variant: Variant,
-    features: np.ndarray,
-    config: DetectorConfig,
-    grids: tuple[tuple[int, int], ...],
-    queries: np.ndarray,
+    variant: Variant, patches: TrainingPatches, config: DetectorConfig, queries: np.ndarray
 ) -> list[tuple[str, Peer, float]]:
     """Score, what was learned for it, and seconds that this took; a mixture is fitted once for all of its scores."""
+    features = patches.features
     begin = time.perf_counter()
     if variant.method in PEERS:
+        grids = tuple(grid for _, grid in patches.sources)
         num_rows = round(CORESET_SHARE * len(features))
         peer = PEERS[variant.method](Learned(features, grids, queries, num_rows, config.seed))
         return [("cosine", peer, time.perf_counter() - begin)]
@@ -174,8 +179,13 @@ def learn(
     state = fit_mixture(features, config)
     if variant.scores == ("cascade",):
         return [("cascade", cascade(features, state), time.perf_counter() - begin)]
+    if is_joint(config.score):
+        state = fuse_scores(state, patches, config)
     seconds = time.perf_counter() - begin
-    return [(score, of_mixture(state, score, config, queries), seconds) for score in variant.scores]
+    return [
+        (called(score), of_mixture(state, score, config, queries), seconds)
+        for score in variant.scores
+    ]
 
 
 def figures(peer: Peer, images: Images, config: DetectorConfig) -> dict[str, Any]:

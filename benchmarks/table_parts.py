@@ -35,6 +35,11 @@ def spread(runs: Records, name: str, form: str, unit: str = "") -> str:
     return mean + more + unit
 
 
+def called(score: str | Sequence[str]) -> str:
+    """The name of a score, or of several that are fused."""
+    return score if isinstance(score, str) else " + ".join(score)
+
+
 def interval(runs: Records, name: str) -> str:
     """Bootstrap interval of a figure, its ends averaged over runs."""
     low, high = (statistics.mean(run["intervals"][name][end] for run in runs) for end in (0, 1))

@@ -16,12 +16,13 @@ class Variant(NamedTuple):
 
     Attributes:
         changes: of the settings.
-        scores: of a mixture, one row each; none for what `METHODS` knows under `method`.
+        scores: of a mixture, one row each, one of which may be several that are fused; none for what `METHODS` knows
+            under `method`.
         method: how it learns, where it is no mixture: of `METHODS`, or of `peers.PEERS`.
     """
 
     changes: Mapping[str, Any] = {}
-    scores: tuple[str, ...] = ()
+    scores: tuple[str | tuple[str, ...], ...] = ()
     method: str = ""
 
 
@@ -40,8 +41,10 @@ VARIANTS: Mapping[str, Variant] = {
         COVERAGE,
         ("predictive", "nearest_predictive", "cosine", "nearest_cosine"),
     ),
-    "fast": Variant({**PRESETS["fast"], "num_components": None}, ("cosine",)),
-    "accurate": Variant({**PRESETS["accurate"], "num_components": None}, ("residual", "cosine")),
+    **{
+        name: Variant({**PRESETS[name], "num_components": None}, (PRESETS[name]["score"],))
+        for name in ("fast", "accurate")
+    },
     "coverage-sweeps": Variant(
         COVERAGE | {"num_epochs": 4},
         ("predictive", "nearest_predictive", "cosine"),

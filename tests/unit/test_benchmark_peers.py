@@ -1,5 +1,6 @@
 """The peers of the benchmarks, against what their papers say in plain NumPy."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import peers
+import quality
+
+from jaxdpmm.detection import DetectorConfig
 
 GRIDS = ((4, 6), (5, 5))
 
@@ -91,3 +95,14 @@ def test_an_index_is_built_once_for_its_recalls_and_anew_for_other_features(lear
     assert peers._faiss_index("HNSW32,Flat", learned) is first
     others = learned._replace(features=learned.features.copy())
     assert peers._faiss_index("HNSW32,Flat", others) is not first
+
+
+def test_a_run_goes_on_from_a_file_that_lacks_a_newer_setting_and_from_no_other(tmp_path):
+    settings = quality.plain(DetectorConfig(num_components=7))
+    file = tmp_path / "known.json"
+    older = {name: value for name, value in settings.items() if name != "join"}
+    file.write_text(json.dumps({"config": older, "records": [{"seed": 0}]}))
+    assert quality.known_records(file, settings) == [{"seed": 0}]
+    assert quality.known_records(tmp_path / "none.json", settings) == []
+    with pytest.raises(SystemExit, match="a new file or one of the same settings"):
+        quality.known_records(file, settings | {"join": "mean"})
