@@ -39,6 +39,9 @@ SCORES = (
 CONTEXT = "context"
 """The anomaly score of a patch among those around it, see `detection.context`."""
 
+ODDS = "odds"
+"""The anomaly score of a patch beside those of known anomalies, see `detection.known`."""
+
 BACKENDS = ("cavi", "memoized", "stochastic", "online_em", "gibbs", "paper")
 """How a mixture is fitted: functions of `jaxdpmm.inference`, and "paper", the published algorithm with its start."""
 

@@ -31,7 +31,7 @@ from jax import export
 from jaxtyping import Array, Float
 
 from jaxdpmm.checks import check_choice
-from jaxdpmm.choices import CONTEXT
+from jaxdpmm.choices import CONTEXT, ODDS
 from jaxdpmm.detection.reduction import reduced, reduction_of
 from jaxdpmm.detection.settings import DetectorSettings, names_of
 from jaxdpmm.detection.stored_scores import fusion_of
@@ -153,10 +153,10 @@ def _scorer_of(
             f"{shape}; flatten the points."
         )
     names = (score,) if score else names_of(_score_of(model))
-    if CONTEXT in names:
+    if {CONTEXT, ODDS} & set(names):
         raise ValueError(
-            f"score must be of patches alone to be exported, got {' and '.join(names)}, which needs whole images; name "
-            "one of the others, or fit without the context."
+            f"score must be of a patch and the mixture alone to be exported, got {' and '.join(names)}; name one that "
+            "is, or fit without the context and known anomalies."
         )
     for name in names:
         check_choice("score", name, scorers)

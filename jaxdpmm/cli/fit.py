@@ -41,6 +41,14 @@ PresetOption = Annotated[
 ]
 
 
+AnomaliesOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of anomalous images, or data set with some and their masks, to find others like them as well."
+    ),
+]
+
+
 @takes_settings(DetectorSettings)
 def fit(
     data: DataArgument,
@@ -50,6 +58,7 @@ def fit(
     cache: CacheOption = None,
     strict: StrictOption = False,
     json: JsonOption = None,
+    anomalies: AnomaliesOption = None,
 ) -> None:
     """Learn what is normal from a folder of normal images.
 
@@ -61,9 +70,9 @@ def fit(
         cache_folder(cache),
     ]
     backbone = settings.get("backbone", DetectorSettings.backbone)
-    check_places({"DATA": data}, places, weights=backbone)
+    check_places({"DATA": data, "--anomalies": anomalies}, places, weights=backbone)
     from jaxdpmm.detection import Detector, DetectorConfig
-    from jaxdpmm.images.layouts import open_data_set
+    from jaxdpmm.images.layouts import open_anomalies, open_data_set
 
     if Path(backbone).is_dir():  # so that the model is of use from other folders too
         settings["backbone"] = str(Path(backbone).resolve())
@@ -72,6 +81,7 @@ def fit(
     train, validation = data_set.train, data_set.validation
     begin = time.perf_counter()
     options: dict[str, Any] = {"strict": strict, "progress": True, "cache": cache}
+    options["anomalies"] = open_anomalies(anomalies) if anomalies else ()
     detector = Detector.fit(train, config, validation=validation, **options)
     detector.save(output)
     seconds = time.perf_counter() - begin

@@ -17,9 +17,16 @@ from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.diagnosis import PatchDiagnosis, diagnose, examples_of
 from jaxdpmm.detection.evaluate import evaluate
 from jaxdpmm.detection.joint import compile_score
+from jaxdpmm.detection.known import with_odds
 from jaxdpmm.detection.learning import colours_of_patches, learn, with_source
 from jaxdpmm.detection.parts import check_parts
-from jaxdpmm.detection.patches import BATCH_SIZE, TrainingPatches, stream_batches, stream_patches
+from jaxdpmm.detection.patches import (
+    BATCH_SIZE,
+    ImagePatches,
+    TrainingPatches,
+    stream_batches,
+    stream_patches,
+)
 from jaxdpmm.detection.scored import ScoredImage, score_batches, score_images
 from jaxdpmm.detection.state import Calibration, DetectorState
 from jaxdpmm.detection.stored import load_detector_model, model_of
@@ -66,6 +73,7 @@ class Detector:
         strict: bool = False,
         progress: bool = False,
         cache: str | os.PathLike | None = None,
+        anomalies: Sequence[ImageRecord] = (),
     ) -> "Detector":
         """Learn what is normal from images. The same images, settings and seed give the same detector.
 
@@ -77,13 +85,14 @@ class Detector:
             strict: an image that cannot be read is an error, instead of a warning and a gap.
             progress: show bars on standard error.
             cache: folder to keep features in, for killed and later runs; rotated images are not kept.
+            anomalies: images that are known to be anomalous; with some, `odds` is one of the scores, see `known.py`.
 
         Raises:
             FileNotFoundError: no such backbone or image.
             ValueError: bad settings, no readable image, fewer patches than components.
             TypeError: family, prior of the weights, backend and score that do not go together.
         """
-        config = config or DetectorConfig()
+        config = with_odds(config or DetectorConfig(), anomalies)
         learned, held_out = chosen_records(records, validation, config)
         backbone = backbone or backbone_for(learned, config)
         config = config.resolved(backbone)
@@ -92,9 +101,12 @@ class Detector:
             config = dataclasses.replace(config, value_range=value_range_of(learned))
         patches = training_patches(learned, config, backbone, strict, progress, cache)
         config = with_source(config, bool(held_out))
-        detector = cls.fit_patches(patches, config, backbone, progress=progress)
-        bar = "held-out images" if progress else None
+        known = (
+            list(stream_patches(anomalies, config, backbone, strict=strict)) if anomalies else []
+        )
+        detector = cls.fit_patches(patches, config, backbone, progress=progress, anomalies=known)
         if held_out and config.thresholds == "held_out":
+            bar = "held-out images" if progress else None
             detector.calibrate(held_out, strict=strict, progress=bar)
         return detector
 
@@ -106,6 +118,7 @@ class Detector:
         backbone: Backbone,
         *,
         progress: bool = False,
+        anomalies: Sequence[ImagePatches] = (),
     ) -> "Detector":
         """Learn what is normal from features that exist already, of this backbone and these settings.
 
@@ -113,7 +126,7 @@ class Detector:
             ValueError: features that are not finite, or fewer than components.
         """
         config = config.resolved(backbone)
-        fitted, patches = learn(patches, config, progress=progress)
+        fitted, patches = learn(patches, config, progress=progress, anomalies=anomalies)
         num_images = patches.num_images // config.rotations
         state = fitted._replace(
             facts=fitted.facts._replace(num_images=num_images),
@@ -121,7 +134,8 @@ class Detector:
             backbone_sha256=backbone_digest(backbone),
         )
         detector = cls(config, state, backbone)
-        detector._set_colours(patches.features)
+        limits = colours_of_patches(state, detector.score_patches, patches.features, config.seed)
+        detector.state = state._replace(colour_limits=limits)
         return detector
 
     @classmethod
@@ -153,12 +167,9 @@ class Detector:
                 "find those weights or fit again."
             )
         config = config.resolved(backbone)
-        num_features = config.num_features(backbone)
-        if num_features != state.num_inputs:
-            raise MODEL_FILE.wrong(
-                path,
-                f"one for {state.num_inputs} features, where {backbone.name!r} gives {num_features}",
-            )
+        if (number := config.num_features(backbone)) != state.num_inputs:
+            found = f"one for {state.num_inputs} features, where {backbone.name!r} gives {number}"
+            raise MODEL_FILE.wrong(path, found)
         return cls(config, state, backbone)
 
     def save(self, path: str | os.PathLike) -> None:
@@ -286,7 +297,3 @@ class Detector:
     def colour_limits(self) -> tuple[float, float]:
         """Scores at which the colours of pictures begin and end."""
         return self.state.colour_limits
-
-    def _set_colours(self, features: Any) -> None:
-        limits = colours_of_patches(self.state, self.score_patches, features, self.config.seed)
-        self.state = self.state._replace(colour_limits=limits)

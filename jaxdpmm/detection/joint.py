@@ -2,8 +2,9 @@
 
 A score of `jaxdpmm.scoring` is of a patch alone, and one such score runs as it is. Several are numbers side by side,
 one column per score, that a fusion makes one of (`../scoring/fusion.py`). The context is of a patch among those around
-it: its column holds numbers of components, of which `context.py` makes scores where an image's grid is known. What is
-fused is minus the log of a p-value among patches of normal images, in nats.
+it: its column holds numbers of components, of which `context.py` makes scores where an image's grid is known. The odds
+of known anomalies begin as a density of normal patches, to which `known.py` adds the other. What is fused is minus the
+log of a p-value among patches of normal images, in nats.
 
 Fusion and context are learned from training images that are scored as if they had not been there (`leaving_out.py`).
 Where thresholds come from the same images, each is fused as the others say (`FOLDS`), so that its own patches are not
@@ -11,15 +12,16 @@ among those that tell what is usual. The exponent of the context alone, one of t
 that are judged with it. Next file to read: `leaving_out.py`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxdpmm.choices import CONTEXT
+from jaxdpmm.choices import CONTEXT, ODDS
+from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.context import (
     LearnedContext,
     choose_context,
@@ -29,13 +31,15 @@ from jaxdpmm.detection.context import (
     prepare_context,
     without,
 )
+from jaxdpmm.detection.known import compile_odds, learn_known
+from jaxdpmm.detection.patches import ImagePatches
 from jaxdpmm.detection.reduction import reduced
 from jaxdpmm.detection.scored import ScorePatches, compile_scorer
 from jaxdpmm.detection.settings import is_joint, names_of
 from jaxdpmm.detection.state import DetectorState
 from jaxdpmm.model import Mixture
 from jaxdpmm.programs import reshaped
-from jaxdpmm.scoring import SCORERS, Fusion, Scorer, fused_scores, learn_fusion
+from jaxdpmm.scoring import SCORERS, Scorer, fused_scores, learn_fusion, nearest_predictive
 
 FOLDS = 10  # parts of the images, each of which is fused as the others say
 MOST_CHOOSING = 8  # images that choose how a context is taken
@@ -43,21 +47,11 @@ USUAL, RARE = (
     float(np.log(2)),
     float(np.log(1000)),
 )  # of minus log p-values, the median and the 99.9 % quantile
+COLUMNS = {**SCORERS, CONTEXT: nearest_component, ODDS: nearest_predictive}
 COLOUR_LIMITS = USUAL, 2 * RARE - USUAL  # as `overlay.colour_limits` would find them
 
-
-class Joint(NamedTuple):
-    """What is learned beside a mixture where several scores, or the context, are one.
-
-    Attributes:
-        context: None where it is none of the scores.
-        fusion: of the scores.
-        grids: fused scores of the images that it was learned from, each as the others say.
-    """
-
-    context: LearnedContext | None
-    fusion: Fusion
-    grids: list[Float[np.ndarray, "h w"]]
+Finish = Callable[[Any, Float[np.ndarray, "..."]], Float[np.ndarray, "..."]]
+"""Features of images, (..., h, w, D), and a column of what is seen in each patch alone, (..., h, w), to scores."""
 
 
 @lru_cache
@@ -66,13 +60,12 @@ def columns(mixture: Mixture, names: tuple[str, ...]) -> Scorer:
 
     Args:
         mixture: static description.
-        names: in `SCORERS`, or the context, for which the number of the patch's component stands.
+        names: in `COLUMNS`; the number of the patch's component stands for the context, a density for the odds.
 
     Raises:
         TypeError: the family does not have one of the scores.
     """
-    makers = {**SCORERS, CONTEXT: nearest_component}
-    scorers = [makers[name](mixture) for name in names]
+    scorers = [COLUMNS[name](mixture) for name in names]
 
     def prepare(posterior: Any) -> tuple[Any, ...]:
         return tuple(scorer.prepare(posterior) for scorer in scorers)
@@ -88,7 +81,7 @@ def compile_score(state: DetectorState, score: str | tuple[str, ...]) -> ScorePa
     """The score of the settings, ready to run on the patches of images, (..., h, w, D) to (..., h, w).
 
     Args:
-        state: with a fusion where there are several scores, and a context where it is one of them.
+        state: with all that `learn_joint` adds where the scores need it.
         score: names of the scores. Without the context the patches need not be those of images.
 
     Raises:
@@ -96,24 +89,18 @@ def compile_score(state: DetectorState, score: str | tuple[str, ...]) -> ScorePa
     """
     if not is_joint(score):
         return compile_scorer(*state.scorer(names_of(score)[0]))
-    names, fusion, context = names_of(score), state.fusion, state.context
-    if fusion is None or (CONTEXT in names and context is None):
+    names, fusion = names_of(score), state.fusion
+    if fusion is None:
         raise ValueError(
             f"score must be one of a patch alone where training patches are not known as images, got "
             f"{' and '.join(names)}, which are fused as left-out images say; fit with Detector.fit, or name one score."
         )
-    of_patch = compile_scorer(
-        reduced(columns(state.mixture, names)), (state.posterior, state.reduction)
-    )
-    model = None if context is None else prepare_context(context)
+    fitted = state.posterior, state.reduction
+    of_patch = compile_scorer(reduced(columns(state.mixture, names)), fitted)
+    finishers = _finishers(state, names)
 
     def score_patches(features: Any) -> Any:
-        found = of_patch(features)
-        if model is not None:
-            found = np.array(found)
-            for image in found.reshape(-1, *found.shape[-3:]):
-                place = names.index(CONTEXT)
-                image[..., place] = context_scores(model, image[..., place].astype(int))
+        found = _finished(finishers, of_patch(features), features)
         fused = fused_scores(fusion, reshaped(found, -1, len(names)))
         return reshaped(fused, *features.shape[:-1])
 
@@ -124,41 +111,83 @@ def components_of(
     state: DetectorState, images: Iterable[Float[np.ndarray, "h w D"]]
 ) -> Iterator[Int[np.ndarray, "h w"]]:
     """The number of the component whose mean is nearest to each patch of each image, as a context counts them."""
-    found = compile_scorer(
-        reduced(nearest_component(state.mixture)), (state.posterior, state.reduction)
-    )
+    fitted = state.posterior, state.reduction
+    found = compile_scorer(reduced(nearest_component(state.mixture)), fitted)
     return (np.asarray(found(features)).astype(int) for features in images)
 
 
 def learn_joint(
-    names: tuple[str, ...],
+    state: DetectorState,
+    config: DetectorConfig,
     left_out: Mapping[int, Float[np.ndarray, "h w J"]],
-    labels: Sequence[Int[np.ndarray, "h w"]],
-    num_components: int,
-) -> Joint:
-    """Learn a context, if it is one of the scores, and a fusion.
+    images: Sequence[Float[np.ndarray, "h w D"]],
+    anomalies: Sequence[ImagePatches] = (),
+) -> tuple[DetectorState, list[Float[np.ndarray, "h w"]]]:
+    """Learn what the scores of the settings need: a context and known anomalies, if they are among them, and a fusion.
 
     Args:
-        names: of the scores.
+        state: of the mixture.
+        config: settings.
         left_out: `columns` of images that were left out, by the number of the image; they are not changed.
-        labels: `components_of` all training images, where the context is one of the scores.
-        num_components: K.
+        images: features of all training images.
+        anomalies: images that are known to be anomalous, where the odds are one of the scores.
+
+    Returns:
+        The state with these parts, and the fused scores of the images that were left out, each as the others say.
 
     Raises:
         ValueError: fewer than 100 patches, or scores that are not finite.
     """
-    context = None
+    names = names_of(config.score)
+    if ODDS in names:
+        place = names.index(ODDS)
+        normal = np.concatenate([grid[..., place].ravel() for grid in left_out.values()])
+        known = learn_known(state, config, anomalies, normal)
+        state, odds = state._replace(known=known), {place: compile_odds(state, known)}
+        left_out = {n: _finished(odds, grid, images[n]) for n, grid in left_out.items()}
     if CONTEXT in names:
         place = names.index(CONTEXT)
+        labels = list(components_of(state, images))
         inner = {number: grid[..., place].astype(int) for number, grid in left_out.items()}
-        context = _learn_context(inner, labels, num_components)
+        context = _learn_context(inner, labels, state.mixture.num_components)
+        state = state._replace(context=context)
         left_out = {
             number: _with_context(context, grid, labels[number], place)
             for number, grid in left_out.items()
         }
-    rows = [grid.reshape(-1, len(names)) for grid in left_out.values()]
-    fusion = learn_fusion(np.concatenate(rows))
-    return Joint(context, fusion, _as_others_say(list(left_out.values())))
+    grids = list(left_out.values())
+    fusion = learn_fusion(np.concatenate([grid.reshape(-1, len(names)) for grid in grids]))
+    return state._replace(fusion=fusion), _as_others_say(grids)
+
+
+def _finishers(state: DetectorState, names: tuple[str, ...]) -> dict[int, Finish]:
+    """What makes scores of the columns that are none yet, by their places."""
+    finishers: dict[int, Finish] = {}
+    if state.context is not None:
+        finishers[names.index(CONTEXT)] = _compile_context(state.context)
+    if state.known is not None:
+        finishers[names.index(ODDS)] = compile_odds(state, state.known)
+    return finishers
+
+
+def _finished(finishers: Mapping[int, Finish], found: Any, features: Any) -> Any:
+    """Columns of images, (..., h, w, J), all of them scores."""
+    if finishers:
+        found = np.array(found)
+    for place, finish in finishers.items():
+        found[..., place] = finish(features, found[..., place])
+    return found
+
+
+def _compile_context(context: LearnedContext) -> Finish:
+    model = prepare_context(context)
+
+    def finish(features: Any, numbers: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        del features
+        grids = numbers.reshape(-1, *numbers.shape[-2:]).astype(int)
+        return np.stack([context_scores(model, grid) for grid in grids]).reshape(numbers.shape)
+
+    return finish
 
 
 def _learn_context(
@@ -181,10 +210,8 @@ def _with_context(
     """Columns of a left-out image, with its scores by the context without it."""
     num_components = len(context.counts.centres)
     rest = without(context.counts, count_context([counted], num_components))
-    model = prepare_context(context._replace(counts=rest))
-    new = np.array(grid)
-    new[..., place] = context_scores(model, grid[..., place].astype(int))
-    return new
+    finish = _compile_context(context._replace(counts=rest))
+    return _finished({place: finish}, grid, None)
 
 
 def _as_others_say(grids: list[np.ndarray]) -> list[np.ndarray]:

@@ -4,7 +4,7 @@ A fit that trusts all images and has others for its thresholds is `fit_mixture` 
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +17,7 @@ from jaxdpmm.detection.joint import COLOUR_LIMITS
 from jaxdpmm.detection.kept import with_kept_images
 from jaxdpmm.detection.leaving_out import fuse_scores, leave_images_out
 from jaxdpmm.detection.overlay import colour_limits
-from jaxdpmm.detection.patches import TrainingPatches
+from jaxdpmm.detection.patches import ImagePatches, TrainingPatches
 from jaxdpmm.detection.scored import ScoredImage, ScorePatches
 from jaxdpmm.detection.settings import is_joint
 from jaxdpmm.detection.state import DetectorState, TrainingImage
@@ -48,13 +48,20 @@ def with_source(config: DetectorConfig, is_held_out: bool) -> DetectorConfig:
     return dataclasses.replace(config, thresholds=source)
 
 
-def learn(patches: TrainingPatches, config: DetectorConfig, *, progress: bool = False) -> Learned:
+def learn(
+    patches: TrainingPatches,
+    config: DetectorConfig,
+    *,
+    progress: bool = False,
+    anomalies: Sequence[ImagePatches] = (),
+) -> Learned:
     """Fit a mixture, without anomalous images and with thresholds from left-out ones where the settings say so.
 
     Args:
         patches: of training images; without frames nothing is trimmed or left out.
         config: settings.
         progress: show bars on standard error.
+        anomalies: images that are known to be anomalous, where the odds are one of the scores.
 
     Raises:
         ValueError: features that are not finite, fewer than components, or images to trim that are unknown.
@@ -63,7 +70,7 @@ def learn(patches: TrainingPatches, config: DetectorConfig, *, progress: bool = 
     if config.contamination != AUTO and not float(config.contamination):
         state = fit_mixture(patches.features, config, progress=progress)
     else:
-        trimmed = fit_trimmed(patches, config, progress=progress)
+        trimmed = fit_trimmed(patches, config, progress=progress, anomalies=anomalies)
         for place in np.flatnonzero(~trimmed.is_kept):
             name = patches.sources[place * config.rotations][0]
             others.append(TrainingImage(name, float(trimmed.scores[place]), is_learned=False))
@@ -72,10 +79,10 @@ def learn(patches: TrainingPatches, config: DetectorConfig, *, progress: bool = 
     if config.keep_images:
         state = with_kept_images(state, patches, config, others, progress=progress)
     elif config.thresholds in (AUTO, "leave_one_out") and num_images >= FEWEST_IMAGES:
-        left_out = leave_images_out(state, patches, config, progress=progress)
+        left_out = leave_images_out(state, patches, config, progress=progress, anomalies=anomalies)
         state = _with_thresholds(left_out.state, left_out.images, others, config)
     elif is_joint(config.score):
-        state = fuse_scores(state, patches, config, progress=progress)
+        state = fuse_scores(state, patches, config, progress=progress, anomalies=anomalies)
     facts = state.facts._replace(num_trimmed=len(others))
     return Learned(state._replace(facts=facts), patches)
 

@@ -14,15 +14,8 @@ import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
-from jaxdpmm.choices import CONTEXT
 from jaxdpmm.detection.config import DetectorConfig
-from jaxdpmm.detection.joint import (
-    Joint,
-    columns,
-    compile_score,
-    components_of,
-    learn_joint,
-)
+from jaxdpmm.detection.joint import columns, compile_score, learn_joint
 from jaxdpmm.detection.parts import local_step_of
 from jaxdpmm.detection.patches import ImagePatches, TrainingPatches
 from jaxdpmm.detection.reduction import reduce_features
@@ -56,6 +49,7 @@ def leave_images_out(
     config: DetectorConfig,
     *,
     progress: bool = False,
+    anomalies: Sequence[ImagePatches] = (),
 ) -> LeftOut:
     """Scores of training images, each under the posterior without it.
 
@@ -64,6 +58,7 @@ def leave_images_out(
         patches: with frames.
         config: settings of the fit, and the score.
         progress: show a bar on standard error.
+        anomalies: images that are known to be anomalous, where the odds are one of the scores.
 
     Raises:
         ValueError: fewer than two images, or patches of unknown images.
@@ -77,9 +72,8 @@ def leave_images_out(
         scorer = SCORERS[names_of(config.score)[0]](fitted.mixture)
         grids = groups.left_out(sums, step, scorer, numbers, progress)
         return LeftOut(state, groups.scored(numbers, grids))
-    joint = _learn_joint(state, groups, sums, step, numbers, progress)
-    state = state._replace(fusion=joint.fusion, context=joint.context)
-    return LeftOut(state, groups.scored(numbers, joint.grids))
+    state, fused = _learn_joint(state, groups, sums, step, numbers, progress, anomalies)
+    return LeftOut(state, groups.scored(numbers, fused))
 
 
 def fuse_scores(
@@ -88,6 +82,7 @@ def fuse_scores(
     config: DetectorConfig,
     *,
     progress: bool = False,
+    anomalies: Sequence[ImagePatches] = (),
 ) -> DetectorState:
     """The same with a fusion of the scores of the settings, and a context if it is one of them.
 
@@ -98,6 +93,7 @@ def fuse_scores(
         patches: with frames.
         config: settings of the fit, and the scores.
         progress: show a bar on standard error.
+        anomalies: images that are known to be anomalous, where the odds are one of the scores.
 
     Raises:
         ValueError: fewer than two images, or patches of unknown images.
@@ -105,8 +101,7 @@ def fuse_scores(
     groups, step, sums = _summed(fitted, patches, config)
     last = len(groups) - 1
     numbers = np.unique(np.linspace(0, last, min(ENOUGH_TO_FUSE, last + 1)).astype(int)).tolist()
-    joint = _learn_joint(fitted, groups, sums, step, numbers, progress)
-    return fitted._replace(fusion=joint.fusion, context=joint.context)
+    return _learn_joint(fitted, groups, sums, step, numbers, progress, anomalies)[0]
 
 
 def chosen_images(patches: TrainingPatches, chosen: np.ndarray, rotations: int) -> TrainingPatches:
@@ -184,6 +179,21 @@ class ImageGroups:
             yield found[""]
 
 
+class _Features(Sequence):
+    """Features of every image as it is, read when they are asked for."""
+
+    def __init__(self, groups: _Images):
+        self.groups = groups
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, number: Any) -> Any:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        return self.groups.first(number).features
+
+
 def new_scores(
     fitted: DetectorState, patches: TrainingPatches, config: DetectorConfig
 ) -> Float[np.ndarray, " I"]:
@@ -227,12 +237,10 @@ def _learn_joint(
     step: LocalStep,
     numbers: Sequence[int],
     progress: bool,
-) -> Joint:
+    anomalies: Sequence[ImagePatches],
+) -> tuple[DetectorState, list[Float[np.ndarray, "h w"]]]:
     """What several scores need to be one, learned from some of the images, each left out."""
-    names = names_of(groups.config.score)
-    scorer = columns(state.mixture, names)
+    scorer = columns(state.mixture, names_of(groups.config.score))
     grids = groups.left_out(sums, step, scorer, numbers, progress)
-    images = (groups.first(number).features for number in range(len(groups)))
-    labels = list(components_of(state, images)) if CONTEXT in names else []
     found = dict(zip(numbers, grids, strict=True))
-    return learn_joint(names, found, labels, state.mixture.num_components)
+    return learn_joint(state, groups.config, found, _Features(groups), anomalies)

@@ -102,8 +102,8 @@ def names_of(score: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def is_joint(score: str | tuple[str, ...]) -> bool:
-    """Whether a setting `score` is several scores or the context, which need a fusion."""
-    return names_of(score) == (choices.CONTEXT,) or not isinstance(score, str)
+    """Whether a setting `score` needs a fusion: it is several, or one that is not of a patch and the mixture alone."""
+    return not isinstance(score, str) or score in (choices.CONTEXT, choices.ODDS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,8 +277,8 @@ class ScoreSettings:
     score: str | tuple[str, ...] = setting(
         "cosine",
         "Anomaly score of a patch; repeat for several, which are fused into one",
-        "See `jaxdpmm.scoring.SCORERS`, `context.py` and `joint.py`.",
-        choices=(*choices.SCORES, choices.CONTEXT),
+        "See `jaxdpmm.scoring.SCORERS`, `context.py`, `known.py` and `joint.py`.",
+        choices=(*choices.SCORES, choices.CONTEXT, choices.ODDS),
     )
     top_fraction: float = setting(
         0.01,

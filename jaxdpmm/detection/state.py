@@ -107,6 +107,20 @@ class KeptImage(NamedTuple):
         return float(self.calibration.image.scores[0])
 
 
+class Known(NamedTuple):
+    """What is known of anomalies, see `known.py`.
+
+    Attributes:
+        posterior: of their patches, under the prior of the detector.
+        num_images: that they are of.
+        log_unknown: log density that stands for anomalies of other kinds.
+    """
+
+    posterior: Posterior
+    num_images: int
+    log_unknown: float
+
+
 class FitFacts(NamedTuple):
     """What is told of a fit.
 
@@ -148,6 +162,7 @@ class DetectorState(NamedTuple):
         fusion: of several scores, or of the context alone; None for one score of a patch.
         context: None where it is none of the scores.
         kept: what each training image has added, see `kept.py`; None where that was not kept.
+        known: None where the odds are none of the scores.
         colour_limits: scores at which the colours of pictures begin and end, found from training patches.
         backbone_sha256: digest of the backbone's weights.
     """
@@ -165,6 +180,7 @@ class DetectorState(NamedTuple):
     fusion: Fusion | None = None
     context: LearnedContext | None = None
     kept: tuple[KeptImage, ...] | None = None
+    known: Known | None = None
 
     @property
     def num_inputs(self) -> int:

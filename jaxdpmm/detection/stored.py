@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from jaxdpmm.choices import CONTEXT
+from jaxdpmm.choices import CONTEXT, ODDS
 from jaxdpmm.detection.config import OWN, DetectorConfig
 from jaxdpmm.detection.reduction import reduction_of
 from jaxdpmm.detection.settings import is_joint, names_of
@@ -24,7 +24,7 @@ from jaxdpmm.detection.state import (
     TrainingImage,
 )
 from jaxdpmm.detection.stored_kept import arrays_of_kept, is_finite, is_survival, kept_of
-from jaxdpmm.detection.stored_scores import arrays_of, context_of, fusion_of
+from jaxdpmm.detection.stored_scores import arrays_of, context_of, fusion_of, known_of
 from jaxdpmm.families import Family, Gaussian
 from jaxdpmm.persist import MODEL_FILE, Model, load_model
 from jaxdpmm.sticks import StickBreaking
@@ -59,7 +59,7 @@ def model_of(config: DetectorConfig, state: DetectorState) -> Model:
     """What a model file holds of a detector."""
     trees = {"principal": state.reduction, "calibration": state.calibration}
     arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(trees).items()}
-    arrays |= arrays_of(state.fusion, state.context)
+    arrays |= arrays_of(state)
     settings = {
         "detector": config.to_dict(),
         "backbone_sha256": state.backbone_sha256,
@@ -129,9 +129,9 @@ def _state_of(model: Model, settings: _Settings, config: DetectorConfig) -> Dete
     names = names_of(config.score)
     fusion = fusion_of(model.arrays, len(names))
     context = context_of(model.arrays, model.mixture.num_components)
-    if (fusion is not None) != is_joint(config.score) or (context is not None) != (
-        CONTEXT in names
-    ):
+    known = known_of(model.arrays, model.mixture, model.prior)
+    are_there = [part is not None for part in (fusion, context, known)]
+    if are_there != [is_joint(config.score), CONTEXT in names, ODDS in names]:
         raise ValueError(f"the parts of other scores than {' and '.join(names)}")
     facts = FitFacts(**{name: getattr(settings, name) for name in FitFacts._fields})
     return DetectorState(
@@ -148,6 +148,7 @@ def _state_of(model: Model, settings: _Settings, config: DetectorConfig) -> Dete
         fusion,
         context,
         kept_of(model, settings.kept_images),
+        known,
     )
 
 

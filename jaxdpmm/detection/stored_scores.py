@@ -1,4 +1,4 @@
-"""Fusion and context of a detector as named arrays of a model file and back, each array looked at first.
+"""Fusion, context and known anomalies of a detector as arrays of a model file and back, each looked at first.
 
 Next file to read: `stored.py`, which puts them among the other parts of a state.
 """
@@ -12,19 +12,23 @@ import numpy as np
 import scipy.sparse
 
 from jaxdpmm.detection.context import Context, LearnedContext, Ring
+from jaxdpmm.detection.state import DetectorState, Known
+from jaxdpmm.model import Mixture, Prior
 from jaxdpmm.scoring import Fusion
 from jaxdpmm.scoring.fusion import HEAVIEST, Survival
+from jaxdpmm.storage.model_trees import problem_of, template_of
 from jaxdpmm.storage.tree_store import named_leaves
 
-FUSION, CONTEXT = "fusion", "context"
+FUSION, CONTEXT, KNOWN = "fusion", "context", "known"
 CONTEXT_ARRAYS = ("counts", "columns", "ends", "centres", "ring", "prior")
 MOST_RINGS = 2**10  # patches to either side
 LARGEST = 2**53
 
 
-def arrays_of(fusion: Fusion | None, context: LearnedContext | None) -> dict[str, np.ndarray]:
-    """The arrays by name; none where there is neither."""
-    arrays = {name: np.asarray(leaf) for name, leaf in named_leaves({FUSION: fusion}).items()}
+def arrays_of(state: DetectorState) -> dict[str, np.ndarray]:
+    """The arrays by name; none where there are no such parts."""
+    trees, context = {FUSION: state.fusion, KNOWN: state.known}, state.context
+    arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(trees).items()}
     if context is not None:
         pairs = context.counts.pairs.tocsr()
         values = (
@@ -83,6 +87,39 @@ def context_of(arrays: Mapping[str, np.ndarray], num_components: int) -> Learned
     pairs = scipy.sparse.csr_array((counts, columns, ends), shape=shape)
     inner, outer = ring.tolist()
     return LearnedContext(Context(pairs, centres), Ring(inner, outer), *prior.tolist())
+
+
+def known_of(arrays: Mapping[str, np.ndarray], mixture: Mixture, prior: Prior) -> Known | None:
+    """What is known of anomalies among the arrays of a model file; None where it has nothing.
+
+    Args:
+        arrays: by name.
+        mixture: of the file; that of the anomalies has another number of components.
+        prior: of both.
+
+    Raises:
+        ValueError: the arrays are no mixture; the message is a part of a sentence.
+    """
+    found = {
+        name.removeprefix(f"{KNOWN}/"): one
+        for name, one in arrays.items()
+        if name.startswith(f"{KNOWN}/")
+    }
+    if not found:
+        return None
+    number, log_unknown = (found.pop(name, np.zeros(0)) for name in Known._fields[1:])
+    counts = found.get("posterior/counts", np.zeros(0))
+    is_fact = number.shape == log_unknown.shape == () and number.dtype.kind == "i" and number > 0
+    if not is_fact or not np.isfinite(log_unknown) or counts.ndim != 1 or not counts.size:
+        raise ValueError("known anomalies that are none")
+    of_known = Mixture(mixture.family, len(counts), mixture.sticks)
+    priors = {name: np.asarray(leaf) for name, leaf in named_leaves({"prior": prior}).items()}
+    if problem := problem_of(of_known, priors | found):
+        raise ValueError(f"known anomalies with {problem}")
+    template = {"posterior": template_of(of_known, prior.offset is not None)["posterior"]}
+    leaves = [jnp.asarray(found[name]) for name in named_leaves(template)]
+    rebuilt = jax.tree.unflatten(jax.tree.structure(template), leaves)
+    return Known(rebuilt["posterior"], int(number), float(log_unknown))
 
 
 def _is_survival(found: Survival, shape: tuple[int, ...]) -> bool:

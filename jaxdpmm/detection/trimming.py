@@ -14,6 +14,7 @@ References:
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from jaxtyping import Bool, Float
 from jaxdpmm.detection.config import AUTO, DetectorConfig
 from jaxdpmm.detection.fitting import fit_mixture
 from jaxdpmm.detection.leaving_out import chosen_images, leave_images_out, new_scores
-from jaxdpmm.detection.patches import TrainingPatches
+from jaxdpmm.detection.patches import ImagePatches, TrainingPatches
 from jaxdpmm.detection.state import DetectorState
 
 MOST_ROUNDS = 3
@@ -47,7 +48,11 @@ class Trimmed(NamedTuple):
 
 
 def fit_trimmed(
-    patches: TrainingPatches, config: DetectorConfig, *, progress: bool = False
+    patches: TrainingPatches,
+    config: DetectorConfig,
+    *,
+    progress: bool = False,
+    anomalies: Sequence[ImagePatches] = (),
 ) -> Trimmed:
     """Fit without the images that look anomalous.
 
@@ -55,6 +60,7 @@ def fit_trimmed(
         patches: with frames.
         config: settings; `contamination` is the share of the images to leave out, or "auto" for those that stand out.
         progress: show bars on standard error.
+        anomalies: as of `learning.learn`.
 
     Raises:
         ValueError: fewer than two images, or patches of unknown images.
@@ -63,12 +69,12 @@ def fit_trimmed(
     number = config.truncation(len(patches.features))
     config = dataclasses.replace(config, num_components=number)
     everything = np.ones(len(patches.sources) // config.rotations, bool)
-    found = _round(patches, everything, config, progress)
+    found = _round(patches, everything, config, progress, anomalies)
     for _ in range(1, MOST_ROUNDS):
         wanted = _typical(found.scores, config.contamination)
         if np.array_equal(wanted, found.is_kept):
             break
-        found = _round(patches, wanted, config, progress)
+        found = _round(patches, wanted, config, progress, anomalies)
     return found
 
 
@@ -85,12 +91,16 @@ def stands_out(scores: Float[np.ndarray, " I"]) -> Bool[np.ndarray, " I"]:
 
 
 def _round(
-    patches: TrainingPatches, is_kept: np.ndarray, config: DetectorConfig, progress: bool
+    patches: TrainingPatches,
+    is_kept: np.ndarray,
+    config: DetectorConfig,
+    progress: bool,
+    anomalies: Sequence[ImagePatches],
 ) -> Trimmed:
     """A fit of some images, and what it says of all of them."""
     part = chosen_images(patches, is_kept, config.rotations)
     fitted = fit_mixture(part.features, config, progress=progress)
-    left_out = leave_images_out(fitted, part, config, progress=progress)
+    left_out = leave_images_out(fitted, part, config, progress=progress, anomalies=anomalies)
     fitted = left_out.state
     scores = np.zeros(len(is_kept))
     scores[is_kept] = [image.score for image in left_out.images]

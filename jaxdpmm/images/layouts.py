@@ -28,7 +28,7 @@ from jaxdpmm.images.listing import (
 )
 from jaxdpmm.images.masks import masks_below
 from jaxdpmm.images.names import role_of
-from jaxdpmm.images.records import NORMAL, DataSet, ImageRecord
+from jaxdpmm.images.records import ANOMALOUS, NORMAL, DataSet, ImageRecord
 from jaxdpmm.images.refusals import check_all_normal, wrong_layout
 from jaxdpmm.images.volumes import VolumeSlice, is_volume, read_volumes, volumes_in
 
@@ -85,6 +85,27 @@ def open_data_set(path_or_name: str | Path) -> DataSet:
             f"({', '.join(categories[:5])}); choose one, for example {path / categories[0]}."
         )
     return DataSet(path.resolve().name, read_normal_folder(path), ())
+
+
+def open_anomalies(path: str | Path) -> tuple[ImageRecord, ...]:
+    """Anomalous images: those of the test images of a data set in a known layout, with their masks, or a whole folder.
+
+    Args:
+        path: a folder or one image.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it holds no anomalous image.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir() and any(is_layout(path) for is_layout, _ in LAYOUTS):
+        found = tuple(one for one in open_data_set(path).test if one.label == ANOMALOUS)
+        if not found:
+            raise ValueError(
+                f"path must be a data set with anomalous test images, got {path} without one; give a folder of them."
+            )
+        return found
+    return read_images(path)
 
 
 def read_folder(path: str | Path, label: int | None = None) -> tuple[ImageRecord, ...]:

@@ -57,13 +57,26 @@ def log_ratio(alternative: Scorer, normal: Scorer) -> Scorer:
 
     def score(params: Hypotheses, x: Num[Array, "N ..."]) -> Float[Array, " N"]:
         against = normal.score(params.normal, x)
-        weight, elsewhere = (
-            jnp.asarray(log, against.dtype) for log in (params.log_weight, params.log_elsewhere)
-        )
-        known = weight - alternative.score(params.alternative, x)
-        return jnp.logaddexp(known, jnp.full_like(known, elsewhere)) + against
+        return log_odds(params, alternative.score(params.alternative, x), against)
 
     return Scorer(prepare, score)
+
+
+def log_odds(
+    hypotheses: Hypotheses, alternative: Float[Array, " N"], normal: Float[Array, " N"]
+) -> Float[Array, " N"]:
+    """What `log_ratio` gives, of minus log densities that are known already.
+
+    Args:
+        hypotheses: of which the weights are used.
+        alternative: minus log densities.
+        normal: others.
+    """
+    weight, elsewhere = (
+        jnp.asarray(log, normal.dtype) for log in (hypotheses.log_weight, hypotheses.log_elsewhere)
+    )
+    known = weight - alternative
+    return jnp.logaddexp(known, jnp.full_like(known, elsewhere)) + normal
 
 
 def anomaly_hypotheses(

@@ -40,6 +40,16 @@ def test_python_api(run):
     assert usual < between < far
 
 
+def test_federated():
+    """As a program, since its processes import it anew."""
+    command = [sys.executable, str(EXAMPLES / "federated.py"), "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert "sweep 5: 4000 points of 2 sites" in done.stdout
+    shares = [int(share) for share in re.findall(r"explains (\d+)%", done.stdout)]
+    assert shares[0] > 90
+    assert sum(shares) in (99, 100, 101)
+
+
 def test_detect_images(run, tmp_path):
     write_mvtec(tmp_path / "surfaces", num_defective=1)
     write_backbone(tmp_path / "tiny")

@@ -49,6 +49,7 @@ ALLOWED = {
     "summaries": {"checks", "model", "programs"},
     "separation": {"distances", "model", "programs", "scoring"},
     "leave_out": MODEL | {"inference", "inference.local_steps", "programs", "scoring"},
+    "sites": {"inference", "model", "programs", "scoring", "trees"},
     "persist": {"__version__", "families", "model", "sticks", "storage", "storage.model_trees"},
     "exported": {"scoring", "storage"},
     "testing": {"trees", "families", "sticks", "model", "inference", "scoring"},
