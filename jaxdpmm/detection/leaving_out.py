@@ -182,7 +182,7 @@ class ImageGroups:
 class _Features(Sequence):
     """Features of every image as it is, read when they are asked for."""
 
-    def __init__(self, groups: _Images):
+    def __init__(self, groups: ImageGroups):
         self.groups = groups
 
     def __len__(self) -> int:
