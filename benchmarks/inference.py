@@ -190,7 +190,7 @@ def _add_banks() -> None:
 
 def _add_components() -> None:
     """Time against the number of components, beside a bare product with PLAIN_ROWS rows."""
-    for name in ("nearest_predictive", "nearest_cosine", "cosine"):
+    for name in ("nearest_predictive", "cosine"):
         for number in COMPONENTS:
             build = functools.partial(components, name, number)
             parts = f"components-{name}-{number}"

@@ -5,9 +5,11 @@ Says as well what a shortlist neglects: nats of the density, and the share of pa
 
 import atexit
 import dataclasses
+import functools
 import pathlib
 import tempfile
 
+import jax.numpy as jnp
 import numpy as np
 from peers import Peer
 
@@ -16,13 +18,14 @@ from jaxdpmm.detection.banks import cascade_bank, write_cascade
 from jaxdpmm.detection.methods import Fitted, of_state
 from jaxdpmm.detection.scored import num_bytes
 from jaxdpmm.detection.state import DetectorState
-from jaxdpmm.scoring import component_means, score, shortlist_recall
-from jaxdpmm.scoring.nearest import NUM_MEANS
+from jaxdpmm.scoring import component_means, cosine, predictive, score, shortlist_recall
+from jaxdpmm.scoring.distance import NUM_MEANS, unit_vectors
+from jaxdpmm.scoring.nearest import NUM_CANDIDATES
 from jaxdpmm.scoring.shortlist import is_screened
 
-ALL = {
-    "nearest_predictive": "predictive",
-    "nearest_cosine": "cosine",
+OVER_ALL = {
+    "nearest_predictive": predictive,
+    "cosine": functools.partial(cosine, screened=False),
 }  # what each is a shortlist of
 
 
@@ -33,7 +36,7 @@ def of_mixture(
     queries: np.ndarray,
 ) -> Peer:
     """A score of a mixture, or several fused, and what one neglects that looks at few components of some patches."""
-    extras = neglected(state, name, queries) if name in ALL else {}
+    extras = neglected(state, name, queries) if name in OVER_ALL else {}
     fitted = of_state(state, dataclasses.replace(config, score=name))
     more = num_bytes((state.fusion, state.context))
     return Peer(fitted._replace(num_bytes=fitted.num_bytes + more), extras=extras)
@@ -41,14 +44,21 @@ def of_mixture(
 
 def neglected(state: DetectorState, name: str, queries: np.ndarray) -> dict[str, float]:
     """How much larger a score is than the one over all components, and the recall of its screen if it has one."""
-    over_few, over_all = (score(*state.scorer(one), queries) for one in (name, ALL[name]))
+    is_cosine = name == "cosine"
+    num_found = NUM_MEANS if is_cosine else NUM_CANDIDATES
+    has_screen = is_screened(state.mixture.num_components, num_found)
+    if is_cosine and not has_screen:
+        return {}
+    over_few = score(*state.scorer(name), queries)
+    over_all = score(*state.scorer(name, OVER_ALL), queries)
     more = np.maximum(over_few - over_all, 0)
     found = {"neglected_mean": float(more.mean()), "neglected_max": float(more.max())}
     for share in (0.5, 0.9, 0.99):
         found[f"neglected_quantile_{share}"] = float(np.quantile(more, share))
-    if is_screened(state.mixture.num_components, NUM_MEANS):
-        means = component_means(state.mixture, state.posterior)
-        found["recall"] = shortlist_recall(means, queries, NUM_MEANS)
+    if has_screen:
+        vectors = component_means(state.mixture, state.posterior), jnp.asarray(queries)
+        means, points = (unit_vectors(one) for one in vectors) if is_cosine else vectors
+        found["recall"] = shortlist_recall(means, points, num_found)
     return found
 
 

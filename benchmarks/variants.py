@@ -37,10 +37,7 @@ VARIANTS: Mapping[str, Variant] = {
     "mixture-full": Variant(
         {"covariance": "full", "num_components": 100}, ("predictive", "nearest_predictive")
     ),
-    "coverage": Variant(
-        COVERAGE,
-        ("predictive", "nearest_predictive", "cosine", "nearest_cosine"),
-    ),
+    "coverage": Variant(COVERAGE, ("predictive", "nearest_predictive", "cosine")),
     **{
         name: Variant({**PRESETS[name], "num_components": None}, (PRESETS[name]["score"],))
         for name in ("fast", "accurate")

@@ -29,7 +29,6 @@ SCORES = (
     "plug_in",
     "expected",
     "cosine",
-    "nearest_cosine",
     "euclidean",
     "mahalanobis",
     "residual",

@@ -7,7 +7,7 @@ from jaxdpmm.choices import SCORES
 from jaxdpmm.scoring.density import expected, log_predictive_density, plug_in, predictive
 from jaxdpmm.scoring.distance import component_means, cosine, euclidean, mahalanobis
 from jaxdpmm.scoring.fusion import Fusion, fuse, fused, fused_scores, fusion_of, learn_fusion
-from jaxdpmm.scoring.nearest import nearest_cosine, nearest_predictive
+from jaxdpmm.scoring.nearest import nearest_predictive
 from jaxdpmm.scoring.ratio import Hypotheses, anomaly_hypotheses, log_ratio
 from jaxdpmm.scoring.residual import residual
 from jaxdpmm.scoring.scorer import Scorer, in_tiles, score
@@ -34,7 +34,6 @@ __all__ = [
     "log_predictive_density",
     "log_ratio",
     "mahalanobis",
-    "nearest_cosine",
     "nearest_predictive",
     "plug_in",
     "predictive",

@@ -9,18 +9,23 @@ References:
     Schulthess and Konukoglu (2025), arXiv 2509.19997, equation 11 (cosine).
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
+from jaxdpmm.checks import check_at_least_one
 from jaxdpmm.distances import relative_squares, squared_norms
 from jaxdpmm.families import Gaussian, GaussianParams
+from jaxdpmm.families.kernels import by_platform
 from jaxdpmm.model import Mixture, Posterior, active_components, centre
 from jaxdpmm.precision import full_precision
 from jaxdpmm.scoring.scorer import Scorer
+from jaxdpmm.scoring.shortlist import Screen, is_screened, nearest_rows, screen_of
+
+NUM_MEANS = 6  # whose cosines are computed in all dimensions, where there are thousands
 
 
 class Means(NamedTuple):
@@ -28,6 +33,13 @@ class Means(NamedTuple):
 
     vectors: Float[Array, "K D"]
     constant: Float[Array, " K"]
+
+
+class ScreenedMeans(NamedTuple):
+    """Prepared means of unit norm, and their screen."""
+
+    means: Means
+    screen: Screen
 
 
 class Ellipsoids(NamedTuple):
@@ -39,20 +51,40 @@ class Ellipsoids(NamedTuple):
 
 
 @lru_cache
-def cosine(mixture: Mixture) -> Scorer:
+def cosine(mixture: Mixture, num_candidates: int = NUM_MEANS, screened: bool = True) -> Scorer:
     """1 - max_k cos(x, mean_k) over components that hold data: the score of arXiv 2509.19997.
+
+    With `shortlist.LEAST_SCREENED` components or more, a processor finds the nearest means through a screen, in less
+    than half of the time. It misses the nearest mean of fewer than 1 in 1,000 patches of images, whose scores are then
+    too large, by 0.006 at most of 6,144 patches and K from 1,000 to 10,000. An accelerator compares all means: the
+    product takes it microseconds, less than to start the operations that a screen consists of.
+
+    Args:
+        mixture: of components that have means.
+        num_candidates: C, components per point whose cosine a screen leaves to be computed in all dimensions.
+        screened: False compares all means everywhere, the same score but for the rounding and for what a screen
+            misses, by simpler operations, for converters to other formats (ONNX) that do not know all of JAX's.
 
     Raises:
         TypeError: components of this family have no means.
+        ValueError: `num_candidates` is below 1.
     """
+    check_at_least_one("num_candidates", num_candidates, f"the default is {NUM_MEANS}")
+    screened = screened and is_screened(mixture.num_components, num_candidates)
 
-    def prepare(posterior: Posterior) -> Means:
-        return Means(unit_vectors(component_means(mixture, posterior)), barrier(posterior))
+    def prepare(posterior: Posterior) -> Means | ScreenedMeans:
+        means = unit_means(mixture, posterior)
+        if not screened:
+            return means
+        return ScreenedMeans(means, screen_of(means.vectors, means.constant))
 
-    def score(params: Means, x: Float[Array, "N D"]) -> Float[Array, " N"]:
-        products = x @ params.vectors.T - params.constant[None]
-        norms = jnp.maximum(jnp.linalg.norm(x, axis=1), _tiny(x))
-        return 1 - jnp.max(products, axis=1) / norms
+    def score(params: Means | ScreenedMeans, x: Float[Array, "N D"]) -> Float[Array, " N"]:
+        if isinstance(params, Means):
+            return 1 - _largest_cosine(params, x)
+        found = by_platform(
+            params, x, cpu=partial(_largest_of_few, num_candidates), default=_largest_of_all
+        )
+        return 1 - found
 
     return Scorer(prepare, score)
 
@@ -117,9 +149,18 @@ def component_means(mixture: Mixture, posterior: Posterior) -> Num[Array, "K ...
     return params.mean if posterior.offset is None else params.mean + posterior.offset[None]
 
 
+def unit_means(mixture: Mixture, posterior: Posterior) -> Means:
+    """Means of unit norm, and which of them hold data.
+
+    Raises:
+        TypeError: components of this family have no means.
+    """
+    return Means(unit_vectors(component_means(mixture, posterior)), barrier(posterior))
+
+
 def unit_vectors(x: Float[Array, "N D"]) -> Float[Array, "N D"]:
     """Vectors divided by their norms; a zero vector stays as it is."""
-    return x / jnp.maximum(jnp.linalg.norm(x, axis=1, keepdims=True), _tiny(x))
+    return x / _norms(x)[:, None]
 
 
 def barrier(posterior: Posterior) -> Float[Array, " K"]:
@@ -128,5 +169,23 @@ def barrier(posterior: Posterior) -> Float[Array, " K"]:
     return jnp.where(active_components(posterior), zero, jnp.inf)
 
 
-def _tiny(x: Array) -> float:
-    return float(jnp.finfo(x.dtype).tiny)
+def _largest_cosine(means: Means, x: Float[Array, "N D"]) -> Float[Array, " N"]:
+    products = x @ means.vectors.T - means.constant[None]
+    return jnp.max(products, axis=1) / _norms(x)
+
+
+def _largest_of_all(params: ScreenedMeans, x: Float[Array, "N D"]) -> Float[Array, " N"]:
+    return _largest_cosine(params.means, x)
+
+
+def _largest_of_few(num: int, params: ScreenedMeans, x: Float[Array, "N D"]) -> Float[Array, " N"]:
+    """As `_largest_of_all`, of the means that the screen finds."""
+    chosen = nearest_rows(params.screen, unit_vectors(x), num)
+    vectors, constant = (part[chosen] for part in params.means)
+    products = jnp.einsum("ncd,nd->nc", vectors, x) - constant
+    return jnp.max(products, axis=1) / _norms(x)
+
+
+def _norms(x: Float[Array, "N D"]) -> Float[Array, " N"]:
+    """At least the smallest normal number, so that they can be divided by."""
+    return jnp.maximum(jnp.linalg.norm(x, axis=1), float(jnp.finfo(x.dtype).tiny))

@@ -2,8 +2,7 @@
 
 In hundreds of dimensions a point's density is that of its best component, which is almost always among those whose
 means are nearest: cheap to find, N K D, and cheaper by a screen where there are thousands (`shortlist.py`). Sums over
-fewer components are smaller, so the score is never below that of all, `density.predictive`, and equals it where C = K;
-a largest cosine over fewer is smaller, so `nearest_cosine` is never below `distance.cosine`.
+fewer components are smaller, so the score is never below that of all, `density.predictive`, and equals it where C = K.
 Next file to read: `distance.py`.
 """
 
@@ -19,12 +18,11 @@ from jaxdpmm.distances import relative_squares, squared_norms
 from jaxdpmm.grouping import chosen_entries
 from jaxdpmm.model import Mixture, Posterior, centre
 from jaxdpmm.scoring.density import Predictive, predictive
-from jaxdpmm.scoring.distance import Means, barrier, component_means, cosine, unit_vectors
+from jaxdpmm.scoring.distance import Means, barrier, component_means
 from jaxdpmm.scoring.scorer import Scorer
 from jaxdpmm.scoring.shortlist import Screen, is_screened, nearest_rows, screen_of
 
 NUM_CANDIDATES = 8
-NUM_MEANS = 4
 
 
 class Nearest(NamedTuple):
@@ -38,13 +36,6 @@ class Nearest(NamedTuple):
 
     means: Means | Screen
     predictive: Predictive
-
-
-class Directions(NamedTuple):
-    """Prepared means of unit norm, and their screen."""
-
-    means: Means
-    screen: Screen
 
 
 @lru_cache
@@ -90,37 +81,5 @@ def nearest_predictive(
         else:
             densities = jnp.take_along_axis(matrix(of_components, x), chosen, axis=1)
         return -jax.nn.logsumexp(weights[chosen] + densities, axis=1)
-
-    return Scorer(prepare, score)
-
-
-@lru_cache
-def nearest_cosine(mixture: Mixture, num_candidates: int = NUM_MEANS) -> Scorer:
-    """1 - max_k cos(x, mean_k) over few components that hold data, whose means point nearly where x does.
-
-    With fewer than `shortlist.LEAST_SCREENED` components, this is `distance.cosine`.
-
-    Args:
-        mixture: of components that have means.
-        num_candidates: C, components per point whose cosine is computed in all dimensions.
-
-    Raises:
-        TypeError: components of this family have no means.
-        ValueError: `num_candidates` is below 1.
-    """
-    check_at_least_one("num_candidates", num_candidates, f"the default is {NUM_MEANS}")
-    if not is_screened(mixture.num_components, num_candidates):
-        return cosine(mixture)
-
-    def prepare(posterior: Posterior) -> Directions:
-        means = cosine(mixture).prepare(posterior)
-        return Directions(means, screen_of(means.vectors, means.constant))
-
-    def score(params: Directions, x: Float[Array, "N D"]) -> Float[Array, " N"]:
-        directions = unit_vectors(x)
-        chosen = nearest_rows(params.screen, directions, num_candidates)
-        vectors, constant = (part[chosen] for part in params.means)
-        products = jnp.einsum("ncd,nd->nc", vectors, directions) - constant
-        return 1 - jnp.max(products, axis=1)
 
     return Scorer(prepare, score)

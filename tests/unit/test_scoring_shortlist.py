@@ -1,15 +1,18 @@
 """The nearest of thousands of vectors by a screen in few coordinates, against comparing all."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxdpmm
+from jaxdpmm.export import ONNX_SCORERS
+from jaxdpmm.families.kernels import one_version
 from jaxdpmm.grouping import chosen_entries
 from jaxdpmm.model import centre, global_update, summarize
-from jaxdpmm.scoring import SCORERS, cosine, nearest_cosine, nearest_predictive, predictive, score
-from jaxdpmm.scoring.nearest import Directions
+from jaxdpmm.scoring import SCORERS, cosine, nearest_predictive, predictive, score
+from jaxdpmm.scoring.distance import Means, ScreenedMeans
 from jaxdpmm.scoring.shortlist import (
     LEAST_SCREENED,
     Screen,
@@ -17,6 +20,7 @@ from jaxdpmm.scoring.shortlist import (
     screen_of,
     shortlist_recall,
 )
+from jaxdpmm.scoring.uncertainty import score_over_draws, stack_draws
 from jaxdpmm.testing import check_scorer
 
 DIM = 24
@@ -54,15 +58,20 @@ def test_vectors_in_bins_of_their_own_come_in_the_order_of_their_distance():
     np.testing.assert_array_equal(found, np.argsort(all_distances(x, rows))[:, :6])
 
 
-def test_distances_in_the_screen_are_never_larger_than_the_true_ones():
+def test_the_screen_leaves_out_products_across_its_axes_alone():
     rows = vectors(300)
-    screen = screened(jnp.asarray(rows), None, 4)
-    columns = np.asarray(screen.columns).transpose(0, 2, 1).reshape(-1, 5)[:300] / -2
-    found = all_distances(columns, columns)
-    true = all_distances(*(rows[np.asarray(screen.numbers)[:300]],) * 2)
-    assert np.all(found <= true + 1e-5)
-    assert np.median(found[true > 0] / true[true > 0]) > 0.9
-    np.testing.assert_allclose(screen.axes.T @ screen.axes, np.eye(4), atol=1e-4)
+    screen = screened(jnp.asarray(rows), None, 5)
+    columns = np.asarray(screen.columns).transpose(0, 2, 1).reshape(-1, 5)[:300]
+    axes, order = np.asarray(screen.axes), np.asarray(screen.numbers)[:300]
+    centred = (rows - rows.mean(axis=0))[order]
+    np.testing.assert_allclose(axes.T @ axes, np.eye(5), atol=1e-4)
+    np.testing.assert_allclose(columns, -2 * centred @ axes, atol=1e-4)
+    squares = np.asarray(screen.squares).ravel()[:300]
+    np.testing.assert_allclose(squares, np.sum(centred**2, axis=1), rtol=1e-5)
+    estimates = squares[:, None] + centred @ axes @ columns.T + squares[None]
+    true = all_distances(centred, centred) ** 2
+    is_other = ~np.eye(300, dtype=bool)
+    assert np.median(np.abs(estimates - true)[is_other] / true[is_other]) < 0.05
 
 
 def test_equal_vectors_have_no_axes_and_are_still_found():
@@ -105,7 +114,7 @@ def test_scores_are_those_of_comparing_all_means_and_never_below(fitted):
     compared = nearest_predictive(mixture, grouped=False)
     for scorer, all_means, bound, tolerance in (
         (nearest_predictive(mixture), compared, predictive(mixture), 0.05),  # nats
-        (nearest_cosine(mixture), cosine(mixture), cosine(mixture), 1e-6),
+        (cosine(mixture), *(cosine(mixture, screened=False),) * 2, 1e-6),
     ):
         found, expected = (score(one, posterior, x) for one in (scorer, all_means))
         assert np.all(found >= score(bound, posterior, x) - 1e-6)
@@ -114,16 +123,22 @@ def test_scores_are_those_of_comparing_all_means_and_never_below(fitted):
 
 def test_thousands_of_components_are_screened_and_fewer_are_not(fitted):
     mixture, posterior, _ = fitted
-    assert isinstance(nearest_predictive(mixture).prepare(posterior).means, Screen)
-    assert isinstance(nearest_cosine(mixture).prepare(posterior), Directions)
-    assert not isinstance(
-        nearest_predictive(mixture, grouped=False).prepare(posterior).means, Screen
-    )
-    few = jaxdpmm.Mixture(mixture.family, LEAST_SCREENED - 1)
-    assert nearest_cosine(few) is cosine(few)
+
+    def prepared(scorer, posterior):
+        return jax.eval_shape(scorer.prepare, posterior)
+
+    assert isinstance(prepared(nearest_predictive(mixture), posterior).means, Screen)
+    assert isinstance(prepared(cosine(mixture), posterior), ScreenedMeans)
+    assert isinstance(prepared(ONNX_SCORERS["cosine"](mixture), posterior), Means)
+    ungrouped = prepared(nearest_predictive(mixture, grouped=False), posterior)
+    assert isinstance(ungrouped.means, Means)
+    number = LEAST_SCREENED - 1
+    components = jax.tree.map(lambda leaf: leaf[:number], posterior.components)
+    fewer = posterior._replace(components=components, counts=posterior.counts[:number])
+    assert isinstance(prepared(cosine(jaxdpmm.Mixture(mixture.family, number)), fewer), Means)
 
 
-@pytest.mark.parametrize("name", ["nearest_predictive", "nearest_cosine"])
+@pytest.mark.parametrize("name", ["nearest_predictive", "cosine"])
 def test_screened_scores_keep_the_contract(fitted, name):
     mixture, posterior, x = fitted
     check_scorer(SCORERS[name], mixture, posterior, x[:40], -x[:8] - 30)
@@ -131,13 +146,13 @@ def test_screened_scores_keep_the_contract(fitted, name):
 
 def test_bfloat16(fitted):
     mixture, posterior, x = fitted
-    scorer = nearest_cosine(mixture)
+    scorer = cosine(mixture)
     half = jax.tree.map(
         lambda leaf: leaf.astype(jnp.bfloat16) if leaf.dtype.kind == "f" else leaf,
         (scorer.prepare(posterior), jnp.asarray(x)),
     )
     np.testing.assert_allclose(
-        scorer.score(*half).astype(float), score(cosine(mixture), posterior, x), atol=0.02
+        scorer.score(*half).astype(float), score(scorer, posterior, x), atol=0.02
     )
 
 
@@ -155,4 +170,33 @@ def test_chosen_entries_are_those_of_the_whole_matrix(fitted, number):
 
 def test_no_candidates(fitted):
     with pytest.raises(ValueError, match="num_candidates must be at least 1, got 0; the default"):
-        nearest_cosine(fitted[0], 0)
+        cosine(fitted[0], 0)
+
+
+def test_screened_cosines_have_gradients_and_are_exported_for_every_platform(fitted):
+    mixture, posterior, x = fitted
+    scorer, over_all = cosine(mixture), cosine(mixture, screened=False)
+    params, points = scorer.prepare(posterior), jnp.asarray(x[:40])
+    found, expected = (
+        jax.jit(jax.vmap(jax.value_and_grad(lambda p, one=one, of=of: one(of, p[None])[0])))(points)
+        for one, of in ((scorer.score, params), (over_all.score, params.means))
+    )
+    is_same = np.abs(found[0] - expected[0]) < 1e-6
+    assert is_same.mean() > 0.95
+    np.testing.assert_allclose(found[1][is_same], expected[1][is_same], atol=1e-6)
+    number = jax.export.symbolic_shape("N")[0]
+    shape = jax.ShapeDtypeStruct((number, DIM), jnp.float64)
+    exported = jax.export.export(
+        jax.jit(lambda x: scorer.score(params, x)), platforms=("cpu", "cuda", "tpu")
+    )(shape)
+    np.testing.assert_allclose(exported.call(points), found[0], atol=1e-9)
+    with one_version("default"):  # of accelerators, which compare all
+        compared = jax.jit(lambda x: scorer.score(params, x))(points)
+    np.testing.assert_allclose(compared, expected[0], atol=1e-9)
+
+
+def test_screened_cosines_over_draws_are_those_of_each(fitted):
+    mixture, posterior, x = fitted
+    draws = stack_draws([posterior, posterior])
+    found = score_over_draws(cosine(mixture), draws, x[:20])
+    np.testing.assert_allclose(found.mean, score(cosine(mixture), posterior, x[:20]), atol=1e-9)

@@ -19,8 +19,8 @@ from jaxdpmm.checks import check_at_least_one
 from jaxdpmm.detection.scored import ScorePatches, compile_scorer, num_bytes
 from jaxdpmm.model import Mixture, Posterior
 from jaxdpmm.programs import jitted
-from jaxdpmm.scoring import in_tiles, nearest_cosine
-from jaxdpmm.scoring.distance import Means, cosine
+from jaxdpmm.scoring import cosine, in_tiles
+from jaxdpmm.scoring.distance import Means, unit_means
 from jaxdpmm.scoring.scorer import TILE_SIZE
 from jaxdpmm.storage.files import replace_file
 
@@ -70,7 +70,7 @@ def write_cascade(
         ValueError: unknown type, or features of another dimension.
         OSError: the disk is full or cannot be written.
     """
-    means = jitted(cosine(mixture).prepare)(posterior)
+    means = jitted(unit_means, mixture)(posterior)
     dim = means.vectors.shape[1]
     if dtype not in DTYPES or np.shape(features)[1:] != (dim,):
         raise ValueError(
@@ -137,7 +137,7 @@ def cascade_bank(
     with np.load(folder / INDEX) as index:
         starts, scale, normal = index["starts"], float(index["scale"]), index["normal"]
     rows = np.load(folder / ROWS, mmap_mode="r")
-    means = jitted(cosine(mixture).prepare)(posterior)
+    means = jitted(unit_means, mixture)(posterior)
     if (len(starts) - 1, rows.shape[1]) != means.vectors.shape:
         raise ValueError(
             f"folder must hold the patches of a mixture of {len(means.vectors)} components in "
@@ -145,7 +145,7 @@ def cascade_bank(
         )
     threshold = np.quantile(normal, 1 - share) if share < 1 else -np.inf
     nearest = jitted(_nearest, min(num_components, mixture.num_components))
-    by_mixture = compile_scorer(nearest_cosine(mixture), posterior)
+    by_mixture = compile_scorer(cosine(mixture), posterior)
 
     def score_patches(features: Any) -> Float[np.ndarray, "..."]:
         x = np.asarray(features).reshape(-1, features.shape[-1])
