@@ -11,10 +11,13 @@ from functools import cache
 from pathlib import Path
 
 from jaxdpmm.images.data_sets.bmad import is_bmad, read_bmad
+from jaxdpmm.images.data_sets.brats import is_brats, read_brats
 from jaxdpmm.images.data_sets.dagm import is_dagm, read_dagm
 from jaxdpmm.images.data_sets.elpv import read_elpv
 from jaxdpmm.images.data_sets.folder_layout import is_folder_layout, read_folder_layout
+from jaxdpmm.images.data_sets.kolektor import is_kolektor, read_kolektor
 from jaxdpmm.images.data_sets.mvtec import is_mvtec, read_mvtec
+from jaxdpmm.images.data_sets.real_iad import is_real_iad, read_real_iad
 from jaxdpmm.images.data_sets.visa import is_visa, read_visa
 from jaxdpmm.images.feature_files import is_feature_file, with_features
 from jaxdpmm.images.listing import (
@@ -36,6 +39,9 @@ NAMED_DATA_SETS = {"elpv": read_elpv}
 Layout = tuple[Callable[[Path], bool], Callable[[Path], DataSet]]
 LAYOUTS: tuple[Layout, ...] = (
     (is_visa, read_visa),
+    (is_real_iad, read_real_iad),
+    (is_kolektor, read_kolektor),
+    (is_brats, read_brats),
     (is_dagm, read_dagm),
     (is_bmad, read_bmad),
     (is_mvtec, read_mvtec),
@@ -47,8 +53,9 @@ LAYOUTS: tuple[Layout, ...] = (
 def open_data_set(path_or_name: str | Path) -> DataSet:
     """Data set behind a folder, behind one of the names in `NAMED_DATA_SETS`, or in a file of features.
 
-    Known layouts are those of VisA, DAGM, BMAD, MVTec AD with its kin (`data_sets/mvtec.py`), and normal images beside
-    others in folders of usual names (`data_sets/folder_layout.py`); names of folders count in any case. One warning
+    Known layouts are those of VisA, Real-IAD, KolektorSDD2, BraTS, DAGM, BMAD, MVTec AD with its kin
+    (`data_sets/mvtec.py`), and normal images beside others in folders of usual names (`data_sets/folder_layout.py`);
+    names of folders count in any case. One warning
     tells of images that a layout does not use. Any other folder is a plain one, whose images all go to `train` (without
     labels), unless a name in it says that not all of them are normal. A folder wins over a name of the same spelling.
     Files of features may stand in place of images, see `feature_files.py`.
