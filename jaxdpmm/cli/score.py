@@ -1,7 +1,5 @@
 """`jaxdpmm score`: a model file and images in; a table of scores, maps and pictures out."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +21,7 @@ from jaxdpmm.cli.terminal import (
 from jaxdpmm.storage.files import name_text, with_suffix_added
 from jaxdpmm.storage.outputs import RESULT
 
+LARGEST_ACROSS = 1000
 COLUMNS = ("path", "score", "width", "height", "p_value", "anomalous")
 
 
@@ -39,6 +38,12 @@ def score(
             "--rate", help="Call an image anomalous at most this often when it is normal."
         ),
     ] = 0.05,
+    across: Annotated[
+        float,
+        typer.Option(
+            "--across", help="Smoothing of maps of volumes across slices, in millimetres."
+        ),
+    ] = 0.0,
     backbone: BackboneOption = None,
     strict: StrictOption = False,
     json: JsonOption = None,
@@ -46,12 +51,15 @@ def score(
     """Score images: a number, a map and a picture per image.
 
     Writes scores.csv, with p-values among held-out normal images where the model has some; maps/<image>.npy (float32,
-    one number per pixel of the original), overlays/<image>.png, and what `jaxdpmm report` takes; for a volume also
-    maps/<volume>.nii.gz, in the geometry of its file.
+    one number per pixel of the original), overlays/<image>.png, and what `jaxdpmm report` takes. For volumes also
+    maps/<volume>.nii.gz, in the geometry of the file, volumes.csv, and lesions.csv: connected voxels above the
+    threshold of pixels, with place in mm, size in ml and p-value.
     """
     check_rate(rate)
+    _check_across(across)
     places = [run_folder("--output", output), new_file("--json", json, RESULT)]
     check_places({"MODEL": model, "IMAGES": images}, places, weights=backbone or weights_of(model))
+    from jaxdpmm.detection.reporting.lesions import table_bytes
     from jaxdpmm.detection.reporting.runs import RunWriter
     from jaxdpmm.detection.reporting.volume_maps import VolumeMaps
     from jaxdpmm.images.layouts import read_images
@@ -62,24 +70,29 @@ def score(
     detector = load_detector(model, backbone)
     data = images.resolve().name
     writer = RunWriter(output, detector, model=str(model), data=data, rate=rate)
-    maps = VolumeMaps(output / "maps", root)
+    calibration = detector.calibration
+    survival = None if calibration is None else calibration.pixel
+    maps = VolumeMaps(output / "maps", root, _threshold(detector, rate), survival, across)
     rows: list[dict] = []
 
     def write_tables() -> None:
         done = len(rows)
         maps.finish()
         if done:
-            write_whole(output / "scores.csv", _csv(rows[:done]))
+            write_whole(output / "scores.csv", table_bytes(COLUMNS, rows[:done]))
+            maps.write_tables(output)
             writer.finish(num_images=done)
 
     with keeping(write_tables):  # also what is done until a signal or an error
         for scored in detector.score(records, strict=strict, progress="images"):
             row = _row(detector, scored, rate)
             name = name_text(scored.record.path.relative_to(root).as_posix())
-            maps.add(scored.record, _write_pictures(detector, scored, output, name, writer))
+            pixels = _write_pictures(detector, scored, output, name, writer)
+            maps.add(scored.record, pixels, scored.score, row["p_value"])
             rows.append(row)
     num_skipped = len(records) - len(rows)
-    write_json(json, {"model": str(model), "images": rows, "num_skipped": num_skipped})
+    result = {"model": str(model), "images": rows, "num_skipped": num_skipped}
+    write_json(json, result | maps.tables())
     print(f"{output / 'scores.csv'}: {len(rows)} images{skipped_text(num_skipped)}")
     if detector.calibration is not None:
         number = sum(bool(row["anomalous"]) for row in rows)
@@ -99,12 +112,19 @@ def _row(detector: Any, scored: Any, rate: float) -> dict:
     }
 
 
-def _csv(rows: list[dict]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS)
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
+def _check_across(across: float) -> None:
+    if not 0 <= across <= LARGEST_ACROSS:
+        raise ValueError(
+            f"--across must be from 0 to {LARGEST_ACROSS} mm, got {across:g}; 0, the default, is no smoothing."
+        )
+
+
+def _threshold(detector: Any, rate: float) -> float | None:
+    """Score from which on a pixel is anomalous; None where there are too few normal images to tell."""
+    found = detector.calibration
+    if found is None or rate * (found.pixel.num_images + 1) < 1:
+        return None
+    return detector.threshold(rate, of="pixel")
 
 
 def _write_pictures(detector: Any, scored: Any, output: Path, name: str, writer: Any) -> Any:

@@ -84,8 +84,19 @@ def test_one_bad_volume_is_skipped_or_ends_a_strict_run(folder, tmp_path, capsys
 
 
 def test_one_volume_is_scored_and_its_worst_slice_explained(folder, tmp_path, capsys):
-    path = folder / "normal" / "scan.nii.gz"
-    assert score(folder, path, tmp_path / "out") == 0
+    path, result = folder / "normal" / "scan.nii.gz", tmp_path / "result.json"
+    more = ["--rate", "0.2", "--across", "2", "--json", str(result)]
+    assert score(folder, path, tmp_path / "out", *more) == 0
+    (of_volume,) = json.loads(result.read_text())["volumes"]
+    with (tmp_path / "out" / "lesions.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == of_volume["num_lesions"]
+    with (tmp_path / "out" / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert of_volume["score"] == max(float(row["score"]) for row in rows)
+    least = min(float(row["p_value"]) for row in rows)
+    assert of_volume["p_value"] == pytest.approx(min(1, 3 * least))
+    assert score(folder, path, tmp_path / "out", "--across", "-1") == 2
+    assert "--across must be from 0 to 1000 mm, got -1" in capsys.readouterr().err
     found = nibabel.load(tmp_path / "out" / "maps" / "scan.nii.gz")
     np.testing.assert_allclose(found.affine, nibabel.load(path).affine)
     assert found.shape == nibabel.load(path).shape
