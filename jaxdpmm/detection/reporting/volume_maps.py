@@ -138,8 +138,10 @@ class VolumeMaps:
         """The same for a result in JSON; nothing where there are no volumes."""
         if not self.volumes:
             return {}
-        rows = {"volumes": self.volumes, "lesions": self.lesions}
-        return {name: [row._asdict() for row in found] for name, found in rows.items()}
+        return {
+            "volumes": [one._asdict() for one in self.volumes],
+            "lesions": [one._asdict() for one in self.lesions],
+        }
 
     def _note(self, values: Float[np.ndarray, "X Y Z"], source: VolumeSlice) -> None:
         """Keep what is told of a volume and its lesions."""
