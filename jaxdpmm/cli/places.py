@@ -57,6 +57,11 @@ def cache_folder(path: Path | None) -> Output | None:
     return None if path is None else Output("--cache", path)
 
 
+def maps_folder(name: str, path: Path | None) -> Output | None:
+    """A folder that other files may lie in; None where it was not asked for."""
+    return None if path is None else Output(name, path)
+
+
 def check_places(
     reads: Mapping[str, str | Path | None],
     writes: Sequence[Output | None],

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from jaxdpmm.cli.ending import keeping
-from jaxdpmm.cli.places import check_places, new_file, run_folder, weights_of
+from jaxdpmm.cli.places import check_places, maps_folder, new_file, run_folder, weights_of
 from jaxdpmm.cli.terminal import (
     BackboneOption,
     JsonOption,
@@ -44,6 +44,12 @@ def score(
             "--across", help="Smoothing of maps of volumes across slices, in millimetres."
         ),
     ] = 0.0,
+    submission: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for maps as the server of MVTec AD 2 takes them; IMAGES is <object>/test_private or the like."
+        ),
+    ] = None,
     backbone: BackboneOption = None,
     strict: StrictOption = False,
     json: JsonOption = None,
@@ -58,6 +64,7 @@ def score(
     check_rate(rate)
     _check_across(across)
     places = [run_folder("--output", output), new_file("--json", json, RESULT)]
+    places += [maps_folder("--submission", submission)]
     check_places({"MODEL": model, "IMAGES": images}, places, weights=backbone or weights_of(model))
     from jaxdpmm.detection.reporting.lesions import table_bytes
     from jaxdpmm.detection.reporting.runs import RunWriter
@@ -73,6 +80,7 @@ def score(
     calibration = detector.calibration
     survival = None if calibration is None else calibration.pixel
     maps = VolumeMaps(output / "maps", root, _threshold(detector, rate), survival, across)
+    server = _server(detector, submission, images, rate)
     rows: list[dict] = []
 
     def write_tables() -> None:
@@ -89,6 +97,8 @@ def score(
             name = name_text(scored.record.path.relative_to(root).as_posix())
             pixels = _write_pictures(detector, scored, output, name, writer)
             maps.add(scored.record, pixels, scored.score, row["p_value"])
+            if server is not None:
+                server.add(scored.record.path, pixels)
             rows.append(row)
     num_skipped = len(records) - len(rows)
     result = {"model": str(model), "images": rows, "num_skipped": num_skipped}
@@ -110,6 +120,20 @@ def _row(detector: Any, scored: Any, rate: float) -> dict:
         "p_value": p_value,
         "anomalous": None if p_value is None else p_value <= rate,
     }
+
+
+def _server(detector: Any, folder: Path | None, images: Path, rate: float) -> Any:
+    """What writes maps for the server of MVTec AD 2; None where they were not asked for."""
+    from jaxdpmm.detection.reporting.submission import Submission, check_tifffile
+
+    if folder is None:
+        return None
+    check_tifffile()
+    if not images.is_dir():
+        raise ValueError(
+            f"IMAGES must be the folder of a split with --submission, got a file, {images}; give the folder."
+        )
+    return Submission(folder, images, detector.colour_limits, _threshold(detector, rate))
 
 
 def _check_across(across: float) -> None:

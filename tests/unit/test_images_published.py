@@ -125,6 +125,31 @@ def test_a_miniature_is_evaluated_from_the_command_line(model, tmp_path, layout)
     assert 0 <= found["mixture"]["pixel_aupro_at_0.05"] <= found["mixture"]["pixel_aupro"] <= 1
 
 
+def test_maps_for_the_server_of_mvtec_ad_2(model, tmp_path, capsys):
+    """Floats of 16 bits that order pixels as the scores do, and marks at the threshold of normal pixels."""
+    tifffile = pytest.importorskip("tifffile")
+    images = tmp_path / "can" / "test_private"
+    for number in range(2):
+        save(surface(number, defective=True)[0], images / f"{number:03d}_regular.png")
+    places = [str(model), str(images), "--output", str(tmp_path / "run")]
+    server = ["--submission", str(tmp_path / "server")]
+    assert cli.run(["score", *places, *server, "--rate", "0.2"]) == 0
+    found = tifffile.imread(tmp_path / "server/anomaly_images/can/test_private/000_regular.tiff")
+    assert (found.dtype, found.shape) == (np.float16, (SIDE, SIDE))
+    scores = np.load(tmp_path / "run/maps/000_regular.png.npy")
+    order = np.argsort(scores.ravel())
+    assert (np.diff(found.ravel()[order].astype(float)) >= 0).all()
+    path = tmp_path / "server/anomaly_images_thresholded/can/test_private/000_regular.png"
+    with Image.open(path) as marks:
+        marked = np.asarray(marks)
+    assert set(np.unique(marked)) <= {0, 255}
+    assert scores[marked == 255].min(initial=np.inf) > scores[marked == 0].max()
+    assert cli.run(["score", *places, *server, "--rate", "0.01"]) == 2
+    assert (
+        "a submission needs a threshold of pixels, got a model with too" in capsys.readouterr().err
+    )
+
+
 def test_kolektor_that_is_not_whole(tmp_path):
     root, _ = write_kolektor(tmp_path / "KolektorSDD2")
     pixels, mask = surface(1, defective=True)
