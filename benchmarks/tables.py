@@ -4,6 +4,7 @@
     python benchmarks/tables.py against-bank quality-tiles.json quality-cells.json
     python benchmarks/tables.py memory memory.json
     python benchmarks/tables.py ideas benchmarks/results/ideas.json
+    python benchmarks/tables.py choose benchmarks/results/choose.json
     python benchmarks/tables.py inference inference.json
     python benchmarks/tables.py gpu benchmarks/results/gpu.json
     python benchmarks/tables.py gpu-gains benchmarks/results/gpu.json
@@ -17,6 +18,7 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
+from choose_tables import choose_table
 from gpu_tables import gpu_agreement_table, gpu_gains_table, gpu_table
 from table_parts import Records, grouped, interval, markdown, read_records, spread
 
@@ -163,6 +165,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     "against-bank": against_bank_table,
     "memory": memory_table,
     "ideas": ideas_table,
+    "choose": choose_table,
     "inference": inference_table,
     "gpu": gpu_table,
     "gpu-gains": gpu_gains_table,

@@ -6,6 +6,7 @@ import typer
 
 from jaxdpmm import __version__
 from jaxdpmm.cli.calibrate import calibrate
+from jaxdpmm.cli.choose import choose
 from jaxdpmm.cli.demo import demo
 from jaxdpmm.cli.drift import drift
 from jaxdpmm.cli.evaluate import evaluate
@@ -40,6 +41,7 @@ def show(
 
 for command in (
     demo,
+    choose,
     fit,
     score,
     evaluate,

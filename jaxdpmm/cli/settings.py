@@ -6,7 +6,7 @@ Next file to read: `../detection/settings.py`, where these fields are.
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, get_args
 
 import typer
@@ -47,20 +47,46 @@ def takes_settings(settings: type) -> Callable[[Command], Command]:
     return decorate
 
 
-def _option(field: dataclasses.Field) -> inspect.Parameter:
-    """The option for a field; `--layer`, given as often as needed, for the field `layers: tuple[int, ...] | None`.
+def options_of(settings: type, values: Mapping[str, Any]) -> list[str]:
+    """What to write on the command line for some settings, the inverse of what a command receives.
 
-    The option's own default is None, which tells what the user gave; the help names the default of the field.
+    Args:
+        settings: dataclass whose fields are made by `detection.settings.setting`.
+        values: of some of the fields, by name; those that are None are left out.
     """
+    words: list[str] = []
+    for field in dataclasses.fields(settings):
+        value = values.get(field.name)
+        if value is None:
+            continue
+        option = _name_of(field)
+        if isinstance(value, bool):
+            words.append(option if value else f"--no-{option.removeprefix('--')}")
+            continue
+        several = value if _is_repeated(field) and isinstance(value, tuple | list) else [value]
+        for one in several:
+            words += [option, *map(str, one if isinstance(one, tuple | list) else [one])]
+    return words
+
+
+def _is_repeated(field: dataclasses.Field) -> bool:
+    """Whether an option may be given several times."""
+    return any(get_args(one)[1:] == (...,) for one in get_args(field.type))
+
+
+def _name_of(field: dataclasses.Field) -> str:
+    """`--layer` for the field `layers: tuple[int, ...] | None`, which may be given several times."""
+    name = field.name.removesuffix("s") if _is_repeated(field) else field.name
+    return f"--{name.replace('_', '-')}"
+
+
+def _option(field: dataclasses.Field) -> inspect.Parameter:
+    """The option for a field; its own default is None, which tells what the user gave; the help names the default."""
     kind: Any = str if Any in get_args(field.type) else field.type  # objects have no text
-    name = field.name
     for one in get_args(field.type):
         if get_args(one)[1:] == (...,):
-            kind, name = list[get_args(one)[0]], field.name.removesuffix("s")  # type: ignore[misc]
-    option = typer.Option(
-        f"--{name.replace('_', '-')}",
-        help=help_of(field),
-    )
+            kind = list[get_args(one)[0]]  # type: ignore[misc]
+    option = typer.Option(_name_of(field), help=help_of(field))
     return inspect.Parameter(
         field.name,
         inspect.Parameter.POSITIONAL_OR_KEYWORD,

@@ -1,9 +1,9 @@
 """Pictures of a mixture and of its scores: axes of matplotlib in, the same axes out.
 
 `fits` (how a fit went, how large components are, densities), `scores` (how well scores tell anomalous from normal),
-`components` (what components look like on images) and `drift` (which of them grow or empty). Each function draws into
-axes that the caller has made, and returns them, so that figures are put together and styled as in any other use of
-matplotlib:
+`components` (what components look like on images), `drift` (which of them grow or empty) and `choices` (settings that
+were tried). Each function draws into axes that the caller has made, and returns them, so that figures are put together
+and styled as in any other use of matplotlib:
 
     figure = matplotlib.figure.Figure()
     draw_objective(figure.add_subplot(), result.history)
@@ -12,6 +12,7 @@ matplotlib:
 Not here: pictures of single images beside their anomaly maps (`../detection/overlay.py`).
 """
 
+from jaxdpmm.pictures.choices import draw_trials
 from jaxdpmm.pictures.components import component_crops, draw_atlas, draw_component_map
 from jaxdpmm.pictures.drift import draw_drift
 from jaxdpmm.pictures.fits import draw_active, draw_density, draw_objective, draw_sizes
@@ -29,4 +30,5 @@ __all__ = [
     "draw_precision_recall",
     "draw_roc",
     "draw_sizes",
+    "draw_trials",
 ]

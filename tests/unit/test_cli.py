@@ -13,7 +13,7 @@ from jaxdpmm import cli
 from jaxdpmm.cli import terminal
 
 COMMANDS = (
-    *("demo", "fit", "score", "evaluate", "calibrate", "explain"),
+    *("demo", "choose", "fit", "score", "evaluate", "calibrate", "explain"),
     *("update", "forget", "drift", "report", "export"),
 )
 

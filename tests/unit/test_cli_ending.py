@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C in
 WORDS = {"SIGINT": "interrupted", "SIGTERM": "terminated", "SIGHUP": "hung up"}
 COMMANDS = {
     "demo": ["--picture", "new.png"],
+    "choose": ["absent"],
     "fit": ["absent", "--output", "new"],
     "score": ["absent", "absent", "--output", "new"],
     "evaluate": ["absent", "absent"],

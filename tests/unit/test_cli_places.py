@@ -16,6 +16,7 @@ from jaxdpmm.storage.outputs import MODEL, RESULT
 
 COMMANDS = {
     "demo": "--backbone {weights} --picture {picture} --json {json}",
+    "choose": "{data} --backbone {weights} --picture {picture} --json {json} --cache {cache}",
     "fit": "{data} --backbone {weights} --output {model_out} --json {json} --cache {cache}",
     "score": "{model} {images} --backbone {weights} --output {run_out} --json {json}",
     "evaluate": "{model} {data} --backbone {weights} --output {run_out} --json {json} --cache {cache}",

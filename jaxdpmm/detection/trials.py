@@ -1,0 +1,264 @@
+"""Settings tried without a single anomaly: on normal images that were held out, and on synthetic anomalies of them.
+
+Features of all blocks that are tried are computed once; settings that differ only in what follows share them, and
+share a fit where they differ only in the score. Read `choosing.py` next, which says what is tried and which is best.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxdpmm.detection.config import DetectorConfig
+from jaxdpmm.detection.evaluate import typical_ms
+from jaxdpmm.detection.fitting import fit_mixture
+from jaxdpmm.detection.joint import is_joint
+from jaxdpmm.detection.leaving_out import fuse_scores
+from jaxdpmm.detection.methods import Fitted, of_state
+from jaxdpmm.detection.metrics import area_under_roc, bootstrap, curves, score_table
+from jaxdpmm.detection.patches import ImagePatches, stack_patches
+from jaxdpmm.detection.scored import ScoredImage, score_images
+from jaxdpmm.detection.settings import ScoreSettings
+from jaxdpmm.detection.state import DetectorState
+from jaxdpmm.detection.synthetic import RECIPES, stock_of, synthetic_patches
+from jaxdpmm.images.geometry import Frame
+from jaxdpmm.images.reading import mask_of
+from jaxdpmm.images.records import ANOMALOUS
+from jaxdpmm.scoring import component_means
+
+FIGURES = ("pixel_aupr", "pixel_auroc", "image_auroc")
+NUM_REPLICATES = 200
+NUM_OF_FEATURES = 32  # anomalies of each recipe
+
+Truth = Float[np.ndarray, "2 h w"]
+"""Normal and anomalous pixels of each patch."""
+
+
+class Material(NamedTuple):
+    """Images that settings are tried on, with the features of some blocks side by side, of any floating type.
+
+    Attributes:
+        layers: the blocks, in their order.
+        learned: normal images, `rotations` in a row of each, as it is first.
+        rotations: of each learned image.
+        held_out: other normal images.
+        synthetic: anomalous images, made of `held_out`.
+        of_features: names in `synthetic.RECIPES`, of anomalies to be made of the features of each setting.
+    """
+
+    layers: tuple[int, ...]
+    learned: Sequence[ImagePatches]
+    rotations: int
+    held_out: Sequence[ImagePatches]
+    synthetic: Sequence[ImagePatches]
+    of_features: tuple[str, ...] = ()
+
+
+class Tried(NamedTuple):
+    """A setting that was fitted.
+
+    Attributes:
+        config: the setting.
+        state: what it has learned.
+        fitted: its score, ready to run.
+        images: with the features of this setting.
+    """
+
+    config: DetectorConfig
+    state: DetectorState
+    fitted: Fitted
+    images: Material
+
+
+class Trial(NamedTuple):
+    """A setting and how well it tells synthetic anomalies from normal images.
+
+    Attributes:
+        config: the setting.
+        figures: "pixel_aupr", "pixel_auroc" and "image_auroc", means over the recipes of anomalies.
+        recipes: "pixel_aupr" by the recipe.
+        replicates: their mean, of images drawn anew, the same images in every trial.
+        num_bytes: size of what scoring keeps.
+        num_components: K.
+        milliseconds: of scoring per image, from features on.
+    """
+
+    config: DetectorConfig
+    figures: dict[str, float]
+    recipes: dict[str, float]
+    replicates: Float[np.ndarray, " R"]
+    num_bytes: int
+    num_components: int
+    milliseconds: float
+
+
+def trials(material: Material, configs: Iterable[DetectorConfig]) -> Iterator[Trial]:
+    """Each setting tried, in order; neighbours share features and fits where their settings allow.
+
+    Args:
+        material: images, with the features of every block that a setting names.
+        configs: settings, resolved.
+    """
+    for tried in fits(material, configs):
+        held_out, anomalous = tried.images.held_out, tried.images.synthetic
+        images = scored(tried, [*held_out, *anomalous])
+        every = list(zip(images, truth_of([*held_out, *anomalous]), strict=True))
+        normal, synthetic = every[: len(held_out)], every[len(held_out) :]
+        found, drawn = {}, []
+        for recipe in dict.fromkeys(one.record.kind for one, _ in synthetic):
+            of_recipe = [pair for pair in synthetic if pair[0].record.kind == recipe]
+            some, pixels = zip(*normal, *of_recipe, strict=True)
+            counts = pixel_counts(some, pixels)
+            found[recipe] = figures_of(some, counts)
+            replicates = bootstrap.replicates(
+                counts, num_replicates=NUM_REPLICATES, seed=tried.config.seed
+            )
+            drawn.append(curves.precision_area(*replicates[:2]))
+        yield Trial(
+            tried.config,
+            {name: float(np.mean([one[name] for one in found.values()])) for name in FIGURES},
+            {recipe: one["pixel_aupr"] for recipe, one in found.items()},
+            np.mean(drawn, axis=0),
+            tried.fitted.num_bytes,
+            tried.fitted.num_rows,
+            typical_ms(images, "scoring_seconds"),
+        )
+
+
+def fits(material: Material, configs: Iterable[DetectorConfig]) -> Iterator[Tried]:
+    """Each setting fitted to the learned images, in order.
+
+    Args:
+        material: as of `trials`.
+        configs: settings, resolved.
+    """
+    for _, alike in itertools.groupby(configs, _features_of):
+        settings = list(alike)
+        some = _narrowed(material, settings[0])
+        patches = stack_patches(some.learned, len(some.learned))
+        if material.of_features:
+            some = some._replace(
+                synthetic=[*some.synthetic, *_of_features(some, patches.features, settings[0])]
+            )
+        for mixture, same in itertools.groupby(settings, _mixture_of):
+            state = fit_mixture(patches.features, mixture)
+            for config in same:
+                own = state
+                if is_joint(config.score):
+                    own = fuse_scores(state, patches, config)
+                yield Tried(config, own, of_state(own, config), some)
+
+
+def scored(tried: Tried, images: Iterable[ImagePatches]) -> list[ScoredImage]:
+    """Images as a setting scores them."""
+    found = score_images(images, {"": tried.fitted.score_patches}, tried.config)
+    return [one[""] for one in found]
+
+
+def truth_of(images: Iterable[ImagePatches]) -> list[Truth]:
+    """What the masks of images say of their patches; images without a mask count as normal."""
+    found = []
+    for image in images:
+        mask = mask_of(image.record) if image.record.label else None
+        mask = np.zeros(image.frame.original, bool) if mask is None else mask
+        found.append(pixels_of_patches(mask, image.frame))
+    return found
+
+
+def pixels_of_patches(mask: Bool[np.ndarray, "H W"], frame: Frame) -> Truth:
+    """How many normal and how many anomalous pixels of the original image each patch has.
+
+    Args:
+        mask: anomalous pixels of the original image.
+        frame: how it was prepared.
+    """
+    below = np.pad(mask.astype(int).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    boxes = (frame.box_of(number, number) for number in range(max(frame.grid)))
+    top, left, bottom, right = (np.array(ends) for ends in zip(*boxes, strict=True))
+    top, bottom = (np.minimum(ends[: frame.grid[0]], mask.shape[0]) for ends in (top, bottom))
+    left, right = (np.minimum(ends[: frame.grid[1]], mask.shape[1]) for ends in (left, right))
+    anomalous = (below[bottom] - below[top])[:, right] - (below[bottom] - below[top])[:, left]
+    sizes = np.outer(bottom - top, right - left)
+    return np.stack([sizes - anomalous, anomalous]).astype(float)
+
+
+def pixel_counts(images: Sequence[ScoredImage], truth: Sequence[Truth]) -> bootstrap.ImageCounts:
+    """Pixels of each image by the score of their patch, in bins."""
+    grids = [image.patch_scores for image in images]
+    values = np.concatenate([grid.ravel() for grid in grids])
+    is_anomalous = np.concatenate([(pixels[1] > 0).ravel() for pixels in truth])
+    edges = bootstrap.bin_edges(score_table(is_anomalous, values))
+    normal, anomalous = (
+        np.stack(
+            [_binned(grid, pixels[kind], edges) for grid, pixels in zip(grids, truth, strict=True)]
+        )
+        for kind in (0, 1)
+    )
+    labels = np.array([image.record.label == ANOMALOUS for image in images])
+    return bootstrap.ImageCounts(labels, normal, anomalous, np.zeros_like(anomalous))
+
+
+def figures_of(images: Sequence[ScoredImage], counts: bootstrap.ImageCounts) -> dict[str, float]:
+    """Figures by name: "image_auroc", and where there are masks "pixel_auroc" and "pixel_aupr"."""
+    normal, anomalous = counts.normal.sum(axis=0), counts.anomalous.sum(axis=0)
+    whole = np.array([image.score for image in images])
+    found = {"image_auroc": area_under_roc(score_table(counts.is_anomalous, whole))}
+    if anomalous.any():
+        found["pixel_auroc"] = float(curves.roc_area(normal, anomalous))
+        found["pixel_aupr"] = float(curves.precision_area(normal, anomalous))
+    return found
+
+
+def _of_features(
+    images: Material, features: Float[np.ndarray, "N D"], config: DetectorConfig
+) -> Iterator[ImagePatches]:
+    """Synthetic anomalies of features, by what the default mixture of them knows, whichever is tried."""
+    state = fit_mixture(features, DetectorConfig.preset("fast", seed=config.seed))
+    means = np.asarray(component_means(state.mixture, state.posterior))
+    first = images.learned[:: images.rotations]
+    stock = stock_of(means, [one.features for one in first])
+    recipes = {name: RECIPES[name] for name in images.of_features}
+    number = NUM_OF_FEATURES * len(recipes)
+    return synthetic_patches(images.held_out, stock, number, seed=config.seed, recipes=recipes)
+
+
+def _features_of(config: DetectorConfig) -> tuple[Any, ...]:
+    return config.layers, config.join, config.rotations
+
+
+def _mixture_of(config: DetectorConfig) -> DetectorConfig:
+    """The same for settings that differ only in the score."""
+    usual: dict[str, Any] = {
+        field.name: field.default for field in dataclasses.fields(ScoreSettings)
+    }
+    return dataclasses.replace(config, **usual)
+
+
+def _narrowed(material: Material, config: DetectorConfig) -> Material:
+    """The images with the features of one setting alone."""
+    places = [material.layers.index(layer) for layer in config.layers or ()]
+
+    def narrowed(image: ImagePatches) -> ImagePatches:
+        blocks = image.features.reshape(*image.frame.grid, len(material.layers), -1)
+        some = blocks[..., places, :].astype(np.float32)
+        own = some.mean(axis=2) if config.join == "mean" else some
+        return image._replace(features=own.reshape(*image.frame.grid, -1))
+
+    firsts = range(0, len(material.learned), material.rotations)
+    chosen = [first + copy for first in firsts for copy in range(config.rotations)]
+    return Material(
+        config.layers or (),
+        [narrowed(material.learned[place]) for place in chosen],
+        config.rotations,
+        [narrowed(image) for image in material.held_out],
+        [narrowed(image) for image in material.synthetic],
+        material.of_features,
+    )
+
+
+def _binned(scores: np.ndarray, pixels: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    bins = np.maximum(np.searchsorted(edges, scores.ravel(), side="right") - 1, 0)
+    return np.bincount(bins, pixels.ravel(), minlength=len(edges)).astype(np.float32)
