@@ -11,7 +11,9 @@ and gone on with.
 
 `known-N` learns from N of the anomalous test images, of every second kind, and is judged by the others, those of kinds
 that it has seen and of others apart; `unlabelled` learns from every second test image, without its label, and is judged
-by the rest. All other ideas see normal images only. `separation` changes no score.
+by the rest. All other ideas see normal images only. `separation` changes no score. `sites` compares the exact merge of
+sites with the merge that is weighed for each image. Other ideas are fused with the detector's score by the sum, and by
+the largest beside it.
 """
 
 import argparse
@@ -20,26 +22,23 @@ import json
 import pathlib
 import statistics
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 from harness import write_report
 from ideas_data import (
     DENSITY,
-    Grids,
     Setting,
-    anomalous_patches,
     features_of,
     figures,
     fitted_setting,
-    fused_grids,
     labels_by,
     timed,
     whole_scores,
-    with_base,
 )
+from ideas_more import Outcome, joined, known, sites, unlabelled
 from quality import known_records
 from tables import ideas_table
 
@@ -49,31 +48,8 @@ from jaxdpmm.detection.fitting import fit_mixture
 from jaxdpmm.detection.histograms import histogram_score, learn_histograms
 from jaxdpmm.detection.matching import learn_places, match
 from jaxdpmm.features import load_backbone
-from jaxdpmm.inference import initialize
-from jaxdpmm.model import Mixture
-from jaxdpmm.scoring import SCORERS, anomaly_hypotheses, component_means, log_ratio
-from jaxdpmm.scoring.ratio import Hypotheses
+from jaxdpmm.scoring import component_means
 from jaxdpmm.separation import separation
-
-UNKNOWN = 0.999  # quantile of held-out scores from which on a patch may be an unknown anomaly
-
-
-class Outcome(NamedTuple):
-    """Scores of test images with an idea.
-
-    Attributes:
-        grids: of patches.
-        seconds: per image that the idea adds.
-        chosen: which test images count; None for all.
-        whole: scores of whole images, where they are not made of those of patches.
-        more: further entries of the record.
-    """
-
-    grids: Grids
-    seconds: list[float]
-    chosen: Sequence[int] | None = None
-    whole: Sequence[float] | None = None
-    more: dict[str, Any] = {}  # noqa: RUF012, never changed
 
 
 def fusion(setting: Setting) -> Outcome:
@@ -157,55 +133,6 @@ def divergence(setting: Setting) -> Outcome:
     return Outcome(setting.base_test, seconds, whole=whole, more={"alone": alone})
 
 
-def known(number: int, setting: Setting) -> Outcome:
-    """Posterior odds with so many known anomalous images of half of the kinds, judged by the rest, kinds apart."""
-    kinds = sorted({one.record.kind for one in setting.test if one.record.label})
-    seen = set(kinds[setting.config.seed % len(kinds) :: 2])
-    by_kind = [place for place, one in enumerate(setting.test) if one.record.kind in seen]
-    order = np.random.default_rng(setting.config.seed).permutation(by_kind)
-    learned = order[: min(number, len(order) // 2)].tolist()
-    state = setting.state
-    density = compile_scorer(*state.scorer(DENSITY))
-    held_out = np.concatenate([density(one).ravel() for one in features_of(setting.held_out)])
-    limit = float(np.quantile(held_out, UNKNOWN))
-    test = [density(one) for one in features_of(setting.test)]
-    rows = np.concatenate([anomalous_patches(setting, p, test[p] - limit) for p in learned])
-    of_known = Mixture(state.mixture.family, -(-len(rows) // 4), state.mixture.sticks)
-    posterior = initialize(
-        of_known, state.prior, rows, key=jax.random.key(setting.config.seed), start="coverage"
-    )
-    scorer = log_ratio(SCORERS[DENSITY](of_known), SCORERS[DENSITY](state.mixture))
-    fitted = anomaly_hypotheses(state.posterior, posterior, len(learned), -limit)
-    grids, seconds = timed(compile_scorer(scorer, fitted), features_of(setting.test))
-    more: dict[str, Any] = {"num_known_images": len(learned), "num_known_patches": len(rows)}
-    chosen = [place for place in range(len(setting.test)) if place not in learned]
-    more["density"] = figures(setting, test, chosen)
-    for name, is_kind in (("seen", True), ("unseen", False)):
-        some = [
-            place
-            for place in chosen
-            if not (one := setting.test[place].record).label or (one.kind in seen) == is_kind
-        ]
-        if any(setting.test[place].record.label for place in some):
-            both = (figures(setting, of, some) for of in (test, grids))
-            more[name] = dict(zip(("without", "with"), both, strict=True))
-    return Outcome(grids, seconds, chosen, more=more)
-
-
-def unlabelled(setting: Setting) -> Outcome:
-    """The detector's score, and the log ratio of the density of all patches to that of normal ones."""
-    seen = features_of(setting.test[::2])
-    rows = np.concatenate([one.reshape(-1, one.shape[-1]) for one in [*setting.train, *seen]])
-    both, normal = fit_mixture(rows, setting.config), setting.state
-    scorer = log_ratio(SCORERS[DENSITY](both.mixture), SCORERS[DENSITY](normal.mixture))
-    score = compile_scorer(scorer, Hypotheses(both.posterior, normal.posterior))
-    found, seconds = timed(score, features_of(setting.test))
-    held_out = [score(one) for one in features_of(setting.held_out)]
-    chosen = range(1, len(setting.test), 2)
-    more = {"alone": figures(setting, found, chosen)}
-    return joined(setting, held_out, found, seconds, chosen, more)
-
-
 def apart(setting: Setting) -> Outcome:
     """Compactness and separation of the components on held-out patches."""
     rows = np.concatenate([one.reshape(-1, one.shape[-1]) for one in features_of(setting.held_out)])
@@ -222,6 +149,7 @@ IDEAS: dict[str, Callable[[Setting], Outcome]] = {
     "divergence": divergence,
     **{f"known-{n}": (lambda setting, n=n: known(n, setting)) for n in (1, 5, 20)},
     "unlabelled": unlabelled,
+    "sites": sites,
     "separation": apart,
 }
 
@@ -258,27 +186,11 @@ def measure(name: str, setting: Setting) -> dict[str, Any]:
     except ValueError as reason:
         return {"skipped": str(reason)}
     return {
-        "without": figures(setting, setting.base_test, outcome.chosen),
+        "without": figures(setting, outcome.base or setting.base_test, outcome.chosen),
         "with": figures(setting, outcome.grids, outcome.chosen, outcome.whole),
         "ms_added": 1e3 * statistics.median(outcome.seconds[1:]),
         **outcome.more,
     }
-
-
-def joined(
-    setting: Setting,
-    held_out: Grids,
-    test: Grids,
-    seconds: list[float],
-    chosen: Sequence[int] | None = None,
-    more: dict[str, Any] | None = None,
-) -> Outcome:
-    """The detector's score and others, fused: by the largest, and beside it by the sum."""
-    normal = with_base(setting.base_held_out[-len(held_out) :], held_out)
-    new = with_base(setting.base_test, test)
-    by = {combine: fused_grids(normal, new, combine) for combine in ("largest", "sum")}
-    of_sum = figures(setting, by["sum"], chosen)
-    return Outcome(by["largest"], seconds, chosen, more=(more or {}) | {"with_sum": of_sum})
 
 
 def _options() -> argparse.Namespace:

@@ -1,5 +1,6 @@
 """A data set with a fitted mixture for `ideas.py`: features, scores, their figures, fused scores."""
 
+import pathlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from jaxdpmm.detection.calibration import learned_and_held_out
 from jaxdpmm.detection.evaluate import labels_of, true_mask
 from jaxdpmm.detection.fitting import fit_mixture
 from jaxdpmm.detection.joint import components_of
-from jaxdpmm.detection.maps import image_scores, map_weights
+from jaxdpmm.detection.maps import image_scores
 from jaxdpmm.detection.metrics import ScoreTable, add_scores, area_under_roc, average_precision
 from jaxdpmm.detection.state import DetectorState
 from jaxdpmm.detection.training import training_patches
@@ -21,13 +22,15 @@ from jaxdpmm.images.layouts import open_data_set
 from jaxdpmm.scoring import fused_scores, learn_fusion
 
 DENSITY = "nearest_predictive"
-ANOMALOUS_SHARE = 0.5  # of a patch that must be masked for it to be learned from
 
 Grids = list[np.ndarray]
 
 
 class Setting(NamedTuple):
-    """A data set with a fitted mixture, and the detector's score of all images that were not learned from."""
+    """A data set with a fitted mixture, and the detector's score of all images that were not learned from.
+
+    `names` are those of the training images.
+    """
 
     config: DetectorConfig
     state: DetectorState
@@ -36,6 +39,7 @@ class Setting(NamedTuple):
     test: list[ImagePatches]
     base_held_out: Grids
     base_test: Grids
+    names: tuple[str, ...]
 
 
 def fitted_setting(data: str, config: DetectorConfig, backbone: Any, cache: Any) -> Setting:
@@ -57,7 +61,8 @@ def fitted_setting(data: str, config: DetectorConfig, backbone: Any, cache: Any)
         list(cached_patches(part, config, backbone, cache)) for part in (held_out, data_set.test)
     ]
     base = ([score(one) for one in features_of(part)] for part in images)
-    return Setting(config, state, train, *images, *base)
+    names = tuple(pathlib.Path(name).name for name, _ in patches.sources)
+    return Setting(config, state, train, *images, *base, names)
 
 
 def features_of(images: Iterable[ImagePatches]) -> Grids:
@@ -130,17 +135,6 @@ def figures(
         "pixel_auroc": area_under_roc(pixels) if has_pixels else None,
         "pixel_aupr": average_precision(pixels) if has_pixels else None,
     }
-
-
-def anomalous_patches(setting: Setting, place: int, excess: np.ndarray) -> np.ndarray:
-    """Features of the patches of an image that are masked; without a mask, of those whose excess is positive."""
-    mask = true_mask(_image(setting, place, excess))
-    if mask is not None:
-        rows, columns = map_weights(setting.test[place].frame, 0.0)
-        share = rows.T @ mask @ columns / np.outer(rows.sum(0), columns.sum(0))
-        excess = share - ANOMALOUS_SHARE
-    is_chosen = excess >= min(0.0, excess.max())  # at least one
-    return setting.test[place].features[is_chosen]
 
 
 def _image(setting: Setting, place: int, grid: np.ndarray) -> ScoredImage:
