@@ -85,3 +85,13 @@ JOINS = ("concatenate", "mean")
 
 DTYPES = ("float32", "bfloat16")
 """Types of the backbone's matrix products."""
+
+
+def names_of(score: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The names of a setting `score`."""
+    return (score,) if isinstance(score, str) else score
+
+
+def is_joint(score: str | tuple[str, ...]) -> bool:
+    """Whether a setting `score` needs a fusion: it is several, or one that is not of a patch and the mixture alone."""
+    return not isinstance(score, str) or score in (CONTEXT, ODDS)

@@ -31,9 +31,9 @@ from jax import export
 from jaxtyping import Array, Float
 
 from jaxdpmm.checks import check_choice
-from jaxdpmm.choices import CONTEXT, ODDS
+from jaxdpmm.choices import CONTEXT, ODDS, names_of
 from jaxdpmm.detection.reduction import reduced, reduction_of
-from jaxdpmm.detection.settings import DetectorSettings, names_of
+from jaxdpmm.detection.settings import DetectorSettings
 from jaxdpmm.detection.stored_scores import fusion_of
 from jaxdpmm.exported import (
     ABOUT,

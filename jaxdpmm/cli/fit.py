@@ -123,6 +123,14 @@ def _atypical(result: dict) -> str:
     return f"most atypical training images: {names}"
 
 
+def _apart_text(result: dict) -> str:
+    """How compact the components are, where that is known."""
+    ratio = result["within_over_between"]
+    if ratio is None:
+        return ""
+    return f", width over distance {ratio:.2f}, {result['contested']:.1%} of the patches between two components"
+
+
 def _summary(result: dict) -> str:
     bound = result["elbo_per_patch"]
     bound_text = "" if bound is None else f", ELBO {bound:.4f} nats per patch"
@@ -131,6 +139,7 @@ def _summary(result: dict) -> str:
         f"{' (all there may be; more would be used)' if result['truncation_binds'] else ''} from "
         f"{result['num_patches']:,} patches of {result['num_images']} images"
         f"{skipped_text(result['num_skipped'])}; {result['num_sweeps']} sweeps"
-        f"{'' if result['converged'] or bound is None else ', not converged'}{bound_text}; "
+        f"{'' if result['converged'] or bound is None else ', not converged'}{bound_text}"
+        f"{_apart_text(result)}; "
         f"{result['seconds']:.1f} s"
     )

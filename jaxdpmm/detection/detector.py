@@ -18,7 +18,7 @@ from jaxdpmm.detection.diagnosis import PatchDiagnosis, diagnose, examples_of
 from jaxdpmm.detection.evaluate import evaluate
 from jaxdpmm.detection.joint import compile_score
 from jaxdpmm.detection.known import with_odds
-from jaxdpmm.detection.learning import colours_of_patches, learn, with_source
+from jaxdpmm.detection.learning import colours_of_patches, learn, separation_facts, with_source
 from jaxdpmm.detection.parts import check_parts
 from jaxdpmm.detection.patches import (
     BATCH_SIZE,
@@ -128,8 +128,9 @@ class Detector:
         config = config.resolved(backbone)
         fitted, patches = learn(patches, config, progress=progress, anomalies=anomalies)
         num_images = patches.num_images // config.rotations
+        facts = separation_facts(fitted, patches.features, config.seed)
         state = fitted._replace(
-            facts=fitted.facts._replace(num_images=num_images),
+            facts=facts._replace(num_images=num_images),
             examples=examples_of(fitted, patches),
             backbone_sha256=backbone_digest(backbone),
         )

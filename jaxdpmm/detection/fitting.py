@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
+from jaxdpmm import trees
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.parts import algorithm_of, batch_size_of, mixture_of, start_of
 from jaxdpmm.detection.reduction import principal_axes, reduce_features
@@ -52,6 +53,8 @@ def fit_mixture(
         features = reduce_features(reduction, features)
     mixture = mixture_of(config, features.shape[1], config.truncation(len(features)))
     prior = default_prior(mixture, jnp.asarray(draw_sample(key_sample, features, SAMPLE_SIZE)))
+    if config.prior_counts != 1:  # natural parameters of a prior are what so many points would add
+        prior = prior._replace(component=trees.scale(prior.component, config.prior_counts))
     algorithm = algorithm_of(config, mixture, prior, local_step)
     posterior, result = start_of(config, algorithm, features, key_start), None
     if config.sweeps():

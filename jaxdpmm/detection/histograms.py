@@ -34,6 +34,13 @@ class Histograms(NamedTuple):
     prior: Float[np.ndarray, " K"]
 
 
+class VolumeProfile(NamedTuple):
+    """What a volume scores, slice by slice and as a whole."""
+
+    slices: Float[np.ndarray, " S"]
+    volume: float
+
+
 def learn_histograms(counts: Num[np.ndarray, "R K"], concentration: float = 10.0) -> Histograms:
     """What normal images are made of.
 
@@ -102,3 +109,28 @@ def histogram_score(
     """
     check_at_least_one("num_nearest", num_nearest, "the default is 5")
     return float(np.mean(np.sort(divergences(normal, counts, kind))[:num_nearest]))
+
+
+def volume_profile(
+    normal: Histograms,
+    counts: Num[np.ndarray, "S K"],
+    kind: str = "js",
+    num_nearest: int = 5,
+    top_share: float = 0.1,
+) -> VolumeProfile:
+    """Scores of the slices of a volume, each by what it is made of, and one of the volume.
+
+    Args:
+        normal: from `learn_histograms` of normal slices.
+        counts: of the components in each slice, in the order of the slices.
+        kind: of `divergences`.
+        num_nearest: as of `histogram_score`.
+        top_share: of the slices, the most anomalous ones, whose mean is the volume's score; at least one.
+
+    Raises:
+        ValueError: there are no slices, or as of `histogram_score`.
+    """
+    check_at_least_one("the number of slices", len(counts), "give a volume that has some")
+    slices = np.array([histogram_score(normal, one, kind, num_nearest) for one in counts])
+    number = max(round(top_share * len(slices)), 1)
+    return VolumeProfile(slices, float(np.mean(np.sort(slices)[-number:])))

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxdpmm.choices import CONTEXT, ODDS
+from jaxdpmm.choices import CONTEXT, ODDS, is_joint, names_of
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.context import (
     LearnedContext,
@@ -35,7 +35,6 @@ from jaxdpmm.detection.known import compile_odds, learn_known
 from jaxdpmm.detection.patches import ImagePatches
 from jaxdpmm.detection.reduction import reduced
 from jaxdpmm.detection.scored import ScorePatches, compile_scorer
-from jaxdpmm.detection.settings import is_joint, names_of
 from jaxdpmm.detection.state import DetectorState
 from jaxdpmm.model import Mixture
 from jaxdpmm.programs import reshaped

@@ -20,12 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from jaxdpmm.choices import names_of
 from jaxdpmm.detection.calibration import calibrate, merged
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.leaving_out import ImageGroups
 from jaxdpmm.detection.parts import local_step_of
 from jaxdpmm.detection.patches import TrainingPatches
-from jaxdpmm.detection.settings import names_of
 from jaxdpmm.detection.state import DetectorState, KeptImage, Rows, TrainingImage
 from jaxdpmm.inference import LocalStep
 from jaxdpmm.inference.update import from_stats

@@ -16,14 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxdpmm.choices import ODDS
+from jaxdpmm.choices import ODDS, names_of
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.evaluate import true_mask
 from jaxdpmm.detection.maps import map_weights
 from jaxdpmm.detection.patches import ImagePatches
 from jaxdpmm.detection.reduction import reduce_features, reduced
 from jaxdpmm.detection.scored import ScoredImage, compile_scorer
-from jaxdpmm.detection.settings import names_of
 from jaxdpmm.detection.state import DetectorState, Known
 from jaxdpmm.images.records import NORMAL, ImageRecord
 from jaxdpmm.inference import initialize

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxdpmm.choices import is_joint
 from jaxdpmm.detection.calibration import calibrate
 from jaxdpmm.detection.config import AUTO, DetectorConfig
 from jaxdpmm.detection.fitting import SAMPLE_SIZE, fit_mixture
@@ -18,13 +19,15 @@ from jaxdpmm.detection.kept import with_kept_images
 from jaxdpmm.detection.leaving_out import fuse_scores, leave_images_out
 from jaxdpmm.detection.overlay import colour_limits
 from jaxdpmm.detection.patches import ImagePatches, TrainingPatches
+from jaxdpmm.detection.reduction import reduce_features
 from jaxdpmm.detection.scored import ScoredImage, ScorePatches
-from jaxdpmm.detection.settings import is_joint
-from jaxdpmm.detection.state import DetectorState, TrainingImage
+from jaxdpmm.detection.state import DetectorState, FitFacts, TrainingImage
 from jaxdpmm.detection.trimming import fit_trimmed
 from jaxdpmm.inference.data.pieces import draw_sample
+from jaxdpmm.separation import separation
 
-COLOURS = 1  # makes a key of its own of the seed, for the sample that colours are set by
+COLOURS, SEPARATION = 1, 2  # make keys of their own of the seed, for samples of patches
+FEW = 2048  # patches that tell how far components are apart
 FEWEST_IMAGES = 2  # so that something is left without each
 
 
@@ -85,6 +88,27 @@ def learn(
         state = fuse_scores(state, patches, config, progress=progress, anomalies=anomalies)
     facts = state.facts._replace(num_trimmed=len(others))
     return Learned(state._replace(facts=facts), patches)
+
+
+def separation_facts(state: DetectorState, features: Any, seed: int) -> FitFacts:
+    """The facts of the fit with how compact components are and how far apart, on a sample of the patches.
+
+    Args:
+        state: what was learned.
+        features: of training patches, (N, D).
+        seed: draws the sample.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), SEPARATION)
+    sample = reduce_features(state.reduction, draw_sample(key, features, FEW))
+    try:
+        found = separation(state.mixture, state.posterior, sample).over_points()
+    except TypeError:  # components of this family have no means
+        return state.facts
+    ratio, contested = (found[name] for name in ("within_over_between", "contested"))
+    is_one = not np.isfinite(ratio)  # a single component has no neighbour, and JSON no such number
+    return state.facts._replace(
+        within_over_between=None if is_one else ratio, contested=None if is_one else contested
+    )
 
 
 def colours_of_patches(

@@ -14,13 +14,13 @@ import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
+from jaxdpmm.choices import is_joint, names_of
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.joint import columns, compile_score, learn_joint
 from jaxdpmm.detection.parts import local_step_of
 from jaxdpmm.detection.patches import ImagePatches, TrainingPatches
 from jaxdpmm.detection.reduction import reduce_features
 from jaxdpmm.detection.scored import ScoredImage, score_images
-from jaxdpmm.detection.settings import is_joint, names_of
 from jaxdpmm.detection.state import DetectorState
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.inference import LocalStep

@@ -14,10 +14,9 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from jaxdpmm import families, sticks
-from jaxdpmm.choices import COVARIANCES, FAMILIES, STICKS
+from jaxdpmm.choices import COVARIANCES, FAMILIES, STICKS, names_of
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.joint import columns
-from jaxdpmm.detection.settings import names_of
 from jaxdpmm.families import Family, GaussianFull, GaussianLowRank
 from jaxdpmm.inference import (
     Algorithm,

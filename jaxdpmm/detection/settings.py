@@ -96,16 +96,6 @@ def documented(settings: Class) -> Class:
     return settings
 
 
-def names_of(score: str | tuple[str, ...]) -> tuple[str, ...]:
-    """The names of a setting `score`."""
-    return (score,) if isinstance(score, str) else score
-
-
-def is_joint(score: str | tuple[str, ...]) -> bool:
-    """Whether a setting `score` needs a fusion: it is several, or one that is not of a patch and the mixture alone."""
-    return not isinstance(score, str) or score in (choices.CONTEXT, choices.ODDS)
-
-
 @dataclasses.dataclass(frozen=True)
 class FeatureSettings:
     """What patch features depend on, and nothing else."""
@@ -232,6 +222,11 @@ class MixtureSettings:
         "Number of components as a share of the patches, from a start for coverage.",
         "Time and size of scoring are about that share of a memory bank's.",
         within=Interval(0, 1, with_least=False),
+    )
+    prior_counts: float = setting(
+        1.0,
+        "Factor of the counts of the prior; above 1, sweeps leave fewer components that lie further apart.",
+        within=Interval(0, with_least=False),
     )
     num_principal: int | None = setting(
         None,

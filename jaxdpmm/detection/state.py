@@ -134,6 +134,9 @@ class FitFacts(NamedTuple):
         num_held_out: images that the calibration is of, not learned from.
         num_left_out: images that the calibration is of, learned from and each left out in turn.
         num_trimmed: training images that look anomalous and were not learned from.
+        within_over_between: how wide components are by how far their nearest neighbours lie, see `separation.py`; None
+            where components have no means.
+        contested: share of training patches that two components claim; None as well.
     """
 
     num_patches: int
@@ -145,6 +148,8 @@ class FitFacts(NamedTuple):
     num_held_out: int = 0
     num_left_out: int = 0
     num_trimmed: int = 0
+    within_over_between: float | None = None
+    contested: float | None = None
 
 
 class DetectorState(NamedTuple):

@@ -11,10 +11,9 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from jaxdpmm.choices import CONTEXT, ODDS
+from jaxdpmm.choices import CONTEXT, ODDS, is_joint, names_of
 from jaxdpmm.detection.config import OWN, DetectorConfig
 from jaxdpmm.detection.reduction import reduction_of
-from jaxdpmm.detection.settings import is_joint, names_of
 from jaxdpmm.detection.state import (
     Calibration,
     DetectorState,
@@ -50,6 +49,8 @@ class _Settings(msgspec.Struct):
     num_held_out: Count = 0
     num_left_out: Count = 0
     num_trimmed: Count = 0
+    within_over_between: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    contested: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
     training_images: list[tuple[str, float, bool]] = []
     kept_images: list[str] | None = None
     radius: Annotated[float, msgspec.Meta(ge=0)] | None = None

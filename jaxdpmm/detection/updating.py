@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 from jaxdpmm import trees
+from jaxdpmm.choices import is_joint, names_of
 from jaxdpmm.detection.births import with_births
 from jaxdpmm.detection.calibration import merged
 from jaxdpmm.detection.config import DetectorConfig
@@ -31,7 +32,6 @@ from jaxdpmm.detection.kept import left_out_images, rows_of, total_of, with_thre
 from jaxdpmm.detection.leaving_out import ImageGroups
 from jaxdpmm.detection.parts import local_step_of
 from jaxdpmm.detection.patches import TrainingPatches
-from jaxdpmm.detection.settings import is_joint, names_of
 from jaxdpmm.detection.state import DetectorState, FitFacts, KeptImage, Rows, TrainingImage
 from jaxdpmm.detection.training import training_patches
 from jaxdpmm.images.records import ImageRecord

@@ -13,7 +13,12 @@ Not here: pictures of single images beside their anomaly maps (`../detection/ove
 """
 
 from jaxdpmm.pictures.choices import draw_trials
-from jaxdpmm.pictures.components import component_crops, draw_atlas, draw_component_map
+from jaxdpmm.pictures.components import (
+    component_crops,
+    draw_atlas,
+    draw_component_map,
+    draw_separation,
+)
 from jaxdpmm.pictures.drift import draw_drift
 from jaxdpmm.pictures.fits import draw_active, draw_density, draw_objective, draw_sizes
 from jaxdpmm.pictures.scores import draw_histogram, draw_precision_recall, draw_roc
@@ -29,6 +34,7 @@ __all__ = [
     "draw_objective",
     "draw_precision_recall",
     "draw_roc",
+    "draw_separation",
     "draw_sizes",
     "draw_trials",
 ]

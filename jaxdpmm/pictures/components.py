@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from jaxdpmm.detection.state import Examples
 from jaxdpmm.images.geometry import Frame, Preprocessing, frame_of
 from jaxdpmm.images.reading import load_image
+from jaxdpmm.separation import Separation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,6 +124,35 @@ def draw_atlas(
     widest = max((len(crops[number]) for number in order), default=1)
     axes.set_yticks(np.arange(len(order)) + 0.475, names)
     axes.set(xticks=[], xlim=(0, widest), ylim=(max(len(order), 1), 0))
+    return axes
+
+
+def draw_separation(axes: "Axes", found: Separation) -> "Axes":
+    """Axes with a point for each component: how wide it is, and how far its nearest neighbour lies.
+
+    Points are larger for components with more patches, and lighter the more of these another component claims too.
+    Above the line, a component is wider than its neighbour is far.
+
+    Args:
+        axes: to draw into.
+        found: of `separation`.
+    """
+    shown = (found.num_points > 0) & np.isfinite(found.between)
+    sizes = 200 * found.num_points[shown] / max(found.num_points.max(), 1)
+    points = axes.scatter(
+        found.between[shown],
+        found.within[shown],
+        s=np.maximum(sizes, 4),
+        c=found.contested[shown],
+        cmap="viridis",
+        vmin=0,
+        vmax=1,
+    )
+    axes.axline((0, 0), slope=1, color="0.6", linewidth=1)
+    axes.set(
+        xlabel="distance of the nearest component", ylabel="width", xlim=(0, None), ylim=(0, None)
+    )
+    axes.figure.colorbar(points, ax=axes, label="share that two components claim")
     return axes
 
 

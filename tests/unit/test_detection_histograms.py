@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from jaxdpmm.detection.histograms import divergences, histogram_score, learn_histograms
+from jaxdpmm.detection.histograms import (
+    divergences,
+    histogram_score,
+    learn_histograms,
+    volume_profile,
+)
 
 GENERATOR = np.random.default_rng(0)
 NORMAL = GENERATOR.multinomial(200, [0.5, 0.3, 0.15, 0.05], size=6)
@@ -55,3 +60,21 @@ def test_bad_input_is_told_in_a_sentence():
     for none, number in ((NORMAL[:0], 0), (0 * NORMAL, 6)):
         with pytest.raises(ValueError, match=f"got 0 patches in {number} images; count normal"):
             learn_histograms(none)
+
+
+def test_slices_of_a_volume_that_are_odd_stand_out_and_make_its_score():
+    normal = learn_histograms(NORMAL)
+    random = np.random.default_rng(3)
+    counts = random.multinomial(200, [0.5, 0.3, 0.15, 0.05], size=20)
+    usual = volume_profile(normal, counts)
+    counts[8:10] = random.multinomial(200, [0.2, 0.3, 0.15, 0.35], size=2)
+    found = volume_profile(normal, counts)
+    assert set(np.argsort(-found.slices)[:2].tolist()) == {8, 9}
+    assert found.volume == pytest.approx(found.slices[8:10].mean())
+    assert found.volume > 2 * usual.volume
+    assert found.slices[0] == histogram_score(normal, counts[0])
+    assert volume_profile(normal, counts[:1]).volume == found.slices[0]
+    with pytest.raises(
+        ValueError, match="number of slices must be at least 1, got 0; give a volume"
+    ):
+        volume_profile(normal, counts[:0])

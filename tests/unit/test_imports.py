@@ -64,7 +64,7 @@ ALLOWED = {
     | {"distances", "grouping", "leave_out"}
     | {"detection.banks", "detection.metrics"},
     "pictures": {"detection", "detection.metrics", "images", "inference", "model", "scoring"}
-    | {"sticks"},
+    | {"separation", "sticks"},
     "detection.reporting": {"detection", "images", "persist", "storage"},
     "export": MODEL
     | {"__version__", "choices", "detection", "exported", "persist", "scoring", "storage"},

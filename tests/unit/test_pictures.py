@@ -10,6 +10,7 @@ import jaxdpmm
 from jaxdpmm import pictures
 from jaxdpmm.detection.state import Examples
 from jaxdpmm.images.geometry import Preprocessing, frame_of
+from jaxdpmm.separation import separation
 
 
 @pytest.fixture
@@ -32,6 +33,17 @@ def labelled():
     random = np.random.default_rng(1)
     labels = np.arange(60) % 3 == 0
     return labels, np.round(random.normal(size=60) + 1.5 * labels, 1)  # with ties
+
+
+def test_points_of_components_are_their_widths_and_distances(axes, fitted):
+    mixture, _, result, x = fitted
+    found = separation(mixture, result.posterior, x)
+    assert pictures.draw_separation(axes, found) is axes
+    shown = found.num_points > 0
+    places = np.asarray(axes.collections[0].get_offsets())
+    np.testing.assert_allclose(places, np.stack([found.between, found.within], axis=1)[shown])
+    largest = np.argmax(axes.collections[0].get_sizes())
+    assert largest == np.argmax(found.num_points[shown])
 
 
 def test_lines_over_sweeps_are_the_history(axes, fitted):

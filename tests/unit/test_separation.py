@@ -1,9 +1,13 @@
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.stats import norm
 
 from jaxdpmm import GaussianDiagonal, Mixture, Prior
+from jaxdpmm.detection import DetectorConfig, fit_mixture
+from jaxdpmm.detection.learning import separation_facts
 from jaxdpmm.grouping import label_statistics
 from jaxdpmm.model import global_update
 from jaxdpmm.separation import separation
@@ -70,3 +74,27 @@ def test_no_points_are_told_in_a_sentence():
     mixture, posterior, x = fitted([[1.0, 2]])
     with pytest.raises(ValueError, match="x must hold at least one point, got none; give patches"):
         separation(mixture, posterior, x[:0])
+
+
+@pytest.mark.parametrize("covariance", ["spherical", "low_rank"])
+def test_a_prior_of_more_counts_leaves_fewer_components_further_apart(covariance):
+    """Six clusters that overlap by pairs, and more components than needed."""
+    random = np.random.default_rng(0)
+    centres = 8 * random.normal(size=(3, 6))
+    centres = np.concatenate([centres, centres + 1.8 * random.normal(size=(3, 6))])
+    x = (centres[np.arange(600) % 6] + random.normal(size=(600, 6))).astype(np.float32)
+    config = DetectorConfig(covariance=covariance, rank=2, num_components=30, num_epochs=20)
+    found = []
+    for counts in (1.0, 10.0):
+        state = fit_mixture(x, dataclasses.replace(config, prior_counts=counts))
+        facts = separation_facts(state, x, 0)
+        found.append((state.mixture.num_components, facts.within_over_between))
+        assert 0 <= facts.contested <= 1
+    assert found[1][0] < found[0][0]
+    assert found[1][1] < found[0][1]
+
+
+def test_facts_of_a_single_component_have_no_ratio():
+    x = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    facts = separation_facts(fit_mixture(x, DetectorConfig(num_components=1)), x, 0)
+    assert (facts.within_over_between, facts.contested) == (None, None)
