@@ -61,7 +61,7 @@ ALLOWED = {
     "detection": MODEL
     | {"choices", "images", "features", "precision", "programs", "scoring", "persist", "storage"}
     | {"inference", "inference.data", "inference.local_steps", "storage.model_trees"}
-    | {"distances", "grouping", "leave_out"}
+    | {"distances", "grouping", "leave_out", "separation"}
     | {"detection.banks", "detection.metrics"},
     "pictures": {"detection", "detection.metrics", "images", "inference", "model", "scoring"}
     | {"separation", "sticks"},
