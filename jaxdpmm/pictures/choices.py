@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jaxdpmm.choices import names_of
 from jaxdpmm.detection.choosing import FIGURE, Choice
 from jaxdpmm.detection.evaluate import LABELS
-from jaxdpmm.detection.settings import names_of
 from jaxdpmm.detection.trials import Trial
 
 if TYPE_CHECKING:

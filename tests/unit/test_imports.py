@@ -64,7 +64,7 @@ ALLOWED = {
     | {"distances", "grouping", "leave_out", "separation"}
     | {"detection.banks", "detection.metrics"},
     "pictures": {"detection", "detection.metrics", "images", "inference", "model", "scoring"}
-    | {"separation", "sticks"},
+    | {"choices", "separation", "sticks"},
     "detection.reporting": {"detection", "images", "persist", "storage"},
     "export": MODEL
     | {"__version__", "choices", "detection", "exported", "persist", "scoring", "storage"},
