@@ -36,6 +36,7 @@ from table_parts import called
 from tables import quality_table
 from variants import DEFAULT, VARIANTS, Variant
 
+from jaxdpmm.choices import is_joint
 from jaxdpmm.detection import DetectorConfig, ImagePatches, score_images, stream_patches
 from jaxdpmm.detection.cache import cached_patches
 from jaxdpmm.detection.calibration import learned_and_held_out
@@ -46,7 +47,6 @@ from jaxdpmm.detection.leaving_out import fuse_scores
 from jaxdpmm.detection.methods import CORESET_SHARE, METHODS
 from jaxdpmm.detection.patches import TrainingPatches
 from jaxdpmm.detection.scored import ScoredImage, ScorePatches
-from jaxdpmm.detection.settings import is_joint
 from jaxdpmm.detection.training import training_patches
 from jaxdpmm.features import load_backbone
 from jaxdpmm.images.layouts import open_data_set
