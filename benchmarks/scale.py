@@ -5,7 +5,10 @@
 One feature store of float16 rows is written and read in growing parts, each in a process of its own, so that
 its peak memory is known. The sweep is that of `cavi` with diagonal covariance; `slope` is that of log seconds over log
 points, 1 if cost is linear. The file is in the page cache after writing where memory allows; the reading itself is
-in the seconds. `--fit NAME` measures a whole fit in memory instead.
+in the seconds. `--start` measures a start for coverage instead: seeds, a Lloyd step and the posterior of all points, of
+256 spherical components. `--fit NAME` measures a whole fit in memory.
+
+    python benchmarks/scale.py --folder /somewhere/with/8/GB --start --json scale.json
 """
 
 import argparse
@@ -30,6 +33,8 @@ DIM, NUM_COMPONENTS = 384, 16
 BATCH_SIZE = 12_500  # small, since the first of a sweep is read while nothing computes
 PIECE = 62_500
 SIZES = (100_000, 312_500, 1_000_000, 2_500_000, 10_000_000)
+START_SIZES = (100_000, 1_000_000, 10_000_000)
+NUM_COVERING = 256  # components of a start for coverage
 
 
 def write_store(folder: pathlib.Path, num_points: int) -> None:
@@ -37,7 +42,7 @@ def write_store(folder: pathlib.Path, num_points: int) -> None:
     centres = np.random.default_rng(0).standard_normal((NUM_COMPONENTS, DIM)).astype(np.float32)
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
     with FeatureWriter(folder, settings={"benchmark": "scale"}, dtype="float16") as writer:
-        for number in range(num_points // PIECE):
+        for number in range(-(-num_points // PIECE)):
             if str(number) in writer:
                 continue
             random = np.random.default_rng(number)
@@ -81,6 +86,30 @@ def measure(folder: pathlib.Path, num_points: int) -> dict[str, Any]:
     }
 
 
+def measure_start(folder: pathlib.Path, num_points: int) -> dict[str, Any]:
+    """Seconds of a start for coverage, of the second one where points are few, and the peak memory of this process."""
+    store = FeatureStore(folder)
+    rows = store.part(0, len(store) // num_points)
+    mixture = jaxdpmm.Mixture(jaxdpmm.GaussianSpherical(DIM), NUM_COVERING)
+    prior = jaxdpmm.default_prior(mixture, np.asarray(rows[:20_000], np.float32))
+    seconds = []
+    for _ in range(1 + (num_points < START_SIZES[-1])):  # the first one compiles
+        clock = time.perf_counter()
+        posterior = jaxdpmm.initialize(
+            mixture, prior, rows, key=jax.random.key(0), start="coverage", one_unit=True
+        )
+        counts = np.asarray(posterior.counts)
+        seconds.append(time.perf_counter() - clock)
+    return {
+        "name": f"start-{num_points}",
+        "num_points": len(rows),
+        "num_components": NUM_COVERING,
+        "num_counted": float(counts.sum()),
+        "start_seconds": seconds[-1],
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+
+
 def whole_fit(family: jaxdpmm.Family, local_step: LocalStep, name: str) -> dict[str, Any]:
     """Seconds of a fit to its tolerance, start and compilation included: K = 500 on 307,200 points."""
     random = np.random.default_rng(1)
@@ -117,6 +146,7 @@ def main() -> None:
     )
     parser.add_argument("--folder", type=pathlib.Path, help="for the feature store")
     parser.add_argument("--largest", type=int, default=SIZES[-1], help="largest number of points")
+    parser.add_argument("--start", action="store_true", help="measure a start for coverage")
     parser.add_argument("--fit", choices=FITS, help="measure this fit of 307,200 points only")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
@@ -130,22 +160,26 @@ def main() -> None:
             write_report(options.json, [record])
         return
     if options.one:
-        print(json.dumps(measure(options.folder, options.one)))
+        of_one = measure_start if options.start else measure
+        print(json.dumps(of_one(options.folder, options.one)))
         return
-    sizes = [size for size in SIZES if size <= options.largest]
+    what = "start_seconds" if options.start else "sweep_seconds"
+    wanted = START_SIZES if options.start else SIZES
+    sizes = [size for size in wanted if size <= options.largest]
     write_store(options.folder, sizes[-1])
     records = []
     for size in sizes:
         command = [sys.executable, __file__, "--folder", str(options.folder), "--one", str(size)]
+        command += ["--start"] * options.start
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         records.append(json.loads(output.splitlines()[-1]))
         last = records[-1]
         print(
-            f"{size:>10} points {last['sweep_seconds']:8.3f} s a sweep {last['peak_memory_bytes'] / 2**30:6.2f} GiB",
+            f"{size:>10} points {last[what]:8.3f} s {last['peak_memory_bytes'] / 2**30:6.2f} GiB",
             flush=True,
         )
     if len(records) > 1:
-        logs = np.log([[r["num_points"], r["sweep_seconds"]] for r in records])
+        logs = np.log([[r["num_points"], r[what]] for r in records])
         slope = float(np.polyfit(logs[:, 0], logs[:, 1], 1)[0])
         records.append({"name": "scale-slope", "slope": slope})
         print(f"slope {slope:.3f}")

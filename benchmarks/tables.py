@@ -6,6 +6,7 @@
     python benchmarks/tables.py ideas benchmarks/results/ideas.json
     python benchmarks/tables.py choose benchmarks/results/choose.json
     python benchmarks/tables.py inference inference.json
+    python benchmarks/tables.py components benchmarks/results/inference_components.json
     python benchmarks/tables.py gpu benchmarks/results/gpu.json
     python benchmarks/tables.py gpu-gains benchmarks/results/gpu.json
 
@@ -13,6 +14,7 @@ Read `plots.py` for pictures of the same files.
 """
 
 import argparse
+import math
 import pathlib
 import statistics
 from collections.abc import Callable
@@ -147,6 +149,38 @@ def inference_table(records: Records) -> str:
     return markdown(("scorer", "components or patches", "ms per image"), rows)
 
 
+def components_table(records: Records) -> str:
+    """Milliseconds an image of all threads against the number of components, and the slopes of their logarithms.
+
+    Beside each is the plain product of the same run; "missed" is the share of patches whose nearest mean a screen does
+    not find.
+    """
+    counted = [record for record in records if "num_components" in record]
+    names = list(dict.fromkeys(record["score"] for record in counted))
+    rows = []
+    for runs in grouped(counted, "num_components"):
+        of = {run["score"]: f"{processor_milliseconds(run['ours_runs']):.1f}" for run in runs}
+        product = statistics.median(processor_milliseconds(run["peer_runs"]) for run in runs)
+        missed = max((run["missed"] for run in runs if "missed" in run), default=0)
+        cells = (of.get(name, "-") for name in names)
+        rows.append((f"{runs[0]['num_components']:,}", *cells, f"{product:.1f}", f"{missed:.4f}"))
+    slopes = (f"{slope_of([run for run in counted if run['score'] == one]):.2f}" for one in names)
+    rows.append(("slope", *slopes, "-", "-"))
+    return markdown(("components", *names, counted[0]["peer"], "missed"), rows)
+
+
+def processor_milliseconds(runs: list[tuple[float, float]]) -> float:
+    """Median of all threads, of (wall, processor) seconds."""
+    return 1e3 * statistics.median(processor for _, processor in runs)
+
+
+def slope_of(runs: Records) -> float:
+    """Of log processor time over log components."""
+    counts = [math.log(run["num_components"]) for run in runs]
+    times = [math.log(processor_milliseconds(run["ours_runs"])) for run in runs]
+    return statistics.linear_regression(counts, times).slope
+
+
 def label_of(record: dict[str, Any]) -> str:
     """What a record of `inference.py` is called: its engine, its type and number of images where they are not usual."""
     parts = [record["engine"]]
@@ -167,6 +201,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     "ideas": ideas_table,
     "choose": choose_table,
     "inference": inference_table,
+    "components": components_table,
     "gpu": gpu_table,
     "gpu-gains": gpu_gains_table,
     "gpu-agreement": gpu_agreement_table,

@@ -15,9 +15,14 @@ of an image in a processor's cache.
 
 So time grows with K, but by a quarter of what all dimensions cost, and without the sorted search. Groups of about
 sqrt(K) vectors would grow with the root of K in arithmetic, but not on a processor. At K = 2,583, 0.999 of the nearest
-take the 7 nearest of 51 groups, 500 vectors in all dimensions, hardly fewer than the 650 that the screen's product is
-worth; and as the 1,024 patches of an image are nearest to half of all groups, the vectors would be gathered many times,
-at the speed of memory.
+take the 7 nearest of 51 groups, 500 vectors in all dimensions, more than the 430 that the screen's product is worth;
+and as the 1,024 patches of an image are nearest to half of all groups, the vectors would be gathered many times, at the
+speed of memory.
+
+Scores that look at few components have a screen, for every family with means and in every type: `cosine`,
+`nearest_predictive` and `residual`. The others have none: `predictive`, `plug_in` and `expected` are sums over all
+components (`nearest_predictive` is their shortlist), the least distance of `mahalanobis` is in each component's own
+metric, in which the nearest may have a mean far away, and `euclidean` is exact, for comparisons.
 Next file to read: `nearest.py`.
 
 References:

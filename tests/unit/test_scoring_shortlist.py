@@ -11,7 +11,7 @@ from jaxdpmm.export import ONNX_SCORERS
 from jaxdpmm.families.kernels import one_version
 from jaxdpmm.grouping import chosen_entries
 from jaxdpmm.model import centre, global_update, summarize
-from jaxdpmm.scoring import SCORERS, cosine, nearest_predictive, predictive, score
+from jaxdpmm.scoring import SCORERS, cosine, nearest_predictive, predictive, residual, score
 from jaxdpmm.scoring.distance import Means, ScreenedMeans
 from jaxdpmm.scoring.shortlist import (
     LEAST_SCREENED,
@@ -119,6 +119,19 @@ def test_scores_are_those_of_comparing_all_means_and_never_below(fitted):
         found, expected = (score(one, posterior, x) for one in (scorer, all_means))
         assert np.all(found >= score(bound, posterior, x) - 1e-6)
         assert np.mean(np.abs(found - expected) < tolerance) > 0.98
+
+
+def test_residuals_are_those_of_the_nearest_of_all_means(fitted):
+    mixture, posterior, x = fitted
+    if not isinstance(mixture.family, jaxdpmm.GaussianLowRank):
+        with pytest.raises(TypeError, match="score 'residual' needs the family GaussianLowRank"):
+            residual(mixture)
+        return
+    found, expected = (
+        score(residual(mixture, screened=screened), posterior, x) for screened in (True, False)
+    )
+    assert np.mean(np.abs(found - expected) < 1e-6) > 0.98
+    np.testing.assert_allclose(found, expected, rtol=0.5)
 
 
 def test_thousands_of_components_are_screened_and_fewer_are_not(fitted):
