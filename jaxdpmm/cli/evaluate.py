@@ -61,7 +61,7 @@ def evaluate(
     labels_of(data_set.test)  # a data set without labels is no use, and better refused now
     check_masks(data_set.test)
     detector = load_detector(model, backbone)
-    result, images = _compare_on(data_set, detector, methods, strict, cache)
+    result, images = _compare_on(data_set, detector, methods, strict, cache, output is not None)
     result = {"model": str(model), "data": data_set.name, **result}
     write_json(json, result)
     if output is not None:
@@ -74,7 +74,7 @@ def evaluate(
 
 
 def _compare_on(
-    data_set: Any, detector: Any, methods: Any, strict: Any, cache: Any
+    data_set: Any, detector: Any, methods: Any, strict: Any, cache: Any, components: bool
 ) -> tuple[dict[str, Any], list]:
     """`compare` on a data set, with how many images took part; and the images as the mixture scores them."""
     from jaxdpmm.detection import stream_patches
@@ -92,7 +92,7 @@ def _compare_on(
         for name, records, size in (("held-out", held_out, 8), ("test", data_set.test, 1))
     )
     result, scored = compare(
-        detector, patches.features, test, normal if held_out else (), methods=methods
+        detector, patches.features, test, normal if held_out else (), methods, components
     )
     num_train, num_test = patches.num_images // config.rotations, len(scored["mixture"])
     num_records = len(learned) + len(held_out) + len(data_set.test)

@@ -92,7 +92,7 @@ def score(
             writer.finish(num_images=done)
 
     with keeping(write_tables):  # also what is done until a signal or an error
-        for scored in detector.score(records, strict=strict, progress="images"):
+        for scored in detector.score(records, strict=strict, progress="images", components=True):
             row = _row(detector, scored, rate)
             name = name_text(scored.record.path.relative_to(root).as_posix())
             pixels = _write_pictures(detector, scored, output, name, writer)

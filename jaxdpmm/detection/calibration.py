@@ -151,6 +151,19 @@ def p_values(survival: Survival, scores: Float[np.ndarray, "..."]) -> Float[np.n
     return np.asarray(np.round(values, 12))  # so that 2 in 20 is not more than 0.1
 
 
+def p_value(calibration: Calibration | None, score: float, of: str = "image") -> float | None:
+    """Conformal p-value of one score; None where no images were held or left out.
+
+    Args:
+        calibration: from `calibrate`, or None.
+        score: of a new image, patch or pixel.
+        of: which of these it is.
+    """
+    if calibration is None:
+        return None
+    return float(p_values(survival_of(calibration, of), np.asarray(score)))
+
+
 def threshold(survival: Survival, rate: float, method: str = "conformal") -> float:
     """Lowest score that is called anomalous, so that normal samples are at most at a given rate.
 

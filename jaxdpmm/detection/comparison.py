@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxdpmm.detection.assigning import compile_components
 from jaxdpmm.detection.detector import Detector
 from jaxdpmm.detection.evaluate import evaluate
 from jaxdpmm.detection.methods import ANEW, METHODS, Fitted, of_state
@@ -21,6 +22,7 @@ def compare(
     test: Iterable[ImagePatches],
     normal: Iterable[ImagePatches] = (),
     methods: Sequence[str] = ("bank",),
+    components: bool = False,
 ) -> tuple[dict[str, Any], dict[str, list[ScoredImage]]]:
     """Figures of the detector's mixture and of other methods, which learn from `features`.
 
@@ -30,6 +32,7 @@ def compare(
         test: labelled images.
         normal: held-out normal images, for thresholds.
         methods: names in `METHODS`; "mixture" is fitted anew and stands beside the detector's own.
+        components: also find the component of every patch of the test images.
 
     Returns:
         Figures by method and the number of held-out images; and the scored test images by method.
@@ -40,9 +43,10 @@ def compare(
         own = ANEW if name == "mixture" else name
         fitted[own] = METHODS[name](rows, detector.config)
     scores = {name: method.score_patches for name, method in fitted.items()}
+    assign = compile_components(detector.state) if components else None
     held_out, scored = (
-        _by_name(score_images(patches, scores, detector.config), scores)
-        for patches in (normal, test)
+        _by_name(score_images(patches, scores, detector.config, of_patches), scores)
+        for patches, of_patches in ((normal, None), (test, assign))
     )
     result: dict[str, Any] = {
         name: _figures(detector, method, scored[name], held_out[name])

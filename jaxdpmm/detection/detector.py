@@ -9,9 +9,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
 from jaxdpmm.detection import calibration as thresholds
+from jaxdpmm.detection.assigning import compile_components
 from jaxdpmm.detection.backbones import backbone_for, backbone_named
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.diagnosis import PatchDiagnosis, diagnose, examples_of
@@ -189,6 +188,7 @@ class Detector:
         strict: bool = False,
         batch_size: int = BATCH_SIZE,
         progress: str | None = None,
+        components: bool = False,
     ) -> Iterator[ScoredImage]:
         """Scores of images, one after the other; those that cannot be read are left out with a warning.
 
@@ -197,7 +197,9 @@ class Detector:
             strict: an image that cannot be read is an error.
             batch_size: images through the backbone at once.
             progress: what to write before a progress bar; None for no bar.
+            components: also find the component of every patch.
         """
+        assign = compile_components(self.state) if components else None
         batches = stream_batches(
             records,
             self.config,
@@ -206,7 +208,7 @@ class Detector:
             batch_size=batch_size,
             progress=progress,
         )
-        for scored in score_batches(batches, {"mixture": self.score_patches}, self.config):
+        for scored in score_batches(batches, {"mixture": self.score_patches}, self.config, assign):
             yield scored["mixture"]
 
     def evaluate(
@@ -276,9 +278,7 @@ class Detector:
 
     def p_value(self, image: ScoredImage) -> float | None:
         """Conformal p-value of an image among held-out normal ones; None when none were held out."""
-        if self.calibration is None:
-            return None
-        return float(thresholds.p_values(self.calibration.image, np.asarray(image.score)))
+        return thresholds.p_value(self.calibration, image.score)
 
     def explain(self, record: ImageRecord, num_patches: int = 5) -> list[PatchDiagnosis]:
         """The most anomalous patches of an image, and what they were held against.

@@ -8,25 +8,19 @@ density in its place.
 
 import itertools
 from collections.abc import Collection
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from jaxdpmm.checks import check_at_least_one
-from jaxdpmm.detection.calibration import p_values
+from jaxdpmm.detection.assigning import assign
+from jaxdpmm.detection.calibration import p_value
 from jaxdpmm.detection.patches import TrainingPatches
-from jaxdpmm.detection.reduction import reduce_features
 from jaxdpmm.detection.scored import ScoredImage
-from jaxdpmm.detection.state import Calibration, DetectorState, Examples
-from jaxdpmm.families import Gaussian, GaussianSpherical
-from jaxdpmm.model import Mixture, Posterior, centre
-from jaxdpmm.scoring import in_tiles, predictive
-from jaxdpmm.scoring.density import Predictive, log_predictive_joint
-from jaxdpmm.scoring.scorer import TILE_SIZE
+from jaxdpmm.detection.state import DetectorState, Examples
+from jaxdpmm.families import GaussianSpherical
 
 NUM_EXAMPLES = 3
 QUANTILES = (0.5, 0.95)
@@ -65,30 +59,6 @@ class PatchDiagnosis(NamedTuple):
     distance: float
     usual_distance: tuple[float, float]
     examples: tuple[TrainingPatch, ...]
-
-
-def assign(
-    state: DetectorState, features: Any
-) -> tuple[Int[np.ndarray, " N"], Float[np.ndarray, " N"]]:
-    """The most probable component of every patch, and the distance to it.
-
-    Args:
-        state: with any family.
-        features: (N, D), in memory or a `FeatureStore`.
-
-    Returns:
-        Numbers of components, and distances: Mahalanobis distance of a Gaussian, else minus the log predictive density
-        of the patch under its component, in nats.
-    """
-    params = _prepare(state.mixture, state.posterior)
-    assign_tile = partial(_assign_tile, state.mixture)
-    features = reduce_features(state.reduction, features)
-    parts = [
-        in_tiles(assign_tile, params, np.asarray(features[start : start + TILE_SIZE]))
-        for start in range(0, len(features), TILE_SIZE)
-    ]
-    found = np.concatenate(parts)
-    return found[:, 0].astype(int), found[:, 1]
 
 
 def examples_of(state: DetectorState, patches: TrainingPatches) -> Examples:
@@ -184,40 +154,6 @@ def diagnose(
     ]
 
 
-def component_map(
-    state: DetectorState, features: Float[np.ndarray, "h w D"]
-) -> tuple[Int[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
-    """The component of every patch of an image, and the distance to it, see `assign`."""
-    components, distances = assign(state, features.reshape(-1, features.shape[-1]))
-    return components.reshape(features.shape[:2]), distances.reshape(features.shape[:2])
-
-
-@partial(jax.jit, static_argnums=0)
-def _prepare(mixture: Mixture, posterior: Posterior) -> tuple[Predictive, Any]:
-    """What densities and distances of all components need."""
-    prepared, points = predictive(mixture).prepare(posterior), None
-    if isinstance(mixture.family, Gaussian):
-        points = jax.vmap(mixture.family.point_params)(posterior.components)
-    return prepared, points
-
-
-@partial(jax.jit, static_argnums=0)
-def _assign_tile(
-    mixture: Mixture, params: tuple[Predictive, Any], x: Float[Array, "N D"]
-) -> Float[Array, "N 2"]:
-    """Component and distance of each patch, of prepared densities and point estimates."""
-    prepared, points = params
-    joint = log_predictive_joint(mixture, prepared, x)
-    component = jnp.argmax(joint, axis=1)
-    if isinstance(mixture.family, Gaussian):
-        squares = mixture.family.squared_distance_matrix(points, centre(x, prepared.offset))
-        of_all = jnp.sqrt(squares)
-    else:
-        of_all = prepared.log_weights[None] - joint
-    own = jnp.take_along_axis(of_all, component[:, None], axis=1)[:, 0]
-    return jnp.stack([component.astype(own.dtype), own], axis=1)
-
-
 def _diagnosis(
     state: DetectorState,
     examples: Examples,
@@ -236,7 +172,7 @@ def _diagnosis(
         column,
         scored.frame.box_of(row, column),
         score,
-        _p_value(state.calibration, score),
+        p_value(state.calibration, score, "patch"),
         component,
         float(counts[component] / counts.sum()),
         distance,
@@ -253,12 +189,6 @@ def _radius(
         return None
     params = jax.vmap(state.mixture.family.point_params)(state.posterior.components)
     return float(np.max(distances / np.asarray(params.precision_factor)[components]))
-
-
-def _p_value(calibration: Calibration | None, score: float) -> float | None:
-    if calibration is None:
-        return None
-    return float(p_values(calibration.patch, np.asarray(score)))
 
 
 def _places(

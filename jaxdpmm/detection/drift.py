@@ -23,9 +23,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from jaxdpmm.detection.assigning import assign
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.detector import Detector
-from jaxdpmm.detection.diagnosis import assign
 from jaxdpmm.detection.patches import ImagePatches, stream_patches
 from jaxdpmm.detection.scored import ScorePatches, score_images
 from jaxdpmm.detection.state import DetectorState, KeptImage

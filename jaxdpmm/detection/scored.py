@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxdpmm.detection.foreground import foreground_mask, in_foreground
 from jaxdpmm.detection.maps import anomaly_map, image_scores
@@ -34,6 +34,7 @@ class ScoredImage(NamedTuple):
         score: of the whole image.
         backbone_seconds: from pixels to features; compilation included.
         scoring_seconds: from features to patch scores; compilation included.
+        components: the most probable component of each patch, where it was asked for.
     """
 
     record: ImageRecord
@@ -42,6 +43,7 @@ class ScoredImage(NamedTuple):
     score: float
     backbone_seconds: float
     scoring_seconds: float
+    components: Int[np.ndarray, "h w"] | None = None
 
     def pixel_scores(self, sigma: float) -> Float[np.ndarray, "H W"]:
         """Score of every pixel of the original image, smoothed."""
@@ -70,7 +72,10 @@ def compile_scorer(scorer: Scorer, fitted: Any) -> ScorePatches:
 
 
 def score_images(
-    patches: Iterable[ImagePatches], scores: Mapping[str, ScorePatches], config: ScoreSettings
+    patches: Iterable[ImagePatches],
+    scores: Mapping[str, ScorePatches],
+    config: ScoreSettings,
+    components: ScorePatches | None = None,
 ) -> Iterator[dict[str, ScoredImage]]:
     """Every score on every image, the features computed once.
 
@@ -78,15 +83,19 @@ def score_images(
         patches: features of images.
         scores: by name.
         config: for the share of patches that makes an image's score, and whether the background counts.
+        components: patch features to numbers of components, see `assigning.compile_components`; None to leave them out.
     """
     batches = (
         PatchBatch((one.record,), (one.frame,), one.features[None], one.seconds) for one in patches
     )
-    return score_batches(batches, scores, config)
+    return score_batches(batches, scores, config, components)
 
 
 def score_batches(
-    batches: Iterable[PatchBatch], scores: Mapping[str, ScorePatches], config: ScoreSettings
+    batches: Iterable[PatchBatch],
+    scores: Mapping[str, ScorePatches],
+    config: ScoreSettings,
+    components: ScorePatches | None = None,
 ) -> Iterator[dict[str, ScoredImage]]:
     """As `score_images`, a batch at a time, whose features stay on the device: scores alone are fetched, once.
 
@@ -96,6 +105,7 @@ def score_batches(
         batches: features of images.
         scores: by name.
         config: as of `score_images`.
+        components: as of `score_images`.
     """
     for batch in batches:
         masks = None
@@ -105,8 +115,11 @@ def score_batches(
             name: _scored(batch, score_patches, masks, config.top_fraction)
             for name, score_patches in scores.items()
         }
-        for number in range(len(batch.records)):
-            yield {name: images[number] for name, images in scored.items()}
+        grids = [None] * len(batch.records) if components is None else components(batch.features)
+        for number, grid in enumerate(grids):
+            yield {
+                name: images[number]._replace(components=grid) for name, images in scored.items()
+            }
 
 
 def _scored(

@@ -32,7 +32,7 @@ def draw_component_map(
 
     Args:
         axes: to draw into.
-        components: of each patch of an image, the first result of `diagnosis.component_map`.
+        components: of each patch of an image, the first result of `assigning.component_map`.
         image: RGB in [0, 1], the original.
         frame: how it was prepared; needed with an image, to lay the patches over it.
 

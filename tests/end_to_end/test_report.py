@@ -3,9 +3,11 @@
 import base64
 import io
 import json
+import os
 import re
 import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +15,13 @@ from PIL import Image
 from synthetic import SIDE, write_backbone, write_mvtec
 
 from jaxdpmm import cli
+from jaxdpmm.detection import Detector, stream_patches
+from jaxdpmm.detection.assigning import component_map
 from jaxdpmm.detection.reporting.report import block_maximum, histogram, render_report, score_levels
 from jaxdpmm.detection.reporting.runs import read_run
+from jaxdpmm.images.layouts import read_mvtec
 
+AXE = os.environ.get("AXE_CORE")  # axe.min.js of the npm package axe-core
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
@@ -94,6 +100,39 @@ def test_page_holds_the_run(folder):
     assert [run.images[n].label for n in worst["positives"]] == [0, 0, 0]
     assert np.all(np.diff(scores[worst["positives"]]) <= 0)
     assert np.all(np.diff(scores[worst["negatives"]]) >= 0)
+
+
+def test_components_are_those_of_the_detector(folder):
+    detector = Detector.load(folder / "model")
+    run, data = read_run(folder / "run"), data_of(page_text(folder))
+    records = read_mvtec(folder / "surfaces").test
+    config, weights = detector.config, detector.backbone
+    for image, shown, patches in zip(
+        run.images, data["images"], stream_patches(records, config, weights), strict=True
+    ):
+        expected, _ = component_map(detector.state, patches.features)
+        np.testing.assert_array_equal(np.load(image.components), expected)
+        coded = decoded(shown["components"]).astype(int)
+        np.testing.assert_array_equal(coded[..., 0] + 256 * coded[..., 1], expected)
+        assert shown["box"] == [0, 0, 1, 1]
+    counts = np.asarray(detector.state.posterior.counts)
+    np.testing.assert_allclose(data["shares"], counts / counts.sum(), rtol=1e-3)
+    assert [entry["component"] for entry in data["atlas"]] == np.argsort(-counts).tolist()
+    crop = decoded(data["atlas"][0]["crops"][0])  # a patch of 14 pixels and those around it
+    assert set(crop.shape[:2]) <= {28, 42}
+
+
+def test_runs_of_before_have_no_components(folder, tmp_path):
+    shutil.copytree(folder / "run", tmp_path / "run")
+    index = tmp_path / "run" / "run.json"
+    about = json.loads(index.read_text())
+    del about["atlas"], about["shares"]
+    for image in about["images"]:
+        del image["components"], image["grid_box"]
+    index.write_text(json.dumps(about))
+    text = render_report(read_run(tmp_path / "run"))
+    assert "What is normal" not in text
+    assert 'value="components"' not in text
 
 
 def test_page_is_the_same_for_the_same_run_and_shows_its_figures(folder):
@@ -219,21 +258,109 @@ def test_slider_colours_the_pixels_above_it(page, folder):
 
 def test_image_threshold_sorting_and_filters(page, folder):
     scores = sorted((image.score for image in read_run(folder / "run").images), reverse=True)
-    shown = [float(text) for text in page.locator("#all .score").all_inner_texts()]
+    shown = [float(text) for text in page.locator("#all .score").all_text_contents()]
     np.testing.assert_allclose(shown, scores, rtol=1e-3)
     page.select_option("#sort", "up")
-    shown = [float(text) for text in page.locator("#all .score").all_inner_texts()]
+    shown = [float(text) for text in page.locator("#all .score").all_text_contents()]
     np.testing.assert_allclose(shown, scores[::-1], rtol=1e-3)
     set_slider(page, "image-threshold", scores[1] - 1e-6)
     assert "finds 2 of 3 anomalous images and calls 0 of 3 normal" in page.inner_text("#outcome")
     page.select_option("#show", "negatives")
     assert page.locator("#all .card").count() == 1
-    assert page.inner_text("#all .verdict") == "false negative"
+    assert page.text_content("#all .verdict") == "false negative"
     assert page.inner_text("#number") == "1 of 6 images"
     page.select_option("#show", "positives")
     assert page.locator("#all .card").count() == 0
     set_slider(page, "image-threshold", scores[-1])
     assert page.locator("#all .card").count() == 3
+
+
+def test_the_patches_of_the_component_under_the_pointer_are_outlined(page, folder):
+    image = read_run(folder / "run").images[0]
+    components = np.load(image.components)
+    component, (row, column) = components[2, 3], (2, 3)
+    page.uncheck("#outline")  # the true one
+    canvas = page.locator(f"canvas[aria-label^='{image.name},']").first
+    canvas.scroll_into_view_if_needed()
+    frame, rows = canvas.bounding_box(), len(components)
+    side = frame["width"] / rows
+    page.mouse.move(frame["x"] + (column + 0.5) * side, frame["y"] + (row + 0.5) * side)
+    page.locator(f"canvas[data-pointed='{component}']").wait_for()
+    assert page.inner_text("#peek").startswith(f"Component {component}: ")
+    assert page.locator("#peek img").count() == 3
+    shown = pixels_of(page, image.name, f"{data_of(page_text(folder))['start']} overlay false")
+    inside = np.kron(components == component, np.ones((14, 14), bool))
+    outlined = (shown == [255, 220, 0]).all(axis=2)
+    assert outlined.any() == (not inside.all())
+    assert not (outlined & inside).any()
+
+
+def test_keys_walk_through_the_images_and_show_components(page, folder):
+    page.locator("#all button").first.focus()
+    reached = "document.activeElement.firstChild.dataset.image"
+    order = page.eval_on_selector_all("#all canvas", "all => all.map(c => c.dataset.image)")
+    for key, place in (
+        ("ArrowRight", 1),
+        ("End", 5),
+        ("ArrowRight", 5),
+        ("ArrowLeft", 4),
+        ("Home", 0),
+    ):
+        page.keyboard.press(key)
+        assert page.evaluate(reached) == order[place]
+    page.keyboard.press("Enter")
+    assert page.locator("#all .card.large button[aria-pressed=true]").count() == 1
+    page.keyboard.press("Escape")
+    assert page.locator(".card.large").count() == 0
+    page.keyboard.press("c")
+    assert page.is_checked("#view-components")
+    data = data_of(page_text(folder))
+    image = data["images"][int(order[0])]
+    shown = pixels_of(page, image["name"], f"{data['start']} components true")
+    components = decoded(image["components"])[..., 0]
+    patches = np.ptp(shown.reshape(6, 14, 6, 14, 3)[:, 7, :, 7], axis=2)
+    assert (patches > 0).all()  # coloured, each by its component
+    assert len(np.unique(components)) > 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_nobody_is_shut_out(page, scheme, width):
+    """The rules of axe-core, which know contrast, names, roles and order."""
+    if AXE is None:
+        pytest.skip("no axe-core: set AXE_CORE to axe.min.js of the npm package")
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 800})
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", paper)[:3])) < 200) == (scheme == "dark")
+    page.evaluate(Path(AXE).read_text())
+    found = page.evaluate("axe.run().then(result => result.violations)")
+    assert [(rule["id"], rule["nodes"][0]["html"]) for rule in found] == []
+
+
+def test_of_thousands_of_images_those_on_the_screen_are_drawn(browser, folder, tmp_path):
+    data = data_of(page_text(folder))
+    data["images"] = [
+        image | {"name": f"{number}-{image['name']}"}
+        for number in range(334)
+        for image in data["images"]
+    ]
+    text = re.sub(r'(?<=id="data">).*?(?=</script>)', lambda _: json.dumps(data), page_text(folder))
+    (tmp_path / "many.html").write_text(text)
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto((tmp_path / "many.html").as_uri())
+    drawn = page.locator("#all canvas[data-drawn]")
+    page.locator("#all canvas").first.scroll_into_view_if_needed()
+    drawn.first.wait_for()
+    assert page.locator("#all canvas").count() == 2004
+    page.locator("#all button").first.focus()
+    page.keyboard.press("End")
+    page.locator("#all canvas[data-drawn]").last.wait_for()
+    last = page.locator("#all canvas").last
+    page.wait_for_function("canvas => canvas.dataset.drawn", arg=last.element_handle())
+    assert drawn.count() < 200
+    assert page.evaluate("kept.size") <= page.evaluate("NUM_KEPT")
+    page.close()
 
 
 @pytest.mark.parametrize("width", [1280, 400])

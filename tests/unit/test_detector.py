@@ -23,9 +23,9 @@ from jaxdpmm.detection import (
     stack_patches,
     stream_patches,
 )
+from jaxdpmm.detection.assigning import component_map
 from jaxdpmm.detection.banks import memory_bank
 from jaxdpmm.detection.calibration import split_held_out
-from jaxdpmm.detection.diagnosis import component_map
 from jaxdpmm.detection.evaluate import evaluate, labels_of, true_mask, typical_ms
 from jaxdpmm.features.digest import backbone_digest
 from jaxdpmm.images.geometry import Preprocessing, frame_of

@@ -65,7 +65,7 @@ ALLOWED = {
     | {"detection.banks", "detection.metrics"},
     "pictures": {"detection", "detection.metrics", "images", "inference", "model", "scoring"}
     | {"choices", "separation", "sticks"},
-    "detection.reporting": {"detection", "images", "persist", "storage"},
+    "detection.reporting": {"detection", "images", "persist", "pictures", "storage"},
     "export": MODEL
     | {"__version__", "choices", "detection", "exported", "persist", "scoring", "storage"},
     "cli": {

@@ -20,8 +20,8 @@ from jaxdpmm import (
     initialize,
     log_predictive_density,
 )
+from jaxdpmm.detection.assigning import assign
 from jaxdpmm.detection.banks import greedy_coreset, k_means_rows, memory_bank
-from jaxdpmm.detection.diagnosis import assign
 from jaxdpmm.detection.reduction import Reduction, reduce_features
 from jaxdpmm.detection.scored import compile_scorer
 from jaxdpmm.detection.state import DetectorState, FitFacts

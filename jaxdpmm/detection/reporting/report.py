@@ -17,12 +17,14 @@ from jaxtyping import Bool, Float, UInt8
 
 from jaxdpmm.detection.evaluate import LABELS
 from jaxdpmm.detection.overlay import colours_of
+from jaxdpmm.detection.reporting.atlas import AtlasEntry
 from jaxdpmm.detection.reporting.runs import Run, RunImage
 from jaxdpmm.images.records import ANOMALOUS, NORMAL
 
 NUM_LEVELS = 256
 NUM_BINS = 40
 NUM_WORST = 6
+VIEWS = ("overlay", "map", "image", "components")
 TEMPLATES = Path(__file__).parent / "templates"
 METHODS = {"bank": "memory bank"}  # the others are called what they are called
 FIGURES = {
@@ -59,13 +61,17 @@ def render_report(run: Run, *, side: int = 256) -> str:
         "palette": colours_of(np.linspace(0, 1, NUM_LEVELS)[None], (0.0, 1.0))[0].tolist(),
         "threshold": threshold,
         "images": [_image_data(image, levels, side) for image in run.images],
+        "shares": run.about.get("shares", []),
+        "atlas": [_atlas_data(entry) for entry in run.atlas],
         "worst": {
             "positives": _worst(scores, labels, NORMAL),
             "negatives": _worst(scores, labels, ANOMALOUS),
         },
     }
+    has_components = any(image.components is not None for image in run.images)
     return _template().render(
         about=run.about,
+        views=VIEWS if has_components else VIEWS[:-1],
         data=data,
         counts={name: int(np.sum(labels == label)) for name, label in _KINDS.items()},
         table=_table(run.about["figures"]),
@@ -147,7 +153,29 @@ def _image_data(image: RunImage, levels: np.ndarray, side: int) -> dict[str, Any
         "picture": _data_uri(picture, "JPEG", quality=85),
         "map": _data_uri(Image.fromarray(np.maximum(places, 0).astype(np.uint8)), "PNG"),
         "mask": _mask_uri(image.mask, (height, width)),
+        **_components_data(image),
     }
+
+
+def _components_data(image: RunImage) -> dict[str, Any]:
+    """The component of each patch as a picture whose red and green are the lower and the higher byte, and its place."""
+    from PIL import Image
+
+    if image.components is None:
+        return {}
+    grid = np.load(image.components)
+    colours = np.stack([grid & 255, grid >> 8, np.zeros_like(grid)], axis=-1).astype(np.uint8)
+    return {
+        "components": _data_uri(Image.fromarray(colours), "PNG"),
+        "grid": grid.shape,
+        "box": image.grid_box,
+    }
+
+
+def _atlas_data(entry: AtlasEntry) -> dict[str, Any]:
+    crops = [base64.b64encode(path.read_bytes()).decode() for path in entry.crops]
+    uris = [f"data:image/jpeg;base64,{crop}" for crop in crops]
+    return {"component": entry.component, "share": entry.share, "crops": uris}
 
 
 def _mask_uri(path: Path | None, size: tuple[int, int]) -> str | None:

@@ -4,15 +4,15 @@
     maps/*.npy       scores, float32, one per pixel of the original
     previews/*.jpg   the image, its longer side at most 512 pixels
     masks/*.png      truly anomalous pixels, where somebody marked them
+    atlas/, components/    what the model's components stand for, see `atlas.py`
 
 Not here: how a page is made of it. Next file to read: `report.py`.
 """
 
-import io
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,13 @@ from jaxtyping import Float
 
 from jaxdpmm.detection.detector import Detector
 from jaxdpmm.detection.evaluate import true_mask
+from jaxdpmm.detection.reporting.atlas import (
+    AtlasEntry,
+    components_entry,
+    largest_components,
+    shares_of,
+)
+from jaxdpmm.detection.reporting.encoded import jpeg_of, npy_of, png_of_mask
 from jaxdpmm.detection.scored import ScoredImage
 from jaxdpmm.images.depth import see
 from jaxdpmm.persist import write_whole
@@ -43,6 +50,8 @@ class RunImage(NamedTuple):
         preview: file of the image, smaller.
         map: file of its scores.
         mask: file of the truly anomalous pixels, or None.
+        components: file of the component of each patch, or None.
+        grid_box: top, left, bottom and right of all patches, as shares of the image; None without components.
     """
 
     name: str
@@ -52,6 +61,8 @@ class RunImage(NamedTuple):
     preview: Path
     map: Path
     mask: Path | None
+    components: Path | None = None
+    grid_box: tuple[float, float, float, float] | None = None
 
 
 class Run(NamedTuple):
@@ -59,12 +70,14 @@ class Run(NamedTuple):
 
     Attributes:
         about: "model", "data", "colour_limits", "threshold" (from which score on an image is anomalous, or None),
-            "figures" (what `evaluate --json` writes, or None).
+            "figures" (what `evaluate --json` writes, or None), "shares" (of the training patches, by component).
         images: in the order in which they were scored.
+        atlas: the largest components, largest first; none where the training images were gone.
     """
 
     about: dict[str, Any]
     images: tuple[RunImage, ...]
+    atlas: tuple[AtlasEntry, ...] = ()
 
 
 class RunWriter:
@@ -97,17 +110,22 @@ class RunWriter:
         check_replaceable(folder / INDEX, RUN_INDEX)
         self._folder = folder
         self._entries: list[dict[str, Any]] = []
-        self._about = {
+        self._about: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "model": model,
             "data": data,
             "colour_limits": list(detector.colour_limits),
             "threshold": _threshold(detector, rate),
             "figures": None,
+            "shares": shares_of(detector),
+            "atlas": [],
         }
         folder.mkdir(exist_ok=True)
         if not (folder / INDEX).exists():
             self.finish()
+        self._about["atlas"] = [
+            self._atlas_entry(component, crops) for component, crops in largest_components(detector)
+        ]
 
     def add(
         self,
@@ -137,15 +155,18 @@ class RunWriter:
             "preview": with_suffix_added(f"previews/{name}", ".jpg"),
             "map": with_suffix_added(f"maps/{name}", ".npy"),
             "mask": None,
+            "components": None,
         }
         if mask is not None and mask.any():
             entry["mask"] = with_suffix_added(f"masks/{name}", ".png")
-        self._write(entry["preview"], _preview(image))
-        buffer = io.BytesIO()
-        np.save(buffer, pixel_scores.astype(np.float32))
-        self._write(entry["map"], buffer.getvalue())
-        if entry["mask"]:
-            self._write(entry["mask"], _png(mask))
+        self._write(entry["preview"], jpeg_of(image, PREVIEW_SIDE))
+        self._write(entry["map"], npy_of(pixel_scores.astype(np.float32)))
+        if mask is not None and entry["mask"]:
+            self._write(entry["mask"], png_of_mask(mask))
+        if scored.components is not None:
+            place, content = components_entry(scored)
+            entry |= {"components": with_suffix_added(f"components/{name}", ".npy")} | place
+            self._write(entry["components"], content)
         self._entries.append(entry)
 
     def finish(
@@ -160,6 +181,14 @@ class RunWriter:
         about = {**self._about, "figures": None if figures is None else dict(figures)}
         content = json.dumps({**about, "images": self._entries[:num_images]}, indent=1)
         write_whole(self._folder / INDEX, (content + "\n").encode())
+
+    def _atlas_entry(self, component: int, crops: Sequence[bytes]) -> dict[str, Any]:
+        """Write the crops of a component; what the index says of it."""
+        names = [f"atlas/{component}-{number}.jpg" for number in range(len(crops))]
+        for name, content in zip(names, crops, strict=True):
+            self._write(name, content)
+        share = self._about["shares"][component]
+        return {"component": component, "share": share, "crops": names}
 
     def _write(self, name: Any, content: bytes) -> None:
         path = self._folder / name
@@ -210,7 +239,12 @@ def read_run(folder: Path) -> Run:
     about = _parsed(path)
     entries = about.pop("images")
     images = tuple(RunImage(**{**entry, **_files(folder, entry)}) for entry in entries)
-    return Run(about, images)
+    atlas = tuple(
+        AtlasEntry(one["component"], one["share"], tuple(folder / crop for crop in one["crops"]))
+        for one in about.pop("atlas", ())
+    )
+    _check_files(crop for entry in atlas for crop in entry.crops)
+    return Run(about, images, atlas)
 
 
 def _threshold(detector: Detector, rate: float) -> float | None:
@@ -240,28 +274,15 @@ def _parsed(path: Path) -> dict[str, Any]:
 
 
 def _files(folder: Path, entry: Mapping[str, Any]) -> dict[str, Path | None]:
-    files = {name: entry[name] and folder / entry[name] for name in ("preview", "map", "mask")}
-    for path in files.values():
-        if path is not None and not path.is_file():
-            raise FileNotFoundError(
-                f"run must hold all files of its index, got none at {path}; copy the whole folder, or score again."
-            )
+    names = ("preview", "map", "mask", "components")  # runs of before have no components
+    files = {name: entry[name] and folder / entry[name] for name in names if name in entry}
+    _check_files(path for path in files.values() if path is not None)
     return files
 
 
-def _preview(image: np.ndarray) -> bytes:
-    from PIL import Image
-
-    picture = Image.fromarray(np.round(np.clip(image, 0, 1) * 255).astype(np.uint8))
-    picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=90)
-    return buffer.getvalue()
-
-
-def _png(mask: np.ndarray | None) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(np.asarray(mask)).save(buffer, format="PNG")
-    return buffer.getvalue()
+def _check_files(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"run must hold all files of its index, got none at {path}; copy the whole folder, or score again."
+            )

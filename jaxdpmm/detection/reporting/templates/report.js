@@ -1,92 +1,3 @@
-"use strict";
-
-const data = JSON.parse(document.getElementById("data").textContent);
-const palette = data.palette;
-const LAST = data.levels.length - 1;
-const OUTLINE = [0, 255, 160];
-const FIRST_COLOUR = 90; // of the palette: darker ones do not show on dark images
-const state = { pixel: data.start, image: data.threshold, view: "overlay", outline: true };
-const byId = (id) => document.getElementById(id);
-const text = (number) => Number(number.toPrecision(4)).toString();
-
-// Pixels ---------------------------------------------------------------------------------------
-
-function pixelsOf(uri, width, height) {
-  const picture = new Image();
-  picture.src = uri;
-  return picture.decode().then(() => {
-    const canvas = new OffscreenCanvas(width, height);
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.drawImage(picture, 0, 0, width, height);
-    return context.getImageData(0, 0, width, height).data;
-  });
-}
-
-function load(image) {
-  const pixels = (uri) => (uri ? pixelsOf(uri, image.width, image.height) : null);
-  image.loaded ??= Promise.all([pixels(image.picture), pixels(image.map), pixels(image.mask)]);
-  return image.loaded;
-}
-
-function paint(target, picture, map, start) {
-  for (let place = 0; place < target.length; place += 4) {
-    const level = map[place];
-    const grey = (picture[place] * 77 + picture[place + 1] * 151 + picture[place + 2] * 28) >> 8;
-    const share = (level - start) / Math.max(LAST - start, 1);
-    const colour = palette[Math.round(FIRST_COLOUR + (255 - FIRST_COLOUR) * Math.max(share, 0))];
-    const cover = state.view === "map" ? 1 : level < start ? 0 : 0.55 + 0.35 * share;
-    for (let channel = 0; channel < 3; channel += 1) {
-      const under = state.view === "image" ? picture[place + channel] : grey;
-      const amount = state.view === "image" ? 0 : cover;
-      const over = state.view === "map" ? palette[level][channel] : colour[channel];
-      target[place + channel] = under * (1 - amount) + over * amount;
-    }
-    target[place + 3] = 255;
-  }
-}
-
-function drawEdge(target, width, inside, colour) {
-  const height = target.length / 4 / width;
-  for (let row = 0; row < height; row += 1) {
-    for (let column = 0; column < width; column += 1) {
-      const place = 4 * (row * width + column);
-      if (inside(place)) continue;
-      const isEdge =
-        (column > 0 && inside(place - 4)) || (column < width - 1 && inside(place + 4)) ||
-        (row > 0 && inside(place - 4 * width)) || (row < height - 1 && inside(place + 4 * width));
-      if (isEdge) target.set(colour, place);
-    }
-  }
-}
-
-async function draw(canvas) {
-  const image = data.images[canvas.dataset.image];
-  const [picture, map, mask] = await load(image);
-  const context = canvas.getContext("2d");
-  const result = context.createImageData(image.width, image.height);
-  paint(result.data, picture, map, state.pixel);
-  if (state.view === "overlay") drawEdge(result.data, image.width, (p) => map[p] >= state.pixel, [255, 255, 255]);
-  if (mask && state.outline) drawEdge(result.data, image.width, (p) => mask[p] > 0, OUTLINE);
-  context.putImageData(result, 0, 0);
-  canvas.dataset.drawn = `${state.pixel} ${state.view} ${state.outline}`;
-}
-
-// Only what is on the screen is drawn, so that the slider stays quick with hundreds of images.
-const visible = new Set();
-const watcher = new IntersectionObserver((entries) => {
-  for (const { target, isIntersecting } of entries) {
-    if (!isIntersecting) visible.delete(target);
-    else { visible.add(target); draw(target); }
-  }
-}, { rootMargin: "300px" });
-
-let waiting = false;
-function redraw() {
-  if (waiting) return;
-  waiting = true;
-  requestAnimationFrame(() => { waiting = false; visible.forEach(draw); });
-}
-
 // Cards ----------------------------------------------------------------------------------------
 
 function element(tag, className, content = "") {
@@ -106,12 +17,15 @@ function card(number) {
   const figure = element("figure", "card");
   const frame = element("button", "frame");
   frame.title = "Larger or smaller";
-  frame.addEventListener("click", () => figure.classList.toggle("large"));
+  frame.tabIndex = -1;
+  frame.addEventListener("click", () => enlarge(figure));
   const canvas = element("canvas", "");
-  Object.assign(canvas, { width: image.width, height: image.height });
   canvas.dataset.image = number;
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", `${image.name}, score ${text(image.score)}`);
+  canvas.addEventListener("pointermove", (event) => point(canvas, event));
+  canvas.addEventListener("pointerdown", (event) => point(canvas, event));
+  canvas.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && show(canvas, -1));
   frame.append(canvas);
   const caption = element("figcaption", "");
   const line = element("span", "line");
@@ -129,15 +43,58 @@ function fill(id, numbers) {
   const grid = byId(id);
   if (!grid) return;
   for (const canvas of grid.querySelectorAll("canvas")) { watcher.unobserve(canvas); visible.delete(canvas); }
+  show(null, -1);
   grid.replaceChildren(...numbers.map(card));
+  const first = grid.querySelector("button");
+  if (first) first.tabIndex = 0; // one stop of the Tab key per grid; arrows go on from there
 }
+
+function enlarge(figure) {
+  figure.querySelector("button").setAttribute("aria-pressed", figure.classList.toggle("large"));
+}
+
+function buttonsOf(grid) {
+  return [...grid.querySelectorAll("button")];
+}
+
+const STEPS = {
+  ArrowRight: () => 1,
+  ArrowLeft: () => -1,
+  ArrowDown: (grid) => getComputedStyle(grid).gridTemplateColumns.split(" ").length,
+  ArrowUp: (grid) => -getComputedStyle(grid).gridTemplateColumns.split(" ").length,
+  Home: () => -Infinity,
+  End: () => Infinity,
+};
+
+function walk(event) {
+  const grid = event.target.closest?.(".grid");
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
+  if (grid && event.key in STEPS) {
+    const buttons = buttonsOf(grid);
+    const place = buttons.indexOf(event.target) + STEPS[event.key](grid);
+    const next = buttons[Math.min(Math.max(place, 0), buttons.length - 1)];
+    event.target.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+    next.scrollIntoView({ block: "nearest" });
+    event.preventDefault();
+  } else if (event.key === "Escape") {
+    document.querySelectorAll(".card.large").forEach(enlarge);
+    show(pointed.canvas, -1);
+  } else if (event.key === "c" && byId("view-components") && event.target.tagName !== "SELECT") {
+    byId(state.view === "components" ? "view-overlay" : "view-components").click();
+  }
+}
+document.addEventListener("keydown", walk);
 
 function judge() {
   for (const figure of document.querySelectorAll(".card")) {
     const image = data.images[figure.dataset.image];
     const verdict = figure.querySelector(".verdict");
     const wrong = isPositive(image) ? "false positive" : isNegative(image) ? "false negative" : "";
-    verdict.textContent = wrong || (isCalled(image) ? "called anomalous" : "called normal");
+    const words = wrong || (isCalled(image) ? "called anomalous" : "called normal");
+    if (verdict.textContent === words) continue; // thousands of cards, few of which change
+    verdict.textContent = words;
     verdict.classList.toggle("wrong", Boolean(wrong));
   }
 }
@@ -194,12 +151,17 @@ byId("pixel-threshold").addEventListener("input", (event) => {
   showPixelThreshold();
   redraw();
 });
-byId("image-threshold").addEventListener("input", (event) => { state.image = Number(event.target.value); tell(); });
+byId("image-threshold").addEventListener("input", (event) => {
+  const value = Number(event.target.value);
+  state.image = value - 1e-14 * Math.abs(value); // a slider rounds to 15 digits, which may be above the score it was moved to
+  tell();
+});
 byId("image-threshold").addEventListener("change", list);
 byId("outline").addEventListener("change", (event) => { state.outline = event.target.checked; redraw(); });
 byId("view").addEventListener("change", (event) => { state.view = event.target.value; showPixelThreshold(); redraw(); });
 for (const id of ["sort", "show"]) byId(id).addEventListener("change", list);
 
+for (const swatch of document.querySelectorAll(".swatch[data-component]")) swatch.style.background = colourOf(Number(swatch.dataset.component));
 byId("image-threshold").value = state.image;
 byId("outline").parentElement.hidden = !data.images.some((image) => image.mask);
 fill("positives", data.worst.positives);
