@@ -86,10 +86,17 @@ def test_the_other_commands_are_what_ci_runs():
     assert INSTALLING[1].split(" && python ")[1] in ci
 
 
-def test_readme_is_short_and_its_figures_are_those_of_the_records():
-    command = [sys.executable, str(ROOT / "benchmarks" / "headline.py")]
-    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert table.strip() in README.read_text()
+@pytest.mark.parametrize(
+    ("script", "page"), [("headline", README), ("choosing", ROOT / "examples/site/choosing.md")]
+)
+def test_tables_are_what_the_records_say(script, page):
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{script}.py")]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for table in printed.strip().split("\n\n"):
+        assert table in page.read_text(), f"paste what benchmarks/{script}.py prints"
+
+
+def test_readme_is_short():
     assert len(README.read_text().splitlines()) <= 150
 
 

@@ -1,11 +1,14 @@
 """The documentation site: every public name is on the pages of its API, and docstrings become reStructuredText."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 SITE = Path(__file__).parents[2] / "examples" / "site"
+NOTEBOOKS = sorted((SITE.parent / "notebooks").glob("*.py"))
 
 
 @pytest.fixture
@@ -58,6 +61,27 @@ def test_docstrings_become_restructuredtext(api):
 
 
 def test_all_pages_are_in_the_contents():
-    contents = (SITE / "index.md").read_text().split("```{toctree}")[1]
+    contents = (SITE / "index.md").read_text().partition("```{toctree}")[2]
     for page in SITE.glob("*.md"):
         assert page.stem == "index" or f"\n{page.stem}\n" in contents
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda file: file.stem)
+def test_notebooks_are_cells_with_a_title_and_in_the_contents(notebook):
+    cells = notebook.read_text().split("# %%")[1:]
+    assert cells[0].startswith(" [markdown]\n# # ")
+    assert sum(not cell.startswith(" [markdown]") for cell in cells) >= 4
+    contents = (SITE / "index.md").read_text().partition("```{toctree}")[2]
+    assert f"\nnotebooks/{notebook.stem}\n" in contents
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda file: file.stem)
+def test_notebooks_run(notebook, tmp_path):
+    """As scripts, in a process of their own and in float32; the site's build runs them too."""
+    environment = os.environ | {"MPLBACKEND": "agg"}
+    command = [sys.executable, "-W", "error::UserWarning", str(notebook)]
+    finished = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert finished.returncode == 0, finished.stderr
