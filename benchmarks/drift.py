@@ -5,10 +5,13 @@ mixture of kinds, fits a detector that keeps its images to some of them, and com
 shared between draws, so that the rate is that of the whole way: fit, images left out, test.
 
     python benchmarks/drift.py --draws 1000 --json drift.json
+
+What is in `--json` already is gone on with, by at most `--most` draws.
 """
 
 import argparse
 import dataclasses
+import json
 import pathlib
 from typing import Any
 
@@ -40,27 +43,36 @@ GROWN = (
 def main() -> None:
     """Print and write how often there was an alarm at each rate."""
     options = _options()
-    random = np.random.default_rng(0)
-    p_values = np.array([draw(random) for _ in range(options.draws)])
+    known = _known(options.json)
+    last = min(options.draws, len(known) + options.most)
+    new = [draw(np.random.default_rng([0, number])) for number in range(len(known), last)]
+    p_values = np.array([*known, *new])
     records = []
     for name, column in (("same", p_values[:, 0]), ("grown", p_values[:, 1])):
         for rate in RATES:
             share = float(np.mean(column <= rate))
-            spread = float(np.sqrt(rate * (1 - rate) / options.draws))
+            spread = float(np.sqrt(rate * (1 - rate) / last))
             records.append(
                 {
                     "images": name,
                     "rate": rate,
                     "alarms": share,
                     "highest_expected": rate + 1.96 * spread,
-                    "num_draws": options.draws,
+                    "num_draws": last,
                     "num_reference": NUM_LEARNED,
                     "num_new": NUM_NEW,
                 }
             )
             print(name, rate, share)
     if options.json:
-        write_report(options.json, records, config=CONFIG.to_dict())
+        write_report(
+            options.json, records, config=CONFIG.to_dict(), p_values=np.round(p_values, 4).tolist()
+        )
+
+
+def _known(path: pathlib.Path | None) -> list[list[float]]:
+    """P-values of the draws of an earlier run."""
+    return json.loads(path.read_text())["p_values"] if path and path.exists() else []
 
 
 def draw(random: np.random.Generator) -> tuple[float, float]:
@@ -102,6 +114,7 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--draws", type=int, default=1000)
+    parser.add_argument("--most", type=int, default=10**6, help="draws of this run")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     return parser.parse_args()
 

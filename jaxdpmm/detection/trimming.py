@@ -5,22 +5,26 @@ image, and keeps those of lowest score for the next round; it ends when the same
 (`leaving_out.py`), an image cannot vouch for itself, which is what hides anomalies in a memory bank. An anomaly that
 many training images share looks normal to every method without labels, this one too.
 
+Where the share is known, so many images are left out in every round. Where it is not ("auto"), anomalies that vouch for
+each other would hide most of themselves: so the rounds first keep the half of lowest score, which holds hardly any
+anomaly as long as most images are normal, and what stands out from a fit of that half is left out in the end.
+
 Thresholds of a trimmed fit are too low if normal images were trimmed, since the images that are left are typical ones.
 Next file to read: `detector.py`.
 
 References:
     Rousseeuw and Van Driessen (1999), A fast algorithm for the minimum covariance determinant estimator: rounds that
-    keep the share of lowest distances never raise the objective.
+    keep the share of lowest distances never raise the objective; outliers are those far from the fit of a half.
 """
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxdpmm.detection.config import AUTO, DetectorConfig
+from jaxdpmm.detection.config import AUTO, MOST_CONTAMINATION, DetectorConfig
 from jaxdpmm.detection.fitting import fit_mixture
 from jaxdpmm.detection.leaving_out import chosen_images, leave_images_out, new_scores
 from jaxdpmm.detection.patches import ImagePatches, TrainingPatches
@@ -58,7 +62,8 @@ def fit_trimmed(
 
     Args:
         patches: with frames.
-        config: settings; `contamination` is the share of the images to leave out, or "auto" for those that stand out.
+        config: settings; `contamination` is the share of the images to leave out, or "auto" for those that stand out
+            from the most typical half of them.
         progress: show bars on standard error.
         anomalies: as of `learning.learn`.
 
@@ -70,11 +75,15 @@ def fit_trimmed(
     config = dataclasses.replace(config, num_components=number)
     everything = np.ones(len(patches.sources) // config.rotations, bool)
     found = _round(patches, everything, config, progress, anomalies)
+    is_auto = config.contamination == AUTO
+    share = MOST_CONTAMINATION if is_auto else float(config.contamination)
     for _ in range(1, MOST_ROUNDS):
-        wanted = _typical(found.scores, config.contamination)
+        wanted = _lowest(found.scores, share)
         if np.array_equal(wanted, found.is_kept):
             break
         found = _round(patches, wanted, config, progress, anomalies)
+    if is_auto:
+        found = _round(patches, ~stands_out(found.scores), config, progress, anomalies)
     return found
 
 
@@ -109,10 +118,9 @@ def _round(
     return Trimmed(fitted, part, is_kept, scores)
 
 
-def _typical(scores: np.ndarray, contamination: Any) -> np.ndarray:
-    if contamination == AUTO:
-        return ~stands_out(scores)
-    number = int(float(contamination) * len(scores) + 1e-9)
+def _lowest(scores: np.ndarray, share: float) -> np.ndarray:
+    """All images but a share of them, rounded down, those of highest score."""
+    number = int(share * len(scores) + 1e-9)
     is_kept = np.ones(len(scores), bool)
     is_kept[np.argsort(-scores, kind="stable")[:number]] = False
     return is_kept
