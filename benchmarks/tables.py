@@ -4,6 +4,7 @@
     python benchmarks/tables.py against-bank quality-tiles.json quality-cells.json
     python benchmarks/tables.py memory memory.json
     python benchmarks/tables.py ideas benchmarks/results/ideas.json
+    python benchmarks/tables.py contamination benchmarks/results/contamination.json
     python benchmarks/tables.py choose benchmarks/results/choose.json
     python benchmarks/tables.py inference inference.json
     python benchmarks/tables.py components benchmarks/results/inference_components.json
@@ -139,6 +140,32 @@ def ideas_table(records: Records) -> str:
     return markdown(header, rows)
 
 
+def contamination_table(records: Records) -> str:
+    """Image AUROC and, where there are masks, pixel AUPR by the share of the defects that is learned from.
+
+    Beside a mixture that leaves images out stands how many of the defective and of the normal ones it has left out.
+    """
+    rates = sorted({one["rate"] for one in records})
+    header = ("data", "method", *(f"{100 * rate:.0f} %" for rate in rates))
+    rows = []
+    for runs in grouped(records, "data", "method"):
+        cells = [_contaminated([one for one in runs if one["rate"] == rate]) for rate in rates]
+        rows.append((runs[0]["data"], runs[0]["method"], *cells))
+    return markdown(header, rows)
+
+
+def _contaminated(runs: Records) -> str:
+    parts = [spread(runs, name, "{:.1f}") for name in ("image_auroc", "pixel_aupr")]
+    cell = " / ".join(part for part in parts if part != "-") or "-"
+    if not any(run["trimmed_mixed"] + run["trimmed_normal"] for run in runs):
+        return cell
+    mixed, number, normal = (
+        statistics.mean(run[name] for run in runs)
+        for name in ("trimmed_mixed", "num_mixed", "trimmed_normal")
+    )
+    return f"{cell} ({mixed:.0f} of {number:.0f}, {normal:.0f} normal)"
+
+
 def inference_table(records: Records) -> str:
     """Milliseconds an image of every scorer; memory banks by their number of patches."""
     rows = [
@@ -200,6 +227,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     "memory": memory_table,
     "ideas": ideas_table,
     "choose": choose_table,
+    "contamination": contamination_table,
     "inference": inference_table,
     "components": components_table,
     "gpu": gpu_table,

@@ -53,6 +53,24 @@ def idea(seed, without, found):
     return {"data": "tiles", "idea": "fusion", "seed": seed, "ms_added": 1.0 + seed, **named}
 
 
+def test_contamination_by_rate_with_what_was_left_out():
+    def row(seed, rate, method, auroc, mixed=0):
+        number = round(100 * rate)
+        left_out = {"num_mixed": number, "trimmed_mixed": mixed, "trimmed_normal": mixed // 10}
+        key = {"data": "cells", "seed": seed, "rate": rate, "method": method}
+        return key | left_out | {"image_auroc": auroc, "pixel_aupr": None}
+
+    records = [
+        *(row(seed, 0.4, "trimmed", 80.0 + seed, 30) for seed in range(2)),
+        row(0, 0.0, "trimmed", 90.0),
+        row(0, 0.4, "bank", 60.0),
+    ]
+    header, _, trimmed, bank = tables.contamination_table(records).splitlines()
+    assert [cell.strip() for cell in header.split("|")[3:5]] == ["0 %", "40 %"]
+    assert "90.0 | 80.5 ± 0.7 (30 of 40, 3 normal)" in " ".join(trimmed.split())
+    assert "- | 60.0" in " ".join(bank.split())
+
+
 def test_ideas_are_means_over_seeds_and_what_does_not_apply_is_left_out():
     skipped = {"data": "tiles", "idea": "matching", "seed": 0, "skipped": "sizes differ"}
     *_, row = tables.ideas_table([idea(0, 0.8, 0.9), idea(1, 0.9, 0.9), skipped]).splitlines()
