@@ -32,6 +32,7 @@ SCORES = (
     "euclidean",
     "mahalanobis",
     "residual",
+    "spherical",
 )
 """Anomaly scores of a patch alone, functions of `jaxdpmm.scoring`."""
 
@@ -61,7 +62,7 @@ PRESETS = {
         "covariance": "low_rank",
         "rank": 8,
         "num_epochs": 0,
-        "score": "residual",
+        "score": ("cosine", "residual", "spherical"),
     },
     "paper": {
         "backend": "paper",
@@ -76,8 +77,8 @@ PRESETS = {
 """One word for a setting of the whole detector: the settings that differ from their defaults.
 
 "fast" is the default: means of components, at a hundredth of a memory bank's time and size. "accurate" has twice as
-many components and the directions in which the patches of each vary (`scoring.residual`). "paper" is the published
-setting (arXiv 2509.19997, section 3).
+many components, the directions in which the patches of each vary (`scoring.residual`) and how widely
+(`scoring.spherical`), and fuses three scores. "paper" is the published setting (arXiv 2509.19997, section 3).
 """
 
 JOINS = ("concatenate", "mean")

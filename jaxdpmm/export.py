@@ -46,7 +46,15 @@ from jaxdpmm.exported import (
 from jaxdpmm.families.kernels import one_version
 from jaxdpmm.model import Mixture
 from jaxdpmm.persist import Model, write_whole
-from jaxdpmm.scoring import SCORERS, Scorer, cosine, fused, nearest_predictive, residual
+from jaxdpmm.scoring import (
+    SCORERS,
+    Scorer,
+    cosine,
+    fused,
+    nearest_predictive,
+    residual,
+    spherical,
+)
 from jaxdpmm.storage.descriptions import as_type, shown
 from jaxdpmm.storage.outputs import ONNX_GRAPH, ONNX_SCORER, check_replaceable
 from jaxdpmm.storage.outputs import SCORER as SCORER_FILE
@@ -59,6 +67,7 @@ ONNX_SCORERS: dict[str, Callable[[Mixture], Scorer]] = {
     "nearest_predictive": partial(nearest_predictive, grouped=False),
     "cosine": partial(cosine, screened=False),
     "residual": partial(residual, screened=False),
+    "spherical": partial(spherical, grouped=False),
 }
 _OLDEST = (1980, 1, 1, 0, 0, 0)  # one date in every file, so that equal scorers give equal bytes
 

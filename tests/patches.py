@@ -54,7 +54,7 @@ def with_backends(backends: Iterable[str]) -> list[tuple[str, str]]:
 
 def with_scores() -> list[tuple[str, str]]:
     """Every family with every score that it offers: some are those of Gaussians, or of low-rank ones alone."""
-    of_kind = {"mahalanobis": Gaussian, "residual": GaussianLowRank}
+    of_kind = {"mahalanobis": Gaussian, "residual": GaussianLowRank, "spherical": Gaussian}
     return [
         (family, score)
         for family in FAMILIES

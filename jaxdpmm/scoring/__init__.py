@@ -12,6 +12,7 @@ from jaxdpmm.scoring.ratio import Hypotheses, anomaly_hypotheses, log_ratio
 from jaxdpmm.scoring.residual import residual
 from jaxdpmm.scoring.scorer import Scorer, in_tiles, score
 from jaxdpmm.scoring.shortlist import shortlist_recall
+from jaxdpmm.scoring.spherical import spherical
 
 SCORERS = {name: globals()[name] for name in SCORES}
 
@@ -40,4 +41,5 @@ __all__ = [
     "residual",
     "score",
     "shortlist_recall",
+    "spherical",
 ]

@@ -10,7 +10,7 @@ a squared distance in the units of the points, in which a direction of variance 
 the squared distance to the tangent space, mean + span(L), alone; what a larger s adds is the place within that space.
 One s serves all components, their mean noise variance: a component whose points are few or almost alike has too small
 a noise of its own, and divided by that every new normal point is far away.
-Next file to read: `__init__.py`, which names all scores.
+Next file to read: `spherical.py`.
 
 References:
     Hinton, Dayan and Revow (1997), Modeling the manifolds of images of handwritten digits.

@@ -124,7 +124,7 @@ def any_model(request):
     stats = summarize(mixture, one_hot, jnp.asarray(x), jnp.ones(60, jnp.float32), prior.offset)
     posterior = global_update(mixture, prior, stats)
     without = set() if name == "low-rank" else {"residual"}
-    without |= {"mahalanobis"} if name in ("von Mises-Fisher", "product") else set()
+    without |= {"mahalanobis", "spherical"} if name in ("von Mises-Fisher", "product") else set()
     scores = {
         score_name: score(scorer(mixture), posterior, x)
         for score_name, scorer in SCORERS.items()

@@ -167,7 +167,7 @@ def test_every_product_of_a_score_is_full_but_cosines_and_shortlists(family, sco
     scorer = SCORERS[score](mixture)
     assert default_products(scorer.prepare, posterior) == []
     found = default_products(scorer.score, ones_of(scorer.prepare, posterior), batch.x)
-    assert len(found) == (score in ("cosine", "nearest_predictive"))
+    assert len(found) == (score in ("cosine", "nearest_predictive", "spherical"))
 
 
 def test_every_product_of_a_family_of_the_user_is_full():
