@@ -17,7 +17,7 @@ from jaxdpmm.choices import PRESETS
 
 
 class Look(NamedTuple):
-    """How the point of a method is drawn, and the label beside it; "" where another one's stands for both."""
+    """How the point of a method is drawn, and the label beside it, which an empty marker leaves to the full one."""
 
     label: str
     colour: str
@@ -31,11 +31,11 @@ LOOKS = {
     "coreset": Look("coreset 1 %", FEW_ROWS, "o"),
     "coreset-10": Look("coreset 10 %", FEW_ROWS, "o"),
     "k-means-equal": Look("k-means 1 %", FEW_ROWS, "v"),
-    "ivf-flat-95": Look("", SEARCH, "D", filled=False),
+    "ivf-flat-95": Look("IVF-Flat", SEARCH, "D", filled=False),
     "ivf-flat-99": Look("IVF-Flat", SEARCH, "D"),
-    "ivf-pq-95": Look("", SEARCH, "p", filled=False),
+    "ivf-pq-95": Look("IVF-PQ", SEARCH, "p", filled=False),
     "ivf-pq-99": Look("IVF-PQ", SEARCH, "p"),
-    "hnsw-95": Look("", SEARCH, "h", filled=False),
+    "hnsw-95": Look("HNSW", SEARCH, "h", filled=False),
     "hnsw-99": Look("HNSW", SEARCH, "h"),
     "patchcore": Look("PatchCore 1 %", RECIPE, "^"),
     "patchcore-10": Look("PatchCore 10 %", RECIPE, "^"),
@@ -114,19 +114,24 @@ def draw_frontier(
         point if point in seen else point._replace(accuracy=lowest - 0.17 * (highest - lowest + 1))
         for point in points
     ]
-    labels = [
-        LOOKS[point.method].label + ("" if point in seen else f": {point.accuracy:.1f}, below")
-        for point in points
-    ]
+    labels = [label_of(point, point in seen) for point in points]
     for point in shown:
         draw_point(axes, point)
     of, name = figure.split("_")
-    num_sets = len(grouped([run for run in records if run[figure] is not None], "data"))
-    over = f", mean of {num_sets} sets" if num_sets > 1 else ""
-    axes.set(xscale="log", xlabel=label, ylabel=f"{of} {name.upper()}, %{over}")
+    sets = grouped([run for run in records if run[figure] is not None], "data")
+    over = f"mean of {len(sets)} sets" if len(sets) > 1 else sets[0][0]["data"]
+    axes.set(xscale="log", xlabel=label, ylabel=f"{of} {name.upper()}, %, {over}")
     axes.margins(x=0.2)
     axes.text(0.02, 0.97, SEARCHES, va="top", fontsize=7, color=SEARCH, transform=axes.transAxes)
     place_labels(axes, shown, labels)
+
+
+def label_of(point: Point, is_seen: bool) -> str:
+    """What stands beside a point."""
+    look = LOOKS[point.method]
+    if not is_seen:
+        return f"{look.label}: {point.accuracy:.1f}, below"
+    return look.label if look.filled else ""
 
 
 def is_far_below(point: Point, points: Sequence[Point]) -> bool:

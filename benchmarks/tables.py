@@ -97,8 +97,13 @@ def against_bank_table(records: Records) -> str:
                 for name in ("scoring_cpu_ms", "model_bytes")
             ]
             label = f"{runs[0]['data']}, {runs[0]['method']}, {runs[0]['score']}"
-            rows.append((label, *ahead, *(f"1/{cost:.3g}" for cost in costs)))
+            rows.append((label, *ahead, *(part_of_bank(cost) for cost in costs)))
     return markdown(header, rows)
+
+
+def part_of_bank(times: float) -> str:
+    """A cost that is so many times smaller than the bank's, in parts of it."""
+    return f"1/{times:.3g}" if times >= 1 else f"{1 / times:.2f}"
 
 
 def points_ahead(pairs: list[tuple[dict[str, Any], dict[str, Any]]], name: str) -> str:

@@ -292,7 +292,7 @@ def test_the_frontier_has_four_panels_and_a_label_beside_each_point(tmp_path):
     plots.draw({"frontier": list(frontier_records())}, tmp_path / "all.png")
     figure = pyplot.gcf()
     assert [axes.get_ylabel() for axes in figure.axes] == [
-        *["pixel AUPR, %"] * 2,
+        *["pixel AUPR, %, tiles"] * 2,
         *["image AUROC, %, mean of 2 sets"] * 2,
     ]
     texts = [text for text in figure.axes[2].texts if text.get_text() != frontier.SEARCHES]
