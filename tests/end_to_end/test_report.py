@@ -100,6 +100,10 @@ def test_page_holds_the_run(folder):
     assert [run.images[n].label for n in worst["positives"]] == [0, 0, 0]
     assert np.all(np.diff(scores[worst["positives"]]) <= 0)
     assert np.all(np.diff(scores[worst["negatives"]]) >= 0)
+    names = re.findall(r'<th scope="row">([^<]*train[^<]*)</th>', page_text(folder))
+    scores = [one["score"] for one in run.about["training_images"]]
+    assert names == [one["image"] for one in run.about["training_images"]]
+    assert (len(names), scores) == (6, sorted(scores, reverse=True))
 
 
 def test_components_are_those_of_the_detector(folder):
@@ -126,12 +130,13 @@ def test_runs_of_before_have_no_components(folder, tmp_path):
     shutil.copytree(folder / "run", tmp_path / "run")
     index = tmp_path / "run" / "run.json"
     about = json.loads(index.read_text())
-    del about["atlas"], about["shares"]
+    del about["atlas"], about["shares"], about["training_images"]
     for image in about["images"]:
         del image["components"], image["grid_box"]
     index.write_text(json.dumps(about))
     text = render_report(read_run(tmp_path / "run"))
     assert "What is normal" not in text
+    assert "Most atypical training images" not in text
     assert 'value="components"' not in text
 
 

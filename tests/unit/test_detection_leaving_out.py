@@ -160,6 +160,21 @@ def test_anomalous_training_images_are_trimmed(contamination):
         assert scores[:10].min() > scores[10:].max()
 
 
+def test_anomalies_that_vouch_for_each_other_are_trimmed():
+    """Ten images of forty share one kind of odd patches, so that each of them left out has nine that look like it."""
+    random = np.random.default_rng(9)
+    kind, odd, images = 15 * random.normal(size=4), np.arange(40) % 4 == 3, []
+    for is_odd in odd:
+        features = grid(random)
+        if is_odd:
+            features[:3] = kind + random.normal(size=(3, 4))
+        images.append(features)
+    config = dataclasses.replace(CONFIG, contamination="auto", num_components=16, num_epochs=0)
+    is_kept = fit_trimmed(patches_of(images), config).is_kept
+    assert not is_kept[odd].any()
+    assert np.sum(~is_kept[~odd]) <= 2
+
+
 def test_nothing_is_trimmed_of_clean_images_by_share_zero():
     patches = patches_of([grid(np.random.default_rng(7)) for _ in range(12)])
     found = fit_trimmed(patches, CONFIG)

@@ -65,6 +65,9 @@ class RunImage(NamedTuple):
     grid_box: tuple[float, float, float, float] | None = None
 
 
+NUM_SUSPECTED = 20  # training images that the page lists
+
+
 class Run(NamedTuple):
     """What was found in the folder of a run.
 
@@ -119,6 +122,9 @@ class RunWriter:
             "figures": None,
             "shares": shares_of(detector),
             "atlas": [],
+            "training_images": [
+                one._asdict() for one in detector.state.training_images[:NUM_SUSPECTED]
+            ],
         }
         folder.mkdir(exist_ok=True)
         if not (folder / INDEX).exists():
