@@ -251,6 +251,24 @@ def test_every_method_has_a_marker_and_every_level_a_line_of_its_own(tmp_path):
     pyplot.close("all")
 
 
+def test_table_of_components_has_processor_times_and_their_slope():
+    def of(score, number, seconds, **more):
+        runs = {"ours_runs": [(9, seconds)] * 3, "peer_runs": [(9, 0.004)] * 3}
+        more |= {"peer": "product, 500 rows", "num_images": 1}
+        return {"score": score, "num_components": number, **runs, **more}
+
+    records = [of("cosine", 100, 0.001, missed=0.0), of("cosine", 10_000, 0.01, missed=0.0004)]
+    records.append(of("nearest_predictive", 10_000, 0.02))
+    records.append(of("nearest_predictive", 100, 0.02))
+    assert tables.components_table(records).splitlines() == [
+        "| components | cosine | nearest_predictive | product, 500 rows | missed |",
+        "|---|---|---|---|---|",
+        "| 100 | 1.0 | 20.0 | 4.0 | 0.0000 |",
+        "| 10,000 | 10.0 | 20.0 | 4.0 | 0.0004 |",
+        "| slope | 0.50 | 0.00 | - | - |",
+    ]
+
+
 def test_time_against_components(tmp_path):
     pyplot = pytest.importorskip("matplotlib.pyplot")
     shared = {"score": "cosine", "peer": "product", "peer_seconds": 0.004, "num_images": 1}
