@@ -98,8 +98,13 @@ def fuse_scores(
     Raises:
         ValueError: fewer than two images, or patches of unknown images.
     """
+    last = len(patches.sources) // config.rotations - 1
+    if last == 0:
+        raise ValueError(
+            f"score must be one score of a patch where there is one training image, got "
+            f"{' and '.join(names_of(config.score))}, which are fused as left-out images say; give more images."
+        )
     groups, step, sums = _summed(fitted, patches, config)
-    last = len(groups) - 1
     numbers = np.unique(np.linspace(0, last, min(ENOUGH_TO_FUSE, last + 1)).astype(int)).tolist()
     return _learn_joint(fitted, groups, sums, step, numbers, progress, anomalies)[0]
 

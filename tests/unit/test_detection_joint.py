@@ -180,7 +180,7 @@ def test_bad_input_is_told_in_a_sentence(learned):
         ValueError, match=r"score must be one of a patch alone where .*, got contex"
     ):
         compile_score(fitted, "context")
-    with pytest.raises(ValueError, match=r"groups must be at least two, .* got 1; give more"):
+    with pytest.raises(ValueError, match=r"score must be one score .* one training image, got co"):
         fuse_scores(fitted, patches_of([grid(np.random.default_rng(0))]), CONFIG)
     with pytest.raises(ValueError, match="patches must tell how their images were prepared"):
         fuse_scores(fitted, TrainingPatches(patches.features, 24), CONFIG)
