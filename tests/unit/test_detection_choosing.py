@@ -16,7 +16,7 @@ from jaxdpmm.detection.choosing import FIGURE, decide, settings_to_try
 from jaxdpmm.detection.scored import ScoredImage
 from jaxdpmm.detection.settings import DetectorSettings
 from jaxdpmm.detection.stored import load_detector_model
-from jaxdpmm.detection.trials import Trial, figures_of, pixel_counts, pixels_of_patches
+from jaxdpmm.detection.trials import Material, Trial, figures_of, pixel_counts, pixels_of_patches
 from jaxdpmm.images.geometry import Preprocessing, frame_of
 from jaxdpmm.images.records import ImageRecord
 
@@ -154,6 +154,22 @@ def test_choose_says_which_command_to_run_and_writes_what_it_has_tried(folder, c
 
 def chosen_words(result):
     return options_of(DetectorSettings, result["chosen"])
+
+
+def test_what_was_tried_before_an_interrupt_is_written(folder, monkeypatch, capsys):
+    def interrupted(material, configs):
+        del material, configs
+        yield USUAL
+        yield trial(0.6, 0.8, 300, share=0.03)
+        raise KeyboardInterrupt
+
+    nothing = Material((2,), [], 1, [], [])
+    monkeypatch.setattr("jaxdpmm.detection.choosing.prepare", lambda *_, **__: nothing)
+    monkeypatch.setattr("jaxdpmm.detection.trials.trials", interrupted)
+    output = folder / "part.json"
+    assert cli.run(arguments_of(folder, "--json", str(output))) == 130
+    assert [one[FIGURE] for one in json.loads(output.read_text())["trials"]] == [0.5, 0.7]
+    assert "interrupted" in capsys.readouterr().err
 
 
 def test_choose_with_too_few_images(folder, capsys):
