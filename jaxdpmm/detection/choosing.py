@@ -33,6 +33,7 @@ RECIPES_OF_IMAGES, RECIPES_OF_FEATURES = (
     ("between",),
 )  # `benchmarks/choose.py` tells why
 FIGURE, MARGIN = "pixel_aupr", 2.0
+LEAST_GAIN = 0.03  # gains below were as often losses by real anomalies
 DEPTH = 3  # last blocks of the backbone that are tried
 ROTATIONS = 4
 
@@ -175,10 +176,10 @@ def prepare(
 def decide(tried: Sequence[Trial]) -> Choice:
     """Which of some trials to take: that of the settings that one starts from, unless others are clearly better.
 
-    A setting is clearly better where it is by every recipe of anomalies, and by their mean by more than twice the
-    standard error of the difference, over images drawn anew. One recipe alone misleads: what it is found by need not be
-    what real anomalies are found by. Of clearly better settings the best is taken, or the smallest of those within one
-    standard error of it.
+    A setting is clearly better where it is by every recipe of anomalies, and by their mean by more than 0.03 and by
+    twice the standard error of the difference, over images drawn anew. One recipe alone misleads: what it is found by
+    need not be what real anomalies are found by. Of clearly better settings the best is taken, or the smallest of those
+    within one standard error of it.
 
     Args:
         tried: at least one; the first is that of the settings that one starts from.
@@ -190,8 +191,8 @@ def decide(tried: Sequence[Trial]) -> Choice:
     found = f"{_gain(best, usual):.3f} with a standard error of {_error(best, usual):.3f}"
     if not better:
         reason = (
-            "No other setting is better by every recipe of anomalies and by their mean by twice the standard error; "
-            f"the best by the mean is so by {found}."
+            f"No other setting is better by every recipe of anomalies, and by their mean by {LEAST_GAIN:g} and twice "
+            f"the standard error; the best by the mean is so by {found}."
         )
         return Choice(usual, usual, errors, reason)
     near = [trial for trial in better if _gain(best, trial) <= _error(best, trial)]
@@ -234,7 +235,7 @@ def choose(
 
 def _is_better(one: Trial, other: Trial) -> bool:
     by_each = all(one.recipes[name] > other.recipes[name] for name in one.recipes)
-    return by_each and _gain(one, other) > MARGIN * _error(one, other)
+    return by_each and _gain(one, other) > max(LEAST_GAIN, MARGIN * _error(one, other))
 
 
 def _gain(one: Trial, other: Trial) -> float:

@@ -91,7 +91,8 @@ def test_the_settings_as_they_are_are_left_for_clearly_better_ones_alone():
     noisy = trial(0.48, 0.68, 101, noise=0.05, share=0.02)
     found = decide([USUAL, noisy])
     assert found.chosen is found.usual is USUAL
-    assert "by twice the standard error; the best by the mean is so by 0.080 with" in found.reason
+    assert "standard error; the best by the mean is so by 0.080 with a standard" in found.reason
+    assert decide([USUAL, trial(0.42, 0.62, 101, share=0.02)]).chosen is USUAL
     clear = trial(0.6, 0.8, 300, noise=0.02, share=0.03)
     found = decide([USUAL, noisy, clear])
     assert found.chosen is clear
