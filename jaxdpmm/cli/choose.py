@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,11 +83,12 @@ def choose(
     material = prepare(data_set.train, config, configs, weights, **options)
     used = _used(material, len(data_set.train))
     tried: list[Trial] = []
+    draw = _picture_writer(picture)
 
     def write_tried() -> None:
         if done := tuple(tried):
             write_json(json, _result(config, done, used, time.perf_counter() - begin))
-            _write_picture(picture, done)
+            draw(done)
 
     with keeping(write_tried):  # also what is done until a signal or an error
         for trial in tqdm(trials(material, configs), "settings", total=len(configs)):
@@ -197,9 +198,11 @@ def _result(
     }
 
 
-def _write_picture(path: Path | None, tried: Sequence["Trial"]) -> None:
+def _picture_writer(path: Path | None) -> Callable[[Sequence["Trial"]], None]:
+    """Writes the picture of some trials, if it was asked for; imports come first, since a signal leaves no time."""
     import io
 
+    from matplotlib.backends import backend_agg  # noqa: F401, which savefig would import
     from matplotlib.figure import Figure
 
     from jaxdpmm.detection.choosing import decide
@@ -207,10 +210,13 @@ def _write_picture(path: Path | None, tried: Sequence["Trial"]) -> None:
     from jaxdpmm.pictures import draw_trials
     from jaxdpmm.storage.outputs import MARK
 
-    if path is None:
-        return
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    draw_trials(figure.add_subplot(), tried, decide(tried))
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": MARK})
-    write_whole(path, buffer.getvalue())
+    def write(tried: Sequence["Trial"]) -> None:
+        if path is None:
+            return
+        figure = Figure(figsize=(8, 5), layout="constrained")
+        draw_trials(figure.add_subplot(), tried, decide(tried))
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=120, metadata={"Software": MARK})
+        write_whole(path, buffer.getvalue())
+
+    return write

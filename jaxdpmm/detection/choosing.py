@@ -86,7 +86,8 @@ def settings_to_try(
         everything += [{**pair, **usual, "foreground": True}] * (pair is pairs[0])
         everything += [{**pair, **usual, "score": one} for one in FUSED * (pair is pairs[1])]
     everything += [{**pair, **usual, **one} for one in features for pair in pairs]
-    everything += [{**pair, **usual, "rotations": ROTATIONS} for pair in pairs]
+    rotated = {"rotations": ROTATIONS, "foreground": False}  # with as many components as without
+    everything += [{**pair, **rotated, "share": pair["share"] / ROTATIONS} for pair in pairs]
     if "num_components" in given:  # a share would change nothing
         everything = [{**one, "share": config.share} for one in everything]
     kept = {name: getattr(config, name) for name in given}
