@@ -120,14 +120,24 @@ def save_model(path: str | os.PathLike, model: Model) -> None:
         FileExistsError: what lies there is no model file.
     """
     check_replaceable(path, MODEL)
+    description, tensors = described(model)
+    metadata = metadata_of(MODEL_FILE, description, tensors)
+    write_whole(path, safetensors.numpy.save(tensors, metadata))
+
+
+def described(model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A model as JSON and named arrays, for a file that holds it; `rebuilt` is the way back.
+
+    Raises:
+        ValueError: the family does not tell enough to rebuild its trees, or an array is none that the mixture can have.
+    """
     check_rebuildable(model.mixture, model.prior, model.posterior)
     trees = {"prior": model.prior, "posterior": model.posterior}
     tensors = {name: np.array(leaf, order="C") for name, leaf in named_leaves(trees).items()}
     if problem := problem_of(model.mixture, tensors):
         raise ValueError(f"posterior must be what fit returned, got {problem}; fit again.")
     tensors |= {_ARRAYS + name: np.array(array, order="C") for name, array in model.arrays.items()}
-    metadata = metadata_of(MODEL_FILE, _description(model), tensors)
-    write_whole(path, safetensors.numpy.save(tensors, metadata))
+    return _description(model), tensors
 
 
 def load_model(
@@ -148,23 +158,45 @@ def load_model(
         ValueError: the file is cut short, altered, of another format version or no model at all, or `family`
             or `sticks` is needed or is not what was saved.
     """
-    described, tensors = read_tree(Path(path), MODEL_FILE)
+    description, tensors = read_tree(Path(path), MODEL_FILE)
+    return rebuilt(path, description, tensors, family=family, sticks=sticks)
+
+
+def rebuilt(
+    path: str | os.PathLike,
+    about: dict[str, Any],
+    tensors: dict[str, np.ndarray],
+    *,
+    family: families.Family | None = None,
+    sticks: stick_priors.StickBreaking | None = None,
+) -> Model:
+    """The model that `described` has made JSON and arrays of.
+
+    Args:
+        path: of the file, for messages.
+        about: the JSON.
+        tensors: the arrays.
+        family: as of `load_model`.
+        sticks: as of `load_model`.
+
+    Raises:
+        ValueError: as of `load_model`.
+    """
     with MODEL_FILE.reading(path):
-        description = as_type(described, _Description)
+        description = as_type(about, _Description)
     found_family = _rebuilt("family", description.family, family, _FAMILIES, path)
     found_sticks = _rebuilt("sticks", description.sticks, sticks, _STICKS, path)
     mixture = Mixture(found_family, description.num_components, found_sticks)
     arrays = {
-        name.removeprefix(_ARRAYS): tensors.pop(name)
-        for name in list(tensors)
-        if name.startswith(_ARRAYS)
+        name.removeprefix(_ARRAYS): tensors[name] for name in tensors if name.startswith(_ARRAYS)
     }
-    if problem := problem_of(mixture, tensors):
+    own = {name: tensors[name] for name in tensors if not name.startswith(_ARRAYS)}
+    if problem := problem_of(mixture, own):
         raise MODEL_FILE.wrong(path, f"one with {problem}")
-    template = template_of(mixture, "posterior/offset" in tensors)
-    leaves = [jnp.asarray(tensors[name]) for name in named_leaves(template)]
-    rebuilt = jax.tree.unflatten(jax.tree.structure(template), leaves)
-    return Model(mixture, rebuilt["prior"], rebuilt["posterior"], description.settings, arrays)
+    template = template_of(mixture, "posterior/offset" in own)
+    leaves = [jnp.asarray(own[name]) for name in named_leaves(template)]
+    trees = jax.tree.unflatten(jax.tree.structure(template), leaves)
+    return Model(mixture, trees["prior"], trees["posterior"], description.settings, arrays)
 
 
 def write_whole(path: str | os.PathLike, content: bytes) -> None:

@@ -5,7 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from jaxdpmm.cli.places import cache_folder, check_places, new_file, run_folder, weights_of
+from jaxdpmm.cli.places import (
+    cache_folder,
+    check_places,
+    holds_products,
+    new_file,
+    run_folder,
+    weights_of,
+)
+from jaxdpmm.cli.products import evaluate_products
 from jaxdpmm.cli.terminal import (
     BackboneOption,
     CacheOption,
@@ -44,11 +52,20 @@ def evaluate(
 ) -> None:
     """Compare the model with other methods on the data set's training images, by default an exact memory bank.
 
-    All see the same features. Times are medians per image, one image at a time, without compilation; the size is
-    that of the arrays each must keep.
+    With a model of several products DATA is a folder of them, and what is told is how well each is checked and which
+    are taken for which. All methods see the same features. Times are medians per image, one image at a time, without
+    compilation; the size is that of the arrays each must keep.
     """
     places = [run_folder("--output", output), cache_folder(cache), new_file("--json", json, RESULT)]
     check_places({"MODEL": model, "DATA": data}, places, weights=backbone or weights_of(model))
+    if holds_products(model):
+        if method:
+            raise ValueError(
+                f"--method must be left out with a model of several products, got {method[0]}; fit one product alone "
+                "to compare methods."
+            )
+        evaluate_products(model, data, backbone, strict, json, output)
+        return
     from jaxdpmm.detection.evaluate import labels_of
     from jaxdpmm.detection.methods import check_methods
     from jaxdpmm.detection.reporting.runs import write_run

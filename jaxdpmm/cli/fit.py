@@ -8,6 +8,7 @@ import typer
 
 from jaxdpmm.choices import PRESETS
 from jaxdpmm.cli.places import cache_folder, check_places, new_file
+from jaxdpmm.cli.products import fit_products
 from jaxdpmm.cli.settings import takes_settings
 from jaxdpmm.cli.terminal import (
     CacheOption,
@@ -47,6 +48,13 @@ AnomaliesOption = Annotated[
         help="Folder of anomalous images, or data set with some and their masks, to find others like them as well."
     ),
 ]
+ProductsOption = Annotated[
+    bool,
+    typer.Option(
+        "--products",
+        help="DATA holds a folder for each of several products; one model learns all, and which an image shows.",
+    ),
+]
 
 
 @takes_settings(DetectorSettings)
@@ -55,6 +63,7 @@ def fit(
     output: Annotated[Path, typer.Option("--output", "-o", help="The model file to write.")],
     settings: dict[str, Any],
     preset: PresetOption = None,
+    products: ProductsOption = False,
     cache: CacheOption = None,
     strict: StrictOption = False,
     json: JsonOption = None,
@@ -77,10 +86,17 @@ def fit(
     if Path(backbone).is_dir():  # so that the model is of use from other folders too
         settings["backbone"] = str(Path(backbone).resolve())
     config = DetectorConfig.preset(preset, **settings) if preset else DetectorConfig(**settings)
+    options: dict[str, Any] = {"strict": strict, "progress": True, "cache": cache}
+    if products and anomalies:
+        raise ValueError(
+            f"--anomalies must be left out with --products, got {anomalies}; fit the product that they are of alone."
+        )
+    if products:
+        fit_products(data, output, config, json, options)
+        return
     data_set = open_data_set(data)
     train, validation = data_set.train, data_set.validation
     begin = time.perf_counter()
-    options: dict[str, Any] = {"strict": strict, "progress": True, "cache": cache}
     options["anomalies"] = open_anomalies(anomalies) if anomalies else ()
     detector = Detector.fit(train, config, validation=validation, **options)
     detector.save(output)

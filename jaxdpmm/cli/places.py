@@ -10,7 +10,7 @@ import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxdpmm.storage.outputs import RUN_FILES, RUN_FOLDERS, RUN_INDEX, FileKind, check_replaceable
 
@@ -101,14 +101,29 @@ def check_places(
 
 def weights_of(model: Path) -> str | None:
     """Where a model file says that its backbone is; None for what is no such file, which its reader will tell."""
+    header = _header_of(model)
+    try:
+        parts = header["model"] if "model" in header else header["products"]
+        one = parts if "model" in header else next(iter(parts.values()))["detector"]
+        return str(one["settings"]["detector"]["backbone"])
+    except (KeyError, TypeError, AttributeError, StopIteration):
+        return None
+
+
+def holds_products(model: Path) -> bool:
+    """Whether a model file says that it holds several products."""
+    return "products" in _header_of(model)
+
+
+def _header_of(model: Path) -> Mapping[str, Any]:
+    """What a model file says of itself; nothing for what is no such file."""
     try:
         with model.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(min(length, LARGEST_HEADER)))
-        settings = json.loads(header["__metadata__"]["jaxdpmm"])["model"]["settings"]
-        return str(settings["detector"]["backbone"])
+        return dict(json.loads(header["__metadata__"]["jaxdpmm"]))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
+        return {}
 
 
 def _existing(paths: Mapping[str, str | Path | None]) -> list[_Input]:

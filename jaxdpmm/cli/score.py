@@ -6,7 +6,15 @@ from typing import Annotated, Any
 import typer
 
 from jaxdpmm.cli.ending import keeping
-from jaxdpmm.cli.places import check_places, maps_folder, new_file, run_folder, weights_of
+from jaxdpmm.cli.places import (
+    check_places,
+    holds_products,
+    maps_folder,
+    new_file,
+    run_folder,
+    weights_of,
+)
+from jaxdpmm.cli.products import load_any, products_text, scored_rows
 from jaxdpmm.cli.terminal import (
     BackboneOption,
     JsonOption,
@@ -14,7 +22,6 @@ from jaxdpmm.cli.terminal import (
     StrictOption,
     calibration_text,
     check_rate,
-    load_detector,
     skipped_text,
     write_json,
 )
@@ -22,7 +29,6 @@ from jaxdpmm.storage.files import name_text, with_suffix_added
 from jaxdpmm.storage.outputs import RESULT
 
 LARGEST_ACROSS = 1000
-COLUMNS = ("path", "score", "width", "height", "p_value", "anomalous")
 
 
 def score(
@@ -59,7 +65,8 @@ def score(
     Writes scores.csv, with p-values among held-out normal images where the model has some; maps/<image>.npy (float32,
     one number per pixel of the original), overlays/<image>.png, and what `jaxdpmm report` takes. For volumes also
     maps/<volume>.nii.gz, in the geometry of the file, volumes.csv, and lesions.csv: connected voxels above the
-    threshold of pixels, with place in mm, size in ml and p-value.
+    threshold of pixels, with place in mm, size in ml and p-value. With a model of several products scores.csv says
+    which each image shows, or that it is none of these.
     """
     check_rate(rate)
     _check_across(across)
@@ -74,7 +81,7 @@ def score(
 
     records = read_images(images)
     root = images.parent if images.is_file() else images
-    detector = load_detector(model, backbone)
+    detector = load_any(model, backbone)
     data = images.resolve().name
     writer = RunWriter(output, detector, model=str(model), data=data, rate=rate)
     calibration = detector.calibration
@@ -87,38 +94,36 @@ def score(
         done = len(rows)
         maps.finish()
         if done:
-            write_whole(output / "scores.csv", table_bytes(COLUMNS, rows[:done]))
+            write_whole(output / "scores.csv", table_bytes(list(rows[0]), rows[:done]))
             maps.write_tables(output)
             writer.finish(num_images=done)
 
     with keeping(write_tables):  # also what is done until a signal or an error
-        for scored in detector.score(records, strict=strict, progress="images", components=True):
-            row = _row(detector, scored, rate)
+        for scored, more in scored_rows(detector, records, rate, strict):
             name = name_text(scored.record.path.relative_to(root).as_posix())
             pixels = _write_pictures(detector, scored, output, name, writer)
-            maps.add(scored.record, pixels, scored.score, row["p_value"])
+            maps.add(scored.record, pixels, scored.score, more["p_value"])
             if server is not None:
                 server.add(scored.record.path, pixels)
-            rows.append(row)
+            rows.append(_row(scored) | more)
     num_skipped = len(records) - len(rows)
     result = {"model": str(model), "images": rows, "num_skipped": num_skipped}
     write_json(json, result | maps.tables())
     print(f"{output / 'scores.csv'}: {len(rows)} images{skipped_text(num_skipped)}")
-    if detector.calibration is not None:
+    if holds_products(model) and rows:
+        print(products_text(rows))
+    elif detector.calibration is not None:
         number = sum(bool(row["anomalous"]) for row in rows)
         print(f"{number} called anomalous; {calibration_text(detector, rate)}")
 
 
-def _row(detector: Any, scored: Any, rate: float) -> dict:
+def _row(scored: Any) -> dict[str, Any]:
     height, width = scored.frame.original
-    p_value = detector.p_value(scored)
     return {
         "path": name_text(scored.record.path),
         "score": scored.score,
         "width": width,
         "height": height,
-        "p_value": p_value,
-        "anomalous": None if p_value is None else p_value <= rate,
     }
 
 

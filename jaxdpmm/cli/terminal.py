@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from jaxdpmm import __version__
+from jaxdpmm.cli.places import holds_products
 
 if TYPE_CHECKING:  # loads JAX
     from jaxdpmm.detection import Detector
@@ -85,7 +86,17 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def load_detector(model: Path, backbone: str | None) -> Any:
-    """The detector of a model file, with its weights from where the file or the user says."""
+    """The detector of a model file, with its weights from where the file or the user says.
+
+    Raises:
+        FileNotFoundError: no such file or backbone.
+        ValueError: no detector, or those of several products.
+    """
+    if holds_products(model):
+        raise ValueError(
+            f"MODEL must be of one product for this command, got {model} of several; use score or evaluate, or fit "
+            "the product alone."
+        )
     from jaxdpmm.detection import Detector
     from jaxdpmm.detection.stored import load_detector_model
     from jaxdpmm.features import load_backbone

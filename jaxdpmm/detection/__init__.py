@@ -7,7 +7,8 @@ to a mixture), `state` (what was learned) and `stored` (its file), `detector` (a
 alone: whether they belong where they are, what is missing, what there is too much of), `fused` (several scores as one),
 `maps` (patches to pixels and to one number per image), `calibration` (thresholds and p-values from normal images),
 `diagnosis` (why), `metrics` (how well the numbers tell anomalous from normal, and how sure that is), `evaluate` (all of
-these for a test set), `overlay` (pictures to look at) and `reporting` (a run's folder and page).
+these for a test set), `overlay` (pictures to look at), `reporting` (a run's folder and page), and `products` with
+`routing` (a detector for each of several products, and which of them an image shows).
 
 Each of the names (listed in `__init__.pyi`) is loaded when it is first used: the command line makes its options from
 `settings` before JAX is there.

@@ -17,6 +17,8 @@ from .patches import ImagePatches as ImagePatches
 from .patches import TrainingPatches as TrainingPatches
 from .patches import stack_patches as stack_patches
 from .patches import stream_patches as stream_patches
+from .product_figures import evaluate_products as evaluate_products
+from .products import ProductDetector as ProductDetector
 from .scored import ScoredImage as ScoredImage
 from .scored import compile_scorer as compile_scorer
 from .scored import num_bytes as num_bytes

@@ -4,12 +4,17 @@ Read `patches.py` next.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
+from jaxdpmm.detection.config import FeatureConfig
 from jaxdpmm.detection.settings import FeatureSettings
+from jaxdpmm.detection.state import DetectorState
 from jaxdpmm.features import Backbone, load_backbone
+from jaxdpmm.features.digest import backbone_digest
 from jaxdpmm.features.given import PREFIX, given_features, is_given
 from jaxdpmm.images.feature_files import FeatureImage
 from jaxdpmm.images.records import ImageRecord
+from jaxdpmm.persist import MODEL_FILE
 
 
 def backbone_for(records: Sequence[ImageRecord], settings: FeatureSettings) -> Backbone:
@@ -49,6 +54,30 @@ def backbone_named(settings: FeatureSettings, num_features: int) -> Backbone:
     if settings.backbone.startswith(PREFIX):
         return given_features(settings.backbone, num_features)
     return load_backbone(settings.backbone, dtype=settings.dtype)
+
+
+def check_backbone(
+    backbone: Backbone, config: FeatureConfig, state: DetectorState, path: Any
+) -> None:
+    """Raise `ValueError` unless a backbone is the one that a detector was fitted with.
+
+    Args:
+        backbone: loaded.
+        config: settings of the detector.
+        state: of the detector.
+        path: of its file, for messages.
+    """
+    if backbone_digest(backbone) != state.backbone_sha256:
+        raise ValueError(
+            f"backbone {backbone.name!r} must have the weights that {path} was fitted with, got others; "
+            "find those weights or fit again."
+        )
+    num_features = config.resolved(backbone).num_features(backbone)
+    if num_features != state.num_inputs:
+        raise MODEL_FILE.wrong(
+            path,
+            f"one for {state.num_inputs} features, where {backbone.name!r} gives {num_features}",
+        )
 
 
 def check_sources(records: Iterable[ImageRecord], backbone: Backbone) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from jaxdpmm.detection import calibration as thresholds
 from jaxdpmm.detection.assigning import compile_components
-from jaxdpmm.detection.backbones import backbone_for, backbone_named
+from jaxdpmm.detection.backbones import backbone_for, backbone_named, check_backbone
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.diagnosis import PatchDiagnosis, diagnose, examples_of
 from jaxdpmm.detection.evaluate import evaluate
@@ -36,7 +36,7 @@ from jaxdpmm.features.digest import backbone_digest
 from jaxdpmm.images.depth import value_range_of
 from jaxdpmm.images.mask_checks import check_masks
 from jaxdpmm.images.records import ImageRecord
-from jaxdpmm.persist import MODEL_FILE, Model, save_model
+from jaxdpmm.persist import Model, save_model
 from jaxdpmm.sticks import StickBreaking
 
 
@@ -103,11 +103,8 @@ class Detector:
         known = (
             list(stream_patches(anomalies, config, backbone, strict=strict)) if anomalies else []
         )
-        detector = cls.fit_patches(patches, config, backbone, progress=progress, anomalies=known)
-        if held_out and config.thresholds == "held_out":
-            bar = "held-out images" if progress else None
-            detector.calibrate(held_out, strict=strict, progress=bar)
-        return detector
+        options: dict[str, Any] = {"held_out": held_out, "strict": strict, "progress": progress}
+        return cls.fit_patches(patches, config, backbone, anomalies=known, **options)
 
     @classmethod
     def fit_patches(
@@ -116,10 +113,21 @@ class Detector:
         config: DetectorConfig,
         backbone: Backbone,
         *,
+        held_out: Sequence[ImageRecord] = (),
+        strict: bool = False,
         progress: bool = False,
         anomalies: Sequence[ImagePatches] = (),
     ) -> "Detector":
         """Learn what is normal from features that exist already, of this backbone and these settings.
+
+        Args:
+            patches: of training images.
+            config: settings.
+            backbone: that made the features.
+            held_out: further normal images, which thresholds come from where `config.thresholds` is "held_out".
+            strict: one of them that cannot be read is an error, instead of a warning and a gap.
+            progress: show bars on standard error.
+            anomalies: patches of images that are known to be anomalous.
 
         Raises:
             ValueError: features that are not finite, or fewer than components.
@@ -136,6 +144,9 @@ class Detector:
         detector = cls(config, state, backbone)
         limits = colours_of_patches(state, detector.score_patches, patches.features, config.seed)
         detector.state = state._replace(colour_limits=limits)
+        if held_out and config.thresholds == "held_out":
+            bar = "held-out images" if progress else None
+            detector.calibrate(held_out, strict=strict, progress=bar)
         return detector
 
     @classmethod
@@ -161,15 +172,7 @@ class Detector:
         """
         config, state = load_detector_model(path, family=family, sticks=sticks)
         backbone = backbone or backbone_named(config, state.num_inputs)
-        if backbone_digest(backbone) != state.backbone_sha256:
-            raise ValueError(
-                f"backbone {backbone.name!r} must have the weights that {path} was fitted with, got others; "
-                "find those weights or fit again."
-            )
-        config = config.resolved(backbone)
-        if (number := config.num_features(backbone)) != state.num_inputs:
-            found = f"one for {state.num_inputs} features, where {backbone.name!r} gives {number}"
-            raise MODEL_FILE.wrong(path, found)
+        check_backbone(backbone, config, state, path)
         return cls(config, state, backbone)
 
     def save(self, path: str | os.PathLike) -> None:
@@ -200,14 +203,8 @@ class Detector:
             components: also find the component of every patch.
         """
         assign = compile_components(self.state) if components else None
-        batches = stream_batches(
-            records,
-            self.config,
-            self.backbone,
-            strict=strict,
-            batch_size=batch_size,
-            progress=progress,
-        )
+        options: dict[str, Any] = {"strict": strict, "batch_size": batch_size, "progress": progress}
+        batches = stream_batches(records, self.config, self.backbone, **options)
         for scored in score_batches(batches, {"mixture": self.score_patches}, self.config, assign):
             yield scored["mixture"]
 

@@ -94,7 +94,19 @@ def load_detector_model(
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, or holds no detector, or `family` or `sticks` is needed.
     """
-    model = load_model(path, family=family, sticks=sticks)
+    return detector_of(path, load_model(path, family=family, sticks=sticks))
+
+
+def detector_of(path: str | os.PathLike, model: Model) -> tuple[DetectorConfig, DetectorState]:
+    """Settings and state of a detector from what `model_of` has made of them.
+
+    Args:
+        path: of the file that holds them, for messages.
+        model: what was read.
+
+    Raises:
+        ValueError: it holds no detector, or one whose parts do not fit.
+    """
     if "detector" not in model.settings:
         raise ValueError(
             f"path must be a detector's model file, got {path}, which holds a mixture alone; give a "

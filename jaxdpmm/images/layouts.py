@@ -82,14 +82,12 @@ def open_data_set(path_or_name: str | Path) -> DataSet:
             return DataSet(data_set.name, *map(with_features, parts))
     if (path / "ground_truth").is_dir() or (path / "test").is_dir():
         raise wrong_layout(path, "MVTec AD", "train/good and test/<kind> beside it")
-    inside = folders_in(path)
-    categories = [
-        folder.name for folder in inside if not role_of(folder.name) and _is_data_set(folder)
-    ]
+    categories = [folder.name for folder in _data_sets_in(path)]
     if categories:
         raise ValueError(
             f"path must be one data set, got {path} with {len(categories)} of them "
-            f"({', '.join(categories[:5])}); choose one, for example {path / categories[0]}."
+            f"({', '.join(categories[:5])}); choose one, for example {path / categories[0]}, or learn all of them as "
+            "products with `jaxdpmm fit --products`."
         )
     return DataSet(path.resolve().name, read_normal_folder(path), ())
 
@@ -105,7 +103,7 @@ def open_anomalies(path: str | Path) -> tuple[ImageRecord, ...]:
         ValueError: it holds no anomalous image.
     """
     path = Path(path).expanduser()
-    if path.is_dir() and any(is_layout(path) for is_layout, _ in LAYOUTS):
+    if path.is_dir() and is_data_set(path):
         found = tuple(one for one in open_data_set(path).test if one.label == ANOMALOUS)
         if not found:
             raise ValueError(
@@ -113,6 +111,36 @@ def open_anomalies(path: str | Path) -> tuple[ImageRecord, ...]:
             )
         return found
     return read_images(path)
+
+
+def open_products(path: str | Path) -> dict[str, DataSet]:
+    """The data set of each product in a folder, by the name of its folder.
+
+    Folders without images, such as tables of splits, are passed over.
+
+    Args:
+        path: folder of folders, each a data set as `open_data_set` takes it.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: fewer than two of them, or one that is no data set.
+    """
+    path = check_folder(path)
+    folders = _data_sets_in(path) or [
+        folder for folder in folders_in(path) if any(map(is_image, files_below(folder).files))
+    ]
+    if len(folders) < 2 or is_data_set(path):
+        found = "which is one data set" if is_data_set(path) else f"with {content_of(path)}"
+        raise ValueError(
+            f"path must hold a folder for each of several products, got {path}, {found}; give the folder above, or "
+            "leave out --products for one product."
+        )
+    return {folder.name: open_data_set(folder) for folder in folders}
+
+
+def is_data_set(path: Path) -> bool:
+    """Whether a folder is one data set in a known layout."""
+    return any(is_layout(path) for is_layout, _ in LAYOUTS)
 
 
 def read_folder(path: str | Path, label: int | None = None) -> tuple[ImageRecord, ...]:
@@ -215,5 +243,9 @@ def _records(path: Path, label: int | None, only_normal: bool) -> tuple[ImageRec
     return with_features(records)
 
 
-def _is_data_set(folder: Path) -> bool:
-    return (folder / "train").is_dir() or any(is_layout(folder) for is_layout, _ in LAYOUTS)
+def _data_sets_in(path: Path) -> list[Path]:
+    return [
+        folder
+        for folder in folders_in(path)
+        if not role_of(folder.name) and ((folder / "train").is_dir() or is_data_set(folder))
+    ]

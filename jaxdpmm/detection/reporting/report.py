@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from jaxdpmm.detection.evaluate import LABELS
 from jaxdpmm.detection.overlay import colours_of
+from jaxdpmm.detection.product_figures import confusion_rows
 from jaxdpmm.detection.reporting.atlas import AtlasEntry
 from jaxdpmm.detection.reporting.runs import Run, RunImage
 from jaxdpmm.images.records import ANOMALOUS, NORMAL
@@ -76,6 +77,7 @@ def render_report(run: Run, *, side: int = 256) -> str:
         counts={name: int(np.sum(labels == label)) for name, label in _KINDS.items()},
         table=_table(run.about["figures"]),
         headline=_headline(run.about["figures"]),
+        confusion=_confusion(run.about["figures"]),
         histogram=histogram(scores, labels),
         origin=origin,
     )
@@ -223,6 +225,7 @@ def _table(figures: dict[str, Any] | None) -> dict[str, Any] | None:
     """Rows of figures, a column a method."""
     if figures is None:
         return None
+    figures = figures.get("products", figures)
     methods = [name for name, value in figures.items() if isinstance(value, dict)]
     rows = [
         {"label": label, "cells": [_cell(figures[method], name) for method in methods]}
@@ -232,11 +235,26 @@ def _table(figures: dict[str, Any] | None) -> dict[str, Any] | None:
     return {"methods": [METHODS.get(name, name) for name in methods], "rows": rows}
 
 
+def _confusion(figures: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Rows of the confusion of several products, where there are some."""
+    if figures is None or "confusion" not in figures:
+        return None
+    names, rows = confusion_rows(figures["confusion"])
+    return {"names": names, "rows": [{"label": label, "counts": row} for label, row in rows]}
+
+
 def _headline(figures: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The figures that are read first."""
     if figures is None:
         return []
     names = ("image_auroc", "pixel_auroc", "pixel_aupro", "scoring_ms")
+    if "products" in figures:
+        shares = {"right product": "share_right", "of none": "share_none"}
+        return [
+            {"label": f"normal images, {label}", "value": f"{figures[name]:.1%}", "interval": ""}
+            for label, name in shares.items()
+            if figures[name] is not None
+        ]
     mixture = figures["mixture"]
     found = [
         (FIGURES[name], _cell(mixture, name)) for name in names if mixture.get(name) is not None

@@ -21,6 +21,7 @@ from jaxtyping import Float
 
 from jaxdpmm.detection.detector import Detector
 from jaxdpmm.detection.evaluate import true_mask
+from jaxdpmm.detection.products import ProductDetector
 from jaxdpmm.detection.reporting.atlas import (
     AtlasEntry,
     components_entry,
@@ -92,7 +93,7 @@ class RunWriter:
     def __init__(
         self,
         folder: Path,
-        detector: Detector,
+        detector: Detector | ProductDetector,
         *,
         model: str,
         data: str,
@@ -113,6 +114,7 @@ class RunWriter:
         check_replaceable(folder / INDEX, RUN_INDEX)
         self._folder = folder
         self._entries: list[dict[str, Any]] = []
+        is_several = isinstance(detector, ProductDetector)  # whose components are of many mixtures
         self._about: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "model": model,
@@ -120,7 +122,7 @@ class RunWriter:
             "colour_limits": list(detector.colour_limits),
             "threshold": _threshold(detector, rate),
             "figures": None,
-            "shares": shares_of(detector),
+            "shares": [] if is_several else shares_of(detector),
             "atlas": [],
             "training_images": [
                 one._asdict() for one in detector.state.training_images[:NUM_SUSPECTED]
@@ -130,7 +132,8 @@ class RunWriter:
         if not (folder / INDEX).exists():
             self.finish()
         self._about["atlas"] = [
-            self._atlas_entry(component, crops) for component, crops in largest_components(detector)
+            self._atlas_entry(component, crops)
+            for component, crops in ([] if is_several else largest_components(detector))
         ]
 
     def add(
@@ -204,7 +207,7 @@ class RunWriter:
 
 def write_run(
     folder: Path,
-    detector: Detector,
+    detector: Detector | ProductDetector,
     images: Sequence[ScoredImage],
     *,
     model: str,
@@ -253,9 +256,9 @@ def read_run(folder: Path) -> Run:
     return Run(about, images, atlas)
 
 
-def _threshold(detector: Detector, rate: float) -> float | None:
+def _threshold(detector: Detector | ProductDetector, rate: float) -> float | None:
     """Score from which on an image is called anomalous; None where too few normal images were held out to say."""
-    if detector.calibration is None:
+    if isinstance(detector, ProductDetector) or detector.calibration is None:
         return None
     try:
         return detector.threshold(rate)

