@@ -114,7 +114,8 @@ class RunWriter:
         check_replaceable(folder / INDEX, RUN_INDEX)
         self._folder = folder
         self._entries: list[dict[str, Any]] = []
-        is_several = isinstance(detector, ProductDetector)  # whose components are of many mixtures
+        # Components of several products are of many mixtures, and are not shown
+        one = None if isinstance(detector, ProductDetector) else detector
         self._about: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "model": model,
@@ -122,7 +123,7 @@ class RunWriter:
             "colour_limits": list(detector.colour_limits),
             "threshold": _threshold(detector, rate),
             "figures": None,
-            "shares": [] if is_several else shares_of(detector),
+            "shares": [] if one is None else shares_of(one),
             "atlas": [],
             "training_images": [
                 one._asdict() for one in detector.state.training_images[:NUM_SUSPECTED]
@@ -133,7 +134,7 @@ class RunWriter:
             self.finish()
         self._about["atlas"] = [
             self._atlas_entry(component, crops)
-            for component, crops in ([] if is_several else largest_components(detector))
+            for component, crops in (() if one is None else largest_components(one))
         ]
 
     def add(
