@@ -45,7 +45,17 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if code_of(page)], ids=lambda p: p.stem)
+SLOW = {"coming_from"}  # compiles a chain and mixtures of several sizes
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.stem, marks=[pytest.mark.slow] * (page.stem in SLOW))
+        for page in PAGES
+        if code_of(page)
+    ],
+)
 def test_python_runs(page, folder):
     exec(compile(code_of(page), page.name, "exec"), {"__name__": "page"})
 
