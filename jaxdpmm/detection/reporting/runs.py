@@ -114,8 +114,9 @@ class RunWriter:
         check_replaceable(folder / INDEX, RUN_INDEX)
         self._folder = folder
         self._entries: list[dict[str, Any]] = []
-        # Components of several products are of many mixtures, and are not shown
-        one = None if isinstance(detector, ProductDetector) else detector
+        # Components and training images of several products are of many mixtures, and are not shown
+        alone = None if isinstance(detector, ProductDetector) else detector
+        atypical = () if alone is None else alone.state.training_images[:NUM_SUSPECTED]
         self._about: dict[str, Any] = {
             "format_version": FORMAT_VERSION,
             "model": model,
@@ -123,18 +124,16 @@ class RunWriter:
             "colour_limits": list(detector.colour_limits),
             "threshold": _threshold(detector, rate),
             "figures": None,
-            "shares": [] if one is None else shares_of(one),
+            "shares": [] if alone is None else shares_of(alone),
             "atlas": [],
-            "training_images": [
-                one._asdict() for one in detector.state.training_images[:NUM_SUSPECTED]
-            ],
+            "training_images": [one._asdict() for one in atypical],
         }
         folder.mkdir(exist_ok=True)
         if not (folder / INDEX).exists():
             self.finish()
         self._about["atlas"] = [
             self._atlas_entry(component, crops)
-            for component, crops in (() if one is None else largest_components(one))
+            for component, crops in (() if alone is None else largest_components(alone))
         ]
 
     def add(
