@@ -217,6 +217,10 @@ def _thinned(survival: Survival, kept_points: int = KEPT_POINTS) -> Survival:
     half = kept_points // 2
     wanted = np.concatenate([np.linspace(1, 0, half), 2.0 ** -np.linspace(1, 30, half - 1)])
     last = len(survival.shares) - 1
-    kept = np.unique(np.append(np.searchsorted(-survival.shares, -wanted), last))
+    ends = [
+        last - 1,
+        last,
+    ]  # the highest score, so that the share beyond it is 0 however many share it
+    kept = np.unique(np.append(np.searchsorted(-survival.shares, -wanted), ends))
     bounds = survival.shares[np.concatenate([[0], kept[:-1] + 1])]
     return Survival(survival.scores[kept], bounds, survival.num_images)

@@ -9,6 +9,7 @@ from jaxdpmm.detection.calibration import (
     Calibration,
     Survival,
     calibrate,
+    merged,
     p_values,
     split_held_out,
     threshold,
@@ -126,3 +127,15 @@ def test_bad_arguments():
         ValueError, match="at least one normal image that was not learned from, got"
     ):
         calibrate([], 0.0)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_maps_whose_highest_score_is_shared_by_many_pixels(number):
+    """As flat corners of smoothed maps are; beyond the highest score there is nothing."""
+    shares = np.append(np.linspace(1, 0.51, 1000), 0.0)
+    part = Survival(np.append(np.arange(1000.0), np.inf), shares, 1)
+    found = merged([Calibration(part, part, part)] * number)
+    assert found.pixel.shares[-1] == 0
+    assert len(found.pixel.scores) < 300
+    again = merged([found, found])
+    assert p_values(again.pixel, np.array(2000.0)) == pytest.approx(1 / (2 * number + 1))
