@@ -109,7 +109,7 @@ axes.axhline(threshold, linestyle="--", color="C0", label="threshold")
 found = [index for index, record in enumerate(test) if record.label]
 axes.axvspan(found[0] - 0.5, found[-1] + 0.5, alpha=0.15, color="C3", label="lesion")
 axes.set(xlabel="slice", ylabel="anomaly score")
-axes.legend()
+_ = axes.legend()
 
 # %% [markdown]
 # Where in the slice: the score of each pixel beside the slice and the true mark.

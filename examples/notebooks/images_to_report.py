@@ -96,8 +96,8 @@ from jaxdpmm import pictures
 
 figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
 scores = np.array([image.score for image in scored])
-pictures.draw_histogram(axes[0], scores, np.array(truth), {"threshold": threshold}, num_bins=20)
-pictures.draw_roc(axes[1], np.array(truth), scores)
+_ = pictures.draw_histogram(axes[0], scores, np.array(truth), {"threshold": threshold}, num_bins=20)
+_ = pictures.draw_roc(axes[1], np.array(truth), scores)
 
 # %% [markdown]
 # ## Looking
@@ -110,7 +110,7 @@ pixels = np.asarray(Image.open(worst.record.path).convert("RGB")) / 255
 figure, axes = pyplot.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
 axes[0].imshow(pixels)
 axes[1].imshow(worst.pixel_scores(sigma=4.0), cmap="inferno")
-pictures.draw_component_map(axes[2], worst.components, pixels, worst.frame)
+_ = pictures.draw_component_map(axes[2], worst.components, pixels, worst.frame)
 for ax, title in zip(axes, ("image", "score", "components"), strict=True):
     ax.set(title=title, xticks=[], yticks=[])
 
@@ -122,7 +122,7 @@ crops = pictures.component_crops(
     detector.state.examples, detector.config.preprocessing(detector.backbone)
 )
 figure, axes = pyplot.subplots(figsize=(3.2, 5), layout="constrained")
-pictures.draw_atlas(axes, detector.state.posterior.counts, crops, num_components=5)
+_ = pictures.draw_atlas(axes, detector.state.posterior.counts, crops, num_components=5)
 
 # %% [markdown]
 # ## Reporting

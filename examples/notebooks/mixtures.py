@@ -37,9 +37,9 @@ print(int(jaxdpmm.active_components(result.posterior).sum()), "components hold d
 
 # %%
 figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.4), layout="constrained")
-pictures.draw_objective(axes[0], result.history)
-pictures.draw_sizes(axes[1], mixture, prior, result.posterior)
-pictures.draw_density(axes[2], mixture, result.posterior, x)
+_ = pictures.draw_objective(axes[0], result.history)
+_ = pictures.draw_sizes(axes[1], mixture, prior, result.posterior)
+_ = pictures.draw_density(axes[2], mixture, result.posterior, x)
 
 # %% [markdown]
 # ## Families
@@ -82,7 +82,7 @@ figure, axes = pyplot.subplots(figsize=(5, 3), layout="constrained")
 axes.hist(far, 15, label="drawn")
 axes.axvline(true, color="C1", label="true")
 axes.set(xlabel="share of points further than 5 away", ylabel="data sets")
-axes.legend()
+_ = axes.legend()
 
 # %% [markdown]
 # ## How many components, and what does alpha do?
@@ -105,7 +105,7 @@ figure, axes = pyplot.subplots(figsize=(5, 3), layout="constrained")
 axes.semilogx(alphas, alphas * np.log1p(len(x) / alphas), label="expected by the prior")
 axes.semilogx(alphas, found, "o-", label="components with data, at most 15")
 axes.set(xlabel="alpha", ylabel="components", ylim=(0, 30))
-axes.legend()
+_ = axes.legend()
 inferred = result.posterior.sticks.concentration
 print(f"inferred: alpha = {inferred.shape / inferred.rate:.2f}")
 

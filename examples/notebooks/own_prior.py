@@ -117,4 +117,4 @@ for backend in (jaxdpmm.cavi, jaxdpmm.memoized, jaxdpmm.stochastic, jaxdpmm.gibb
     axes.plot(grid, np.exp(density), label=backend.__name__)
     print(f"{backend.__name__:<10} {density[3]:.3f} nats for 3 events, {density[25]:.3f} for 25")
 axes.set(xlabel="events per hour", ylabel="predictive density")
-axes.legend()
+_ = axes.legend()

@@ -24,6 +24,7 @@ html_title = f"jaxdpmm {version}"
 exclude_patterns = ["api.py", "conf.py"]
 nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
 nb_merge_streams = True
+nb_output_stderr = "remove"
 suppress_warnings = ["myst-nb.lexer"]  # without execution no kernel tells the language
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
@@ -32,7 +33,6 @@ napoleon_use_ivar = True
 napoleon_attr_annotations = False
 autodoc_class_signature = "separated"
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 88  # longer ones have a line per parameter
 
 
