@@ -26,6 +26,7 @@ NOT_IMPORTED = {
     "pylibjpeg-openjpeg": "by pydicom",
     "pytest-xdist": "by pytest",
     "furo": "by Sphinx",
+    "jupytext": "by Sphinx",
     "myst-nb": "by Sphinx",
     "sphinx": "a program",
     "mypy": "a program",

@@ -33,7 +33,8 @@ def check_tifffile() -> None:
         import tifffile  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "maps for the server of MVTec AD 2 need tifffile, got a Python without it; run pip install tifffile."
+            "maps for the server of MVTec AD 2 need tifffile, which is not installed; install it with: pip install "
+            "'jaxdpmm[submission]'."
         ) from error
 
 
