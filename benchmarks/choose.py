@@ -28,10 +28,9 @@ from quality import known_records
 
 from jaxdpmm.detection import DetectorConfig, ImagePatches, stream_patches
 from jaxdpmm.detection.calibration import learned_and_held_out
-from jaxdpmm.detection.choosing import prepare, settings_to_try
-from jaxdpmm.detection.scored import ScoredImage
-from jaxdpmm.detection.synthetic import stock_of, synthetic_patches
-from jaxdpmm.detection.trials import (
+from jaxdpmm.detection.choosing.choose import prepare, settings_to_try
+from jaxdpmm.detection.choosing.synthetic import stock_of, synthetic_patches
+from jaxdpmm.detection.choosing.trials import (
     Material,
     Tried,
     Truth,
@@ -41,6 +40,7 @@ from jaxdpmm.detection.trials import (
     scored,
     truth_of,
 )
+from jaxdpmm.detection.scored import ScoredImage
 from jaxdpmm.features import load_backbone
 from jaxdpmm.images.layouts import open_data_set
 from jaxdpmm.images.transplants import RECIPES

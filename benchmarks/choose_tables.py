@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import spearmanr
 from table_parts import Records, markdown
 
-from jaxdpmm.detection.choosing import LEAST_GAIN, RECIPES_OF_FEATURES, RECIPES_OF_IMAGES
+from jaxdpmm.detection.choosing.choose import LEAST_GAIN, RECIPES_OF_FEATURES, RECIPES_OF_IMAGES
 
 FIGURE = "pixel_aupr"  # of synthetic anomalies
 REAL = ("pixel_aupr", "image_auroc")

@@ -19,8 +19,8 @@ import numpy as np
 from harness import write_report
 
 from jaxdpmm.detection import DetectorConfig, ImagePatches, TrainingPatches, compile_scorer
-from jaxdpmm.detection.drift import compare_looks, looks_of, looks_of_kept
 from jaxdpmm.detection.learning import learn
+from jaxdpmm.detection.line.drift import compare_looks, looks_of, looks_of_kept
 from jaxdpmm.images.geometry import Preprocessing, frame_of
 from jaxdpmm.images.records import ImageRecord
 

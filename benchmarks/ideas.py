@@ -43,10 +43,15 @@ from quality import known_records
 from tables import ideas_table
 
 from jaxdpmm.detection import DetectorConfig, compile_scorer
-from jaxdpmm.detection.context import choose_context, context_scores, count_context, prepare_context
 from jaxdpmm.detection.fitting import fit_mixture
-from jaxdpmm.detection.histograms import histogram_score, learn_histograms
-from jaxdpmm.detection.matching import learn_places, match
+from jaxdpmm.detection.scores.context import (
+    choose_context,
+    context_scores,
+    count_context,
+    prepare_context,
+)
+from jaxdpmm.detection.scores.histograms import histogram_score, learn_histograms
+from jaxdpmm.detection.scores.matching import learn_places, match
 from jaxdpmm.features import load_backbone
 from jaxdpmm.scoring import component_means
 from jaxdpmm.separation import separation

@@ -13,9 +13,9 @@ from jaxdpmm.detection.cache import cached_patches
 from jaxdpmm.detection.calibration import learned_and_held_out
 from jaxdpmm.detection.evaluate import labels_of, true_mask
 from jaxdpmm.detection.fitting import fit_mixture
-from jaxdpmm.detection.joint import components_of
 from jaxdpmm.detection.maps import image_scores
 from jaxdpmm.detection.metrics import ScoreTable, add_scores, area_under_roc, average_precision
+from jaxdpmm.detection.scores.joint import components_of
 from jaxdpmm.detection.state import DetectorState
 from jaxdpmm.detection.training import training_patches
 from jaxdpmm.images.layouts import open_data_set

@@ -19,7 +19,7 @@ from ideas_data import (
 
 from jaxdpmm.detection import compile_scorer
 from jaxdpmm.detection.fitting import fit_mixture
-from jaxdpmm.detection.known import compile_odds, learn_known
+from jaxdpmm.detection.scores.known import compile_odds, learn_known
 from jaxdpmm.inference import from_stats, initialize, merge, partial_fit
 from jaxdpmm.model import Posterior
 from jaxdpmm.scoring import SCORERS, log_ratio

@@ -16,7 +16,7 @@ import numpy as np
 from harness import write_report
 
 from jaxdpmm.detection import DetectorConfig, ProductDetector, evaluate_products, stream_patches
-from jaxdpmm.detection.routing import mean_of_image, route
+from jaxdpmm.detection.products.routing import mean_of_image, route
 from jaxdpmm.images.layouts import open_data_set
 from jaxdpmm.images.records import NORMAL, DataSet
 

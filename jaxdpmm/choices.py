@@ -37,10 +37,10 @@ SCORES = (
 """Anomaly scores of a patch alone, functions of `jaxdpmm.scoring`."""
 
 CONTEXT = "context"
-"""The anomaly score of a patch among those around it, see `detection.context`."""
+"""The anomaly score of a patch among those around it, see `detection.scores.context`."""
 
 ODDS = "odds"
-"""The anomaly score of a patch beside those of known anomalies, see `detection.known`."""
+"""The anomaly score of a patch beside those of known anomalies, see `detection.scores.known`."""
 
 BACKENDS = ("cavi", "memoized", "stochastic", "online_em", "gibbs", "paper")
 """How a mixture is fitted: functions of `jaxdpmm.inference`, and "paper", the published algorithm with its start."""

@@ -34,7 +34,7 @@ from jaxdpmm.checks import check_choice
 from jaxdpmm.choices import CONTEXT, ODDS, names_of
 from jaxdpmm.detection.reduction import reduced, reduction_of
 from jaxdpmm.detection.settings import DetectorSettings
-from jaxdpmm.detection.stored_scores import fusion_of
+from jaxdpmm.detection.stored.scores import fusion_of
 from jaxdpmm.exported import (
     ABOUT,
     FORMAT_VERSION,

@@ -20,7 +20,7 @@ from mutations import (
     write_tensors,
 )
 
-from jaxdpmm.detection.stored import load_detector_model
+from jaxdpmm.detection.stored.state import load_detector_model
 from jaxdpmm.inference import checkpoint as checkpoints
 from jaxdpmm.inference.history import Epoch
 from jaxdpmm.persist import Model, load_model

@@ -28,8 +28,8 @@ NUM_SHOWN = 8  # rows of the table
 
 if TYPE_CHECKING:  # loads JAX
     from jaxdpmm.detection import DetectorConfig
-    from jaxdpmm.detection.choosing import Choice
-    from jaxdpmm.detection.trials import Material, Trial
+    from jaxdpmm.detection.choosing.choose import Choice
+    from jaxdpmm.detection.choosing.trials import Material, Trial
 
 
 @takes_settings(DetectorSettings)
@@ -63,8 +63,8 @@ def choose(
 
     from jaxdpmm.detection import Detector, DetectorConfig
     from jaxdpmm.detection.backbones import backbone_for
-    from jaxdpmm.detection.choosing import prepare, settings_to_try
-    from jaxdpmm.detection.trials import trials
+    from jaxdpmm.detection.choosing.choose import prepare, settings_to_try
+    from jaxdpmm.detection.choosing.trials import trials
     from jaxdpmm.images.depth import value_range_of
     from jaxdpmm.images.layouts import open_data_set
 
@@ -112,7 +112,7 @@ def _tell(
     used: str,
 ) -> "Choice":
     """Print what was tried, what is chosen and why, and the command that fits it."""
-    from jaxdpmm.detection.choosing import decide
+    from jaxdpmm.detection.choosing.choose import decide
 
     choice = decide(tried)
     changes = _changes(choice.chosen.config, start)
@@ -136,7 +136,7 @@ def _name(config: "DetectorConfig", start: "DetectorConfig") -> str:
 
 
 def _used(material: "Material", num_images: int) -> str:
-    from jaxdpmm.detection.trials import NUM_OF_FEATURES
+    from jaxdpmm.detection.choosing.trials import NUM_OF_FEATURES
 
     number = len(material.learned) // material.rotations
     num_synthetic = len(material.synthetic) + NUM_OF_FEATURES * len(material.of_features)
@@ -148,7 +148,7 @@ def _used(material: "Material", num_images: int) -> str:
 
 def _table(start: "DetectorConfig", tried: Sequence["Trial"], choice: "Choice") -> str:
     """The best trials, the chosen one and that of the settings as they are."""
-    from jaxdpmm.detection.choosing import FIGURE
+    from jaxdpmm.detection.choosing.choose import FIGURE
     from jaxdpmm.detection.evaluate import LABELS
 
     order = sorted(range(len(tried)), key=lambda place: -tried[place].figures[FIGURE])
@@ -174,7 +174,7 @@ def _table(start: "DetectorConfig", tried: Sequence["Trial"], choice: "Choice") 
 def _result(
     start: "DetectorConfig", tried: Sequence["Trial"], used: str, seconds: float
 ) -> dict[str, Any]:
-    from jaxdpmm.detection.choosing import decide
+    from jaxdpmm.detection.choosing.choose import decide
 
     choice = decide(tried)
     return {
@@ -205,7 +205,7 @@ def _picture_writer(path: Path | None) -> Callable[[Sequence["Trial"]], None]:
     from matplotlib.backends import backend_agg  # noqa: F401, which savefig would import
     from matplotlib.figure import Figure
 
-    from jaxdpmm.detection.choosing import decide
+    from jaxdpmm.detection.choosing.choose import decide
     from jaxdpmm.persist import write_whole
     from jaxdpmm.pictures import draw_trials
     from jaxdpmm.storage.outputs import MARK

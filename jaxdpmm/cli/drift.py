@@ -52,7 +52,7 @@ def drift(
         [new_file("--json", json, RESULT), new_file("--picture", picture, PICTURE)],
         weights=backbone or weights_of(model),
     )
-    from jaxdpmm.detection.drift import drift as compared
+    from jaxdpmm.detection.line.drift import drift as compared
     from jaxdpmm.images.layouts import read_images, read_normal_folder
 
     records = read_images(images)

@@ -112,7 +112,7 @@ def fit(
 
 
 def _result(detector: "Detector", output: Path, num_records: int, seconds: float) -> dict:
-    from jaxdpmm.detection.kept import num_kept_bytes
+    from jaxdpmm.detection.line.kept import num_kept_bytes
 
     facts = detector.state.facts
     others = facts.num_held_out + facts.num_trimmed

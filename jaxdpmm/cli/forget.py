@@ -40,7 +40,7 @@ def forget(
         [new_file("--output", output, MODEL), new_file("--json", json, RESULT)],
         weights=backbone or weights_of(model),
     )
-    from jaxdpmm.detection.updating import forget as forgotten
+    from jaxdpmm.detection.line.updating import forget as forgotten
 
     before = load_detector(model, backbone)
     after = forgotten(before, images)

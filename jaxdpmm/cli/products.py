@@ -1,6 +1,6 @@
 """What the commands do with several products: `jaxdpmm fit --products`, and `score` and `evaluate` with such a model.
 
-Read `../detection/products.py` next.
+Read `../detection/products/detector.py` next.
 """
 
 import time
@@ -21,7 +21,7 @@ def load_any(model: Path, backbone: str | None) -> Any:
     if not holds_products(model):
         return load_detector(model, backbone)
     from jaxdpmm.detection import ProductDetector
-    from jaxdpmm.detection.product_file import read_products
+    from jaxdpmm.detection.products.file import read_products
     from jaxdpmm.features import load_backbone
 
     if backbone is None:
@@ -64,7 +64,7 @@ def scored_rows(
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
     """Each image as it was scored, and what a row says beside its score."""
     from jaxdpmm.detection import ProductDetector
-    from jaxdpmm.detection.product_figures import NONE
+    from jaxdpmm.detection.products.figures import NONE
 
     options: dict[str, Any] = {"strict": strict, "progress": "images"}
     if not isinstance(detector, ProductDetector):
@@ -137,7 +137,7 @@ def figures_text(result: Mapping[str, Any]) -> str:
 
 def confusion_text(result: Mapping[str, Any]) -> str:
     """How many images of each product are taken for which."""
-    from jaxdpmm.detection.product_figures import confusion_rows
+    from jaxdpmm.detection.products.figures import confusion_rows
 
     names, rows = confusion_rows(result["confusion"])
     counts = table(("taken for", *names), [[label, *map(str, row)] for label, row in rows])

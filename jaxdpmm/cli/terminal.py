@@ -98,7 +98,7 @@ def load_detector(model: Path, backbone: str | None) -> Any:
             "the product alone."
         )
     from jaxdpmm.detection import Detector
-    from jaxdpmm.detection.stored import load_detector_model
+    from jaxdpmm.detection.stored.state import load_detector_model
     from jaxdpmm.features import load_backbone
 
     if backbone is None:

@@ -40,7 +40,7 @@ def update(
         [new_file("--output", output, MODEL), new_file("--json", json, RESULT)],
         weights=backbone or weights_of(model),
     )
-    from jaxdpmm.detection.updating import update as updated
+    from jaxdpmm.detection.line.updating import update as updated
     from jaxdpmm.images.layouts import read_images, read_normal_folder
 
     records = read_images(images) if images.is_file() else read_normal_folder(images)

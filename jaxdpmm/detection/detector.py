@@ -15,8 +15,6 @@ from jaxdpmm.detection.backbones import backbone_for, backbone_named, check_back
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.diagnosis import PatchDiagnosis, diagnose, examples_of
 from jaxdpmm.detection.evaluate import evaluate
-from jaxdpmm.detection.joint import compile_score
-from jaxdpmm.detection.known import with_odds
 from jaxdpmm.detection.learning import colours_of_patches, learn, separation_facts, with_source
 from jaxdpmm.detection.parts import check_parts
 from jaxdpmm.detection.patches import (
@@ -27,8 +25,10 @@ from jaxdpmm.detection.patches import (
     stream_patches,
 )
 from jaxdpmm.detection.scored import ScoredImage, score_batches, score_images
+from jaxdpmm.detection.scores.joint import compile_score
+from jaxdpmm.detection.scores.known import with_odds
 from jaxdpmm.detection.state import Calibration, DetectorState
-from jaxdpmm.detection.stored import load_detector_model, model_of
+from jaxdpmm.detection.stored.state import load_detector_model, model_of
 from jaxdpmm.detection.training import chosen_records, tell_of_learned, training_patches
 from jaxdpmm.families import Family
 from jaxdpmm.features import Backbone
@@ -84,7 +84,8 @@ class Detector:
             strict: an image that cannot be read is an error, instead of a warning and a gap.
             progress: show bars on standard error.
             cache: folder to keep features in, for killed and later runs; rotated images are not kept.
-            anomalies: images that are known to be anomalous; with some, `odds` is one of the scores, see `known.py`.
+            anomalies: images that are known to be anomalous; with some, `odds` is one of the scores, see
+                `scores/known.py`.
 
         Raises:
             FileNotFoundError: no such backbone or image.

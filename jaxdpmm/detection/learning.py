@@ -14,13 +14,13 @@ from jaxdpmm.choices import is_joint
 from jaxdpmm.detection.calibration import calibrate
 from jaxdpmm.detection.config import AUTO, DetectorConfig
 from jaxdpmm.detection.fitting import SAMPLE_SIZE, fit_mixture
-from jaxdpmm.detection.joint import COLOUR_LIMITS
-from jaxdpmm.detection.kept import with_kept_images
 from jaxdpmm.detection.leaving_out import fuse_scores, leave_images_out
+from jaxdpmm.detection.line.kept import with_kept_images
 from jaxdpmm.detection.overlay import colour_limits
 from jaxdpmm.detection.patches import ImagePatches, TrainingPatches
 from jaxdpmm.detection.reduction import reduce_features
 from jaxdpmm.detection.scored import ScoredImage, ScorePatches
+from jaxdpmm.detection.scores.joint import COLOUR_LIMITS
 from jaxdpmm.detection.state import DetectorState, FitFacts, TrainingImage
 from jaxdpmm.detection.trimming import fit_trimmed
 from jaxdpmm.inference.data.pieces import draw_sample

@@ -1,7 +1,7 @@
 """Every training image scored as if it had not been there: thresholds from all images, and which of them are atypical.
 
 All patches of an image, rotated ones included, are one group of `../leave_out.py`. Several scores become one here, as
-`joint.py` says, since this is where normal patches are scored that were not learned from. Next file to read:
+`scores/joint.py` says, since this is where normal patches are scored that were not learned from. Next file to read:
 `trimming.py`, which fits again without the images that look anomalous.
 """
 
@@ -16,11 +16,11 @@ from tqdm import tqdm
 
 from jaxdpmm.choices import is_joint, names_of
 from jaxdpmm.detection.config import DetectorConfig
-from jaxdpmm.detection.joint import columns, compile_score, learn_joint
 from jaxdpmm.detection.parts import local_step_of
 from jaxdpmm.detection.patches import ImagePatches, TrainingPatches
 from jaxdpmm.detection.reduction import reduce_features
 from jaxdpmm.detection.scored import ScoredImage, score_images
+from jaxdpmm.detection.scores.joint import columns, compile_score, learn_joint
 from jaxdpmm.detection.state import DetectorState
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.inference import LocalStep

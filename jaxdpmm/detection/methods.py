@@ -17,8 +17,8 @@ from jaxdpmm.checks import check_choice
 from jaxdpmm.detection.banks import faiss_bank, greedy_coreset, k_means_rows, memory_bank
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.fitting import fit_mixture
-from jaxdpmm.detection.joint import compile_score
 from jaxdpmm.detection.scored import ScorePatches, compile_scorer, num_bytes
+from jaxdpmm.detection.scores.joint import compile_score
 from jaxdpmm.detection.settings import ScoreSettings
 from jaxdpmm.detection.state import DetectorState
 

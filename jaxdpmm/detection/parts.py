@@ -16,7 +16,7 @@ from jaxtyping import PRNGKeyArray
 from jaxdpmm import families, sticks
 from jaxdpmm.choices import COVARIANCES, FAMILIES, STICKS, names_of
 from jaxdpmm.detection.config import DetectorConfig
-from jaxdpmm.detection.joint import columns
+from jaxdpmm.detection.scores.joint import columns
 from jaxdpmm.families import Family, GaussianFull, GaussianLowRank
 from jaxdpmm.inference import (
     Algorithm,

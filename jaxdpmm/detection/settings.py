@@ -272,7 +272,7 @@ class ScoreSettings:
     score: str | tuple[str, ...] = setting(
         "cosine",
         "Anomaly score of a patch; repeat for several, which are fused into one",
-        "See `jaxdpmm.scoring.SCORERS`, `context.py`, `known.py` and `joint.py`.",
+        "See `jaxdpmm.scoring.SCORERS`, and the folder `scores`.",
         choices=(*choices.SCORES, choices.CONTEXT, choices.ODDS),
     )
     top_fraction: float = setting(

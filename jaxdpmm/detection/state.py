@@ -1,6 +1,6 @@
 """What a detector has learned, with a type for each part: mixture, reduction, examples, calibration, facts of the fit.
 
-`stored.py` writes a state to a model file and reads it back; no other file knows under which names its parts are
+`stored/state.py` writes a state to a model file and reads it back; no other file knows under which names its parts are
 stored. Next file to read: `fitting.py`, which makes a state.
 """
 
@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxdpmm.detection.context import LearnedContext
 from jaxdpmm.detection.reduction import Reduction, reduced
+from jaxdpmm.detection.scores.context import LearnedContext
 from jaxdpmm.model import Mixture, Posterior, Prior
 from jaxdpmm.scoring import SCORERS, Fusion, Scorer
 
@@ -108,7 +108,7 @@ class KeptImage(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What is known of anomalies, see `known.py`.
+    """What is known of anomalies, see `scores/known.py`.
 
     Attributes:
         posterior: of their patches, under the prior of the detector.
@@ -166,7 +166,7 @@ class DetectorState(NamedTuple):
         training_images: by their score without themselves, the most atypical first; none with held-out images.
         fusion: of several scores, or of the context alone; None for one score of a patch.
         context: None where it is none of the scores.
-        kept: what each training image has added, see `kept.py`; None where that was not kept.
+        kept: what each training image has added, see `line/kept.py`; None where that was not kept.
         known: None where the odds are none of the scores.
         colour_limits: scores at which the colours of pictures begin and end, found from training patches.
         backbone_sha256: digest of the backbone's weights.

@@ -1,6 +1,6 @@
 """Picture of settings that were tried: how well each tells synthetic anomalies from normal images, against its cost.
 
-Next file to read: `../detection/choosing.py`, which tries them.
+Next file to read: `../detection/choosing/choose.py`, which tries them.
 """
 
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxdpmm.choices import names_of
-from jaxdpmm.detection.choosing import FIGURE, Choice
+from jaxdpmm.detection.choosing.choose import FIGURE, Choice
+from jaxdpmm.detection.choosing.trials import Trial
 from jaxdpmm.detection.evaluate import LABELS
-from jaxdpmm.detection.trials import Trial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

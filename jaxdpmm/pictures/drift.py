@@ -1,13 +1,13 @@
 """Which components grow and which empty between images that were learned from and new ones.
 
-What is compared, and how, stands in `../detection/drift.py`. Next file to read: `scores.py`.
+What is compared, and how, stands in `../detection/line/drift.py`. Next file to read: `scores.py`.
 """
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxdpmm.detection.drift import Drift
+from jaxdpmm.detection.line.drift import Drift
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

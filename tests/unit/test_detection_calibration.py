@@ -15,7 +15,7 @@ from jaxdpmm.detection.calibration import (
     threshold,
 )
 from jaxdpmm.detection.scored import ScoredImage
-from jaxdpmm.detection.stored import _calibration_of
+from jaxdpmm.detection.stored.state import _calibration_of
 from jaxdpmm.images.geometry import Preprocessing, frame_of
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.storage.tree_store import named_leaves

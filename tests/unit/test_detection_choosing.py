@@ -12,11 +12,17 @@ from synthetic import SIDE, write_backbone, write_mvtec
 from jaxdpmm import cli
 from jaxdpmm.cli.settings import options_of
 from jaxdpmm.detection import DetectorConfig
-from jaxdpmm.detection.choosing import FIGURE, decide, settings_to_try
+from jaxdpmm.detection.choosing.choose import FIGURE, decide, settings_to_try
+from jaxdpmm.detection.choosing.trials import (
+    Material,
+    Trial,
+    figures_of,
+    pixel_counts,
+    pixels_of_patches,
+)
 from jaxdpmm.detection.scored import ScoredImage
 from jaxdpmm.detection.settings import DetectorSettings
-from jaxdpmm.detection.stored import load_detector_model
-from jaxdpmm.detection.trials import Material, Trial, figures_of, pixel_counts, pixels_of_patches
+from jaxdpmm.detection.stored.state import load_detector_model
 from jaxdpmm.images.geometry import Preprocessing, frame_of
 from jaxdpmm.images.records import ImageRecord
 
@@ -165,8 +171,8 @@ def test_what_was_tried_before_an_interrupt_is_written(folder, monkeypatch, caps
         raise KeyboardInterrupt
 
     nothing = Material((2,), [], 1, [], [])
-    monkeypatch.setattr("jaxdpmm.detection.choosing.prepare", lambda *_, **__: nothing)
-    monkeypatch.setattr("jaxdpmm.detection.trials.trials", interrupted)
+    monkeypatch.setattr("jaxdpmm.detection.choosing.choose.prepare", lambda *_, **__: nothing)
+    monkeypatch.setattr("jaxdpmm.detection.choosing.trials.trials", interrupted)
     output = folder / "part.json"
     assert cli.run(arguments_of(folder, "--json", str(output))) == 130
     assert [one[FIGURE] for one in json.loads(output.read_text())["trials"]] == [0.5, 0.7]

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxdpmm.detection.context import (
+from jaxdpmm.detection.scores.context import (
     LearnedContext,
     Ring,
     choose_context,

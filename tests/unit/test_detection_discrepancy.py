@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxdpmm.detection import DetectorConfig, fit_mixture
-from jaxdpmm.detection.discrepancy import discrepancy_scores, fit_discrepancy
+from jaxdpmm.detection.scores.discrepancy import discrepancy_scores, fit_discrepancy
 
 CONFIG = DetectorConfig(num_components=4, num_epochs=10, num_principal=3)
 ODD = np.array([8.0, 0, 0, 0])

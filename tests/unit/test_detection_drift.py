@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from scipy import stats
 
-from jaxdpmm.detection.drift import Looks, compare_looks
+from jaxdpmm.detection.line.drift import Looks, compare_looks
 from jaxdpmm.pictures import draw_drift
 
 

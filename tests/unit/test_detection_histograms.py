@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import jensenshannon
 
-from jaxdpmm.detection.histograms import (
+from jaxdpmm.detection.scores.histograms import (
     divergences,
     histogram_score,
     learn_histograms,

@@ -10,9 +10,9 @@ from jaxdpmm import cli
 from jaxdpmm.detection import Detector, DetectorConfig, TrainingPatches, fit_mixture
 from jaxdpmm.detection.calibration import calibrate, p_values
 from jaxdpmm.detection.diagnosis import examples_of
-from jaxdpmm.detection.joint import COLOUR_LIMITS, compile_score
 from jaxdpmm.detection.leaving_out import fuse_scores, leave_images_out, new_scores
-from jaxdpmm.detection.stored import load_detector_model, model_of
+from jaxdpmm.detection.scores.joint import COLOUR_LIMITS, compile_score
+from jaxdpmm.detection.stored.state import load_detector_model, model_of
 from jaxdpmm.export import export_scorer, load_scorer
 from jaxdpmm.images.geometry import Preprocessing, frame_of
 from jaxdpmm.persist import save_model

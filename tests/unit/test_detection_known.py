@@ -9,11 +9,11 @@ from synthetic import SIDE
 
 from jaxdpmm import cli
 from jaxdpmm.detection import Detector, DetectorConfig, ImagePatches, TrainingPatches, fit_mixture
-from jaxdpmm.detection.joint import compile_score
-from jaxdpmm.detection.known import anomalous_patches, compile_odds, learn_known
 from jaxdpmm.detection.leaving_out import fuse_scores
+from jaxdpmm.detection.scores.joint import compile_score
+from jaxdpmm.detection.scores.known import anomalous_patches, compile_odds, learn_known
 from jaxdpmm.detection.state import Known
-from jaxdpmm.detection.stored import load_detector_model
+from jaxdpmm.detection.stored.state import load_detector_model
 from jaxdpmm.images.geometry import Preprocessing, frame_of
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.scoring import nearest_predictive, score

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdpmm.detection.matching import learn_places, match
+from jaxdpmm.detection.scores.matching import learn_places, match
 
 MEANS = np.eye(16)[:5] + 0.1
 

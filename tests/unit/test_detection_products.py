@@ -10,7 +10,7 @@ from synthetic import SIDE, write_backbone, write_mvtec
 
 from jaxdpmm import cli
 from jaxdpmm.detection import Detector, DetectorConfig, ProductDetector, evaluate_products
-from jaxdpmm.detection.product_figures import NONE
+from jaxdpmm.detection.products.figures import NONE
 from jaxdpmm.images.layouts import open_data_set, open_products
 
 pytestmark = pytest.mark.compiles_much

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxdpmm.detection.context import context_scores
+from jaxdpmm.detection.choosing.synthetic import RECIPES, between_known, stock_of, synthetic_patches
 from jaxdpmm.detection.evaluate import evaluate
 from jaxdpmm.detection.patches import ImagePatches
 from jaxdpmm.detection.scored import score_images
+from jaxdpmm.detection.scores.context import context_scores
 from jaxdpmm.detection.settings import DetectorSettings
-from jaxdpmm.detection.synthetic import RECIPES, between_known, stock_of, synthetic_patches
 from jaxdpmm.images.geometry import Preprocessing, frame_of
 from jaxdpmm.images.records import NORMAL, ImageRecord
 

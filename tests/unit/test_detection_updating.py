@@ -16,10 +16,10 @@ from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.diagnosis import examples_of
 from jaxdpmm.detection.learning import learn
 from jaxdpmm.detection.leaving_out import ImageGroups, new_scores
+from jaxdpmm.detection.line.updating import forgotten, updated
 from jaxdpmm.detection.parts import local_step_of
 from jaxdpmm.detection.state import DetectorState
-from jaxdpmm.detection.stored import load_detector_model, model_of
-from jaxdpmm.detection.updating import forgotten, updated
+from jaxdpmm.detection.stored.state import load_detector_model, model_of
 from jaxdpmm.inference.update import from_stats
 from jaxdpmm.leave_out import sum_groups
 from jaxdpmm.model import stats_of

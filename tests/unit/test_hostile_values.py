@@ -17,7 +17,7 @@ from mutations import DEEP, Tensors, digest_of, json_text, read_tensors, write_t
 from synthetic import write_backbone, write_mvtec
 
 from jaxdpmm import cli
-from jaxdpmm.detection.stored import load_detector_model
+from jaxdpmm.detection.stored.state import load_detector_model
 from jaxdpmm.export import export_scorer, load_scorer
 from jaxdpmm.features import load_backbone
 from jaxdpmm.persist import load_model

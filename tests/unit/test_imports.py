@@ -61,19 +61,37 @@ ALLOWED = {
     "detection": MODEL
     | {"choices", "images", "features", "precision", "programs", "scoring", "persist", "storage"}
     | {"inference", "inference.data", "inference.local_steps", "storage.model_trees"}
-    | {"distances", "grouping", "leave_out", "separation"}
-    | {"detection.banks", "detection.metrics"},
-    "pictures": {"detection", "detection.metrics", "images", "inference", "model", "scoring"}
-    | {"choices", "separation", "sticks"},
-    "detection.reporting": {"detection", "images", "persist", "pictures", "storage"},
+    | {"leave_out", "separation"}
+    | {"detection.banks", "detection.line", "detection.metrics", "detection.scores"}
+    | {"detection.stored"},
+    "detection.scores": MODEL
+    | {"choices", "detection", "distances", "images", "inference", "leave_out", "precision"}
+    | {"programs", "scoring"},
+    "detection.stored": {"choices", "detection", "detection.scores", "families", "model", "persist"}
+    | {"scoring", "sticks", "storage", "storage.model_trees"},
+    "detection.line": {"choices", "detection", "distances", "grouping", "images", "inference"}
+    | {"leave_out", "model", "scoring", "storage", "trees"},
+    "detection.choosing": {"checks", "choices", "detection", "detection.metrics"}
+    | {"detection.scores", "distances", "features", "images", "programs", "scoring"},
+    "detection.products": {"detection", "detection.stored", "features", "images", "persist"}
+    | {"storage"},
+    "pictures": {"detection", "detection.choosing", "detection.line", "detection.metrics", "images"}
+    | {"inference", "model", "scoring", "choices", "separation", "sticks"},
+    "detection.reporting": {"detection", "detection.products", "images", "persist", "pictures"}
+    | {"storage"},
     "export": MODEL
-    | {"__version__", "choices", "detection", "exported", "persist", "scoring", "storage"},
+    | {"__version__", "choices", "detection", "detection.stored", "exported", "persist"}
+    | {"scoring", "storage"},
     "cli": {
         "__version__",
         "choices",
         "detection",
+        "detection.choosing",
+        "detection.line",
         "detection.metrics",
+        "detection.products",
         "detection.reporting",
+        "detection.stored",
         "export",
     }
     | {"exported", "features", "images", "persist", "pictures", "storage"},

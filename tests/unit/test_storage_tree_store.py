@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from jaxdpmm.detection.stored import load_detector_model, model_of
+from jaxdpmm.detection.stored.state import load_detector_model, model_of
 from jaxdpmm.features.store import FeatureStore
 from jaxdpmm.inference import checkpoint as checkpoints
 from jaxdpmm.persist import Model, load_model, save_model

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from jaxdpmm.detection.evaluate import LABELS
 from jaxdpmm.detection.overlay import colours_of
-from jaxdpmm.detection.product_figures import confusion_rows
+from jaxdpmm.detection.products.figures import confusion_rows
 from jaxdpmm.detection.reporting.atlas import AtlasEntry
 from jaxdpmm.detection.reporting.runs import Run, RunImage
 from jaxdpmm.images.records import ANOMALOUS, NORMAL

@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from jaxdpmm.detection.detector import Detector
 from jaxdpmm.detection.evaluate import true_mask
-from jaxdpmm.detection.products import ProductDetector
+from jaxdpmm.detection.products.detector import ProductDetector
 from jaxdpmm.detection.reporting.atlas import (
     AtlasEntry,
     components_entry,

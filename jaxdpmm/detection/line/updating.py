@@ -23,13 +23,13 @@ import numpy as np
 
 from jaxdpmm import trees
 from jaxdpmm.choices import is_joint, names_of
-from jaxdpmm.detection.births import with_births
 from jaxdpmm.detection.calibration import merged
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.detector import Detector
 from jaxdpmm.detection.diagnosis import fewer_examples, more_examples
-from jaxdpmm.detection.kept import left_out_images, rows_of, total_of, with_thresholds
 from jaxdpmm.detection.leaving_out import ImageGroups
+from jaxdpmm.detection.line.births import with_births
+from jaxdpmm.detection.line.kept import left_out_images, rows_of, total_of, with_thresholds
 from jaxdpmm.detection.parts import local_step_of
 from jaxdpmm.detection.patches import TrainingPatches
 from jaxdpmm.detection.state import DetectorState, FitFacts, KeptImage, Rows, TrainingImage

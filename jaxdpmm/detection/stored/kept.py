@@ -1,6 +1,6 @@
 """Kept images in the arrays of a model file and back: those of all images joined, with how many are of each.
 
-Next file to read: `stored.py`.
+Next file to read: `state.py`.
 """
 
 from collections.abc import Mapping, Sequence

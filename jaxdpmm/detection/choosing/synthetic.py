@@ -3,11 +3,11 @@
 Three kinds, each in a connected region of patches of a normal image. "tails" are patches as far from the mean of their
 component as all but a stated share of training patches are near, "between" lie on the way to a component that is far
 away, or between known anomalies, and "misplaced" are training patches of a component that is improbable there, given
-the components around the region (`context.py`): each of them is normal, only its place is not. The truth is a mask as
-that of any image, so that `score_images` and `evaluate` take what is returned here.
+the components around the region (`../scores/context.py`): each of them is normal, only its place is not. The truth is a
+mask as that of any image, so that `score_images` and `evaluate` take what is returned here.
 
 Anomalies of images, which go through the backbone, are made in `../images/transplants.py`. Next file to read:
-`choosing.py`, which uses both.
+`choose.py`, which uses both.
 """
 
 import functools
@@ -20,14 +20,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdpmm.checks import check_at_least_one
-from jaxdpmm.detection.context import (
+from jaxdpmm.detection.patches import ImagePatches
+from jaxdpmm.detection.scores.context import (
     ContextModel,
     LearnedContext,
     count_context,
     log_context,
     prepare_context,
 )
-from jaxdpmm.detection.patches import ImagePatches
 from jaxdpmm.distances import nearest_centres
 from jaxdpmm.images.geometry import Frame
 from jaxdpmm.images.reading import pixels_of

@@ -22,8 +22,8 @@ from jaxdpmm.detection.state import (
     Survival,
     TrainingImage,
 )
-from jaxdpmm.detection.stored_kept import arrays_of_kept, is_finite, is_survival, kept_of
-from jaxdpmm.detection.stored_scores import arrays_of, context_of, fusion_of, known_of
+from jaxdpmm.detection.stored.kept import arrays_of_kept, is_finite, is_survival, kept_of
+from jaxdpmm.detection.stored.scores import arrays_of, context_of, fusion_of, known_of
 from jaxdpmm.families import Family, Gaussian
 from jaxdpmm.persist import MODEL_FILE, Model, load_model
 from jaxdpmm.sticks import StickBreaking

@@ -2,7 +2,7 @@
 
 All share one backbone, which each image goes through once, and the settings of their features. Scores of different
 products have different units; here all are in that of their product's colours: 0 is the median of the patches of its
-training images, and 0.5 what one in a thousand exceeds. Next file to read: `product_figures.py`.
+training images, and 0.5 what one in a thousand exceeds. Next file to read: `figures.py`.
 """
 
 import dataclasses
@@ -18,8 +18,8 @@ from jaxdpmm.detection.detector import Detector
 from jaxdpmm.detection.learning import with_source
 from jaxdpmm.detection.parts import check_parts
 from jaxdpmm.detection.patches import BATCH_SIZE, ImagePatches, stream_batches
-from jaxdpmm.detection.product_file import read_products, write_products
-from jaxdpmm.detection.routing import (
+from jaxdpmm.detection.products.file import read_products, write_products
+from jaxdpmm.detection.products.routing import (
     Route,
     check_enough,
     fit_router,

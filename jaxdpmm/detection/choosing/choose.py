@@ -17,9 +17,9 @@ import numpy as np
 from jaxdpmm.choices import CONTEXT
 from jaxdpmm.detection.backbones import backbone_for
 from jaxdpmm.detection.cache import cached_patches
+from jaxdpmm.detection.choosing.trials import Material, Trial, trials
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.patches import ImagePatches, stream_patches
-from jaxdpmm.detection.trials import Material, Trial, trials
 from jaxdpmm.features import Backbone
 from jaxdpmm.features.given import is_given
 from jaxdpmm.images.depth import value_range_of

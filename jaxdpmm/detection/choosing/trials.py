@@ -1,7 +1,7 @@
 """Settings tried without a single anomaly: on normal images that were held out, and on synthetic anomalies of them.
 
 Features of all blocks that are tried are computed once; settings that differ only in what follows share them, and
-share a fit where they differ only in the score. Read `choosing.py` next, which says what is tried and which is best.
+share a fit where they differ only in the score. Read `choose.py` next, which says what is tried and which is best.
 """
 
 import dataclasses
@@ -12,18 +12,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from jaxdpmm.detection.choosing.synthetic import RECIPES, stock_of, synthetic_patches
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.evaluate import typical_ms
 from jaxdpmm.detection.fitting import fit_mixture
-from jaxdpmm.detection.joint import is_joint
 from jaxdpmm.detection.leaving_out import fuse_scores
 from jaxdpmm.detection.methods import Fitted, of_state
 from jaxdpmm.detection.metrics import area_under_roc, bootstrap, curves, score_table
 from jaxdpmm.detection.patches import ImagePatches, stack_patches
 from jaxdpmm.detection.scored import ScoredImage, score_images
+from jaxdpmm.detection.scores.joint import is_joint
 from jaxdpmm.detection.settings import ScoreSettings
 from jaxdpmm.detection.state import DetectorState
-from jaxdpmm.detection.synthetic import RECIPES, stock_of, synthetic_patches
 from jaxdpmm.images.geometry import Frame
 from jaxdpmm.images.reading import mask_of
 from jaxdpmm.images.records import ANOMALOUS

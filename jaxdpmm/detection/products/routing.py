@@ -7,7 +7,7 @@ training image left out in turn) and saved as any other. An image goes to the pr
 It is of none of them where its p-value under every product is at most a rate. A new normal image of a product has a
 p-value of at most that rate under its own product no more often than that, whatever the others say; with n training
 images the smallest p-value is 1 / (n + 1), so that a product of fewer than 1 / rate - 1 images is never left.
-Next file to read: `products.py`.
+Next file to read: `detector.py`.
 """
 
 import dataclasses

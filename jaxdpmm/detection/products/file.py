@@ -1,6 +1,6 @@
 """The one file of several products: a detector and a router for each, as model files hold them, side by side.
 
-Read `stored.py` first, which says what is kept of a detector.
+Read `../stored/state.py` first, which says what is kept of a detector.
 """
 
 import os
@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.state import DetectorState
-from jaxdpmm.detection.stored import detector_of
+from jaxdpmm.detection.stored.state import detector_of
 from jaxdpmm.persist import FORMAT_VERSION, Model, described, rebuilt, write_whole
 from jaxdpmm.storage.descriptions import as_type
 from jaxdpmm.storage.outputs import MODEL, check_replaceable

@@ -22,7 +22,10 @@ from jaxtyping import Array, Float, Int
 
 from jaxdpmm.choices import CONTEXT, ODDS, is_joint, names_of
 from jaxdpmm.detection.config import DetectorConfig
-from jaxdpmm.detection.context import (
+from jaxdpmm.detection.patches import ImagePatches
+from jaxdpmm.detection.reduction import reduced
+from jaxdpmm.detection.scored import ScorePatches, compile_scorer
+from jaxdpmm.detection.scores.context import (
     LearnedContext,
     choose_context,
     context_scores,
@@ -31,10 +34,7 @@ from jaxdpmm.detection.context import (
     prepare_context,
     without,
 )
-from jaxdpmm.detection.known import compile_odds, learn_known
-from jaxdpmm.detection.patches import ImagePatches
-from jaxdpmm.detection.reduction import reduced
-from jaxdpmm.detection.scored import ScorePatches, compile_scorer
+from jaxdpmm.detection.scores.known import compile_odds, learn_known
 from jaxdpmm.detection.state import DetectorState
 from jaxdpmm.model import Mixture
 from jaxdpmm.programs import reshaped

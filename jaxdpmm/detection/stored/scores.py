@@ -1,6 +1,6 @@
 """Fusion, context and known anomalies of a detector as arrays of a model file and back, each looked at first.
 
-Next file to read: `stored.py`, which puts them among the other parts of a state.
+Next file to read: `state.py`, which puts them among the other parts of a state.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
-from jaxdpmm.detection.context import Context, LearnedContext, Ring
+from jaxdpmm.detection.scores.context import Context, LearnedContext, Ring
 from jaxdpmm.detection.state import DetectorState, Known
 from jaxdpmm.model import Mixture, Prior
 from jaxdpmm.scoring import Fusion

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxdpmm.detection.evaluate import evaluate, labels_of
-from jaxdpmm.detection.products import RATE, ProductDetector, ProductImage
+from jaxdpmm.detection.products.detector import RATE, ProductDetector, ProductImage
 from jaxdpmm.images.mask_checks import check_masks
 from jaxdpmm.images.records import NORMAL, DataSet
 

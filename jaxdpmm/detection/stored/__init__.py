@@ -1,0 +1,1 @@
+"""How what a detector has learned lies in a model file: `state`, with the parts `scores` and `kept`."""
