@@ -1,8 +1,14 @@
 """Synthetic anomalies: parts of other images, turned, moved and recoloured, laid over a normal image, with their masks.
 
 They stand for the anomalies that nobody has, where a choice between settings needs some
-(`../detection/choosing/choose.py`). What is drawn depends on a seed alone, and an image is made when its pixels are asked
-for, so that a record costs nothing. Read `../detection/choosing/synthetic.py` next, which makes anomalies of features.
+(`../detection/choosing/choose.py`). What is drawn depends on a seed alone, and an image is made when its pixels are
+asked for, so that a record costs nothing. Read `../detection/choosing/synthetic.py` next, which makes anomalies of
+features.
+
+References:
+    Li, Sohn, Yoon and Pfister (2021), CutPaste: Self-Supervised Learning for Anomaly Detection and Localization.
+    Zavrtanik, Kristan and Skocaj (2021), DRAEM: regions of Perlin noise that are blended in.
+    Perlin (1985), An image synthesizer.
 """
 
 import functools
