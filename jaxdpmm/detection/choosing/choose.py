@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxdpmm.choices import CONTEXT
+from jaxdpmm.choices import CONTEXT, PRESETS
 from jaxdpmm.detection.backbones import backbone_for
 from jaxdpmm.detection.cache import cached_patches
 from jaxdpmm.detection.choosing.trials import Material, Trial, trials
@@ -37,15 +37,23 @@ LEAST_GAIN = 0.03  # gains below were as often losses by real anomalies
 DEPTH = 3  # last blocks of the backbone that are tried
 ROTATIONS = 4
 
+PLAIN = {"covariance": "spherical", "share": 0.01}
+WIDER = {"covariance": "spherical", "share": 0.02}
+TANGENT = {"covariance": "low_rank", "rank": 8, "share": 0.02}
+
 MIXTURES: tuple[tuple[dict[str, Any], tuple[Any, ...]], ...] = (
-    ({"covariance": "spherical", "share": 0.01}, ("cosine", "nearest_predictive")),
-    ({"covariance": "spherical", "share": 0.02}, ("cosine", "nearest_predictive")),
-    ({"covariance": "low_rank", "rank": 8, "share": 0.02}, ("cosine", "residual")),
+    (PLAIN, ("cosine", "nearest_predictive")),
+    (WIDER, ("cosine", "nearest_predictive")),
+    (TANGENT, ("cosine", "residual")),
 )
 """Mixtures that are tried, and scores of each; the cheapest first."""
 
-FUSED = (("cosine", "nearest_predictive"), ("cosine", CONTEXT))
-"""Scores that are tried as one, of the first of these mixtures."""
+FUSED = (
+    (PLAIN, ("cosine", "nearest_predictive")),
+    (PLAIN, ("cosine", CONTEXT)),
+    (TANGENT, PRESETS["accurate"]["score"]),
+)
+"""Scores that are tried as one, of the features of the last block."""
 
 
 class Choice(NamedTuple):
@@ -81,10 +89,10 @@ def settings_to_try(
     usual = {"rotations": 1, "foreground": False}
     features = _features_to_try(config.layers or ())
     everything: list[dict[str, Any]] = []
-    for pair in pairs:  # neighbours share a fit
-        everything += [{**pair, **usual}]
-        everything += [{**pair, **usual, "foreground": True}] * (pair is pairs[0])
-        everything += [{**pair, **usual, "score": one} for one in FUSED * (pair is pairs[1])]
+    for mixture, scores in MIXTURES:  # neighbours share a fit
+        fused = tuple(names for of, names in FUSED if of is mixture)
+        everything += [{**mixture, **usual, "score": one} for one in scores + fused]
+    everything.insert(1, {**everything[0], "foreground": True})
     everything += [{**pair, **usual, **one} for one in features for pair in pairs]
     rotated = {"rotations": ROTATIONS, "foreground": False}  # with as many components as without
     everything += [{**pair, **rotated, "share": pair["share"] / ROTATIONS} for pair in pairs]
