@@ -11,7 +11,7 @@ import statistics
 
 from tables import Records, grouped, interval, markdown, read_records, spread
 
-RECORDS = pathlib.Path(__file__).with_name("results") / "presets.json"
+RECORDS = pathlib.Path(__file__).with_name("results") / "quality_tiles.json"
 METHODS = {
     "fast": "`fast`, the default",
     "accurate": "`accurate`",

@@ -30,6 +30,8 @@ if TYPE_CHECKING:  # loads JAX
     from jaxdpmm.detection import DetectorConfig
     from jaxdpmm.detection.choosing.choose import Choice
     from jaxdpmm.detection.choosing.trials import Material, Trial
+    from jaxdpmm.features import Backbone
+    from jaxdpmm.images.records import ImageRecord
 
 
 @takes_settings(DetectorSettings)
@@ -61,23 +63,14 @@ def choose(
     check_places({"DATA": data}, places, weights=backbone)
     from tqdm import tqdm
 
-    from jaxdpmm.detection import Detector, DetectorConfig
-    from jaxdpmm.detection.backbones import backbone_for
+    from jaxdpmm.detection import Detector
     from jaxdpmm.detection.choosing.choose import prepare, settings_to_try
     from jaxdpmm.detection.choosing.trials import trials
-    from jaxdpmm.images.depth import value_range_of
     from jaxdpmm.images.layouts import open_data_set
 
     begin = time.perf_counter()
-    if Path(backbone).is_dir():  # so that the command is of use from other folders too
-        settings["backbone"] = str(Path(backbone).resolve())
-    config = DetectorConfig(**settings)
     data_set = open_data_set(data)
-    if config.value_range is None and (found_range := value_range_of(data_set.train)):
-        settings["value_range"] = found_range
-        config = DetectorConfig(**settings)
-    weights = backbone_for(data_set.train, config)
-    config = config.resolved(weights)
+    config, weights = _started(data_set.train, settings)
     configs = settings_to_try(config, given=settings)
     options: dict[str, Any] = {"strict": strict, "progress": True, "cache": cache}
     material = prepare(data_set.train, config, configs, weights, **options)
@@ -95,13 +88,29 @@ def choose(
             tried.append(trial)
     choice = _tell(data, settings, config, tried, used)
     if fit is not None:
-        validation = data_set.validation
-        chosen = choice.chosen.config
-        detector = Detector.fit(
-            data_set.train, chosen, validation=validation, backbone=weights, **options
-        )
+        options |= {"validation": data_set.validation, "backbone": weights}
+        detector = Detector.fit(data_set.train, choice.chosen.config, **options)
         detector.save(fit)
         print(f"{fit}: {calibration_text(detector)}")
+
+
+def _started(
+    records: "Sequence[ImageRecord]", settings: dict[str, Any]
+) -> "tuple[DetectorConfig, Backbone]":
+    """The settings that one starts from, and their backbone; `settings` then hold what the images need as well."""
+    from jaxdpmm.detection import DetectorConfig
+    from jaxdpmm.detection.backbones import backbone_for
+    from jaxdpmm.images.depth import value_range_of
+
+    backbone = Path(settings.get("backbone", DetectorSettings.backbone))
+    if backbone.is_dir():  # so that the command is of use from other folders too
+        settings["backbone"] = str(backbone.resolve())
+    config = DetectorConfig(**settings)
+    if config.value_range is None and (found := value_range_of(records)):
+        settings["value_range"] = found
+        config = DetectorConfig(**settings)
+    weights = backbone_for(records, config)
+    return config.resolved(weights), weights
 
 
 def _tell(
