@@ -207,12 +207,12 @@ STUCK = """
 import ctypes
 from jaxdpmm.cli import score
 row = score._row
-def stuck_at_the_third(detector, scored, rate):
+def stuck_at_the_third(scored):
     if scored.record.path.name == "002.png":
         lock, library = ctypes.create_string_buffer(256), ctypes.CDLL(None)
         for _ in range(2):
             library.pthread_mutex_lock(lock)
-    return row(detector, scored, rate)
+    return row(scored)
 score._row = stuck_at_the_third
 """
 

@@ -161,6 +161,7 @@ def test_detector_and_store_of_version_1():
     settings = json.loads(json.dumps(again.settings))
     assert settings | {"detector": settings["detector"] | stored.settings["detector"]} == settings
     since = {"num_left_out": 0, "num_trimmed": 0, "training_images": [], "radius": None}
+    since |= {"contested": None, "within_over_between": None}
     assert stored.settings | {"detector": settings["detector"], **since} == settings
     store = FeatureStore(GOLDEN / "store")
     assert store.shape == (33, 2)
