@@ -104,14 +104,12 @@ def evaluate_products(
     output: Path | None,
 ) -> None:
     """Figures of each product, and which is taken for which."""
-    from jaxdpmm.detection import product_figures
+    from jaxdpmm.detection import evaluate_products as figures_of
     from jaxdpmm.detection.reporting.runs import write_run
     from jaxdpmm.images.layouts import open_products
 
     detector = load_any(model, backbone)
-    figures, images = product_figures.evaluate_products(
-        detector, open_products(data), strict=strict, progress=True
-    )
+    figures, images = figures_of(detector, open_products(data), strict=strict, progress=True)
     name = Path(data).resolve().name
     result = {"model": str(model), "data": name, **figures}
     write_json(json, result)
