@@ -1,7 +1,7 @@
 """A detector's settings chosen without a single anomaly: what is tried, on what, and which setting is best.
 
 A quarter of the normal images is held out. Copies of them over which parts of others shine faintly
-(`../images/transplants.py`) go through the backbone once, like all other images; further anomalies are made of their
+(`../../images/transplants.py`) go through the backbone once, like all other images; further anomalies are made of their
 features (`synthetic.py`). Every setting is fitted to the rest, and judged by how well it tells both kinds from the
 held-out images (`trials.py`). How far that agrees with real anomalies, and which recipes do, is measured in
 `benchmarks/choose.py`. Read `trials.py` next.

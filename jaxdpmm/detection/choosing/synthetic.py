@@ -6,7 +6,7 @@ away, or between known anomalies, and "misplaced" are training patches of a comp
 the components around the region (`../scores/context.py`): each of them is normal, only its place is not. The truth is a
 mask as that of any image, so that `score_images` and `evaluate` take what is returned here.
 
-Anomalies of images, which go through the backbone, are made in `../images/transplants.py`. Next file to read:
+Anomalies of images, which go through the backbone, are made in `../../images/transplants.py`. Next file to read:
 `choose.py`, which uses both.
 """
 

@@ -10,7 +10,7 @@ of both.
 The reference is images that were held out, where those hold exactly; or what a model keeps of its training images
 (`kept.py`), each looked at by the mixture without it. New images are then looked at by a mixture of one image more,
 which is too little to matter (`benchmarks/drift.py` counts false alarms).
-Next file to read: `../pictures/drift.py`, which draws it.
+Next file to read: `../../pictures/drift.py`, which draws it.
 
 References:
     Phipson and Smyth (2010), Permutation p-values should never be zero. Stat. Appl. Genet. Mol. Biol. 9.

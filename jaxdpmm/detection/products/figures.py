@@ -1,6 +1,6 @@
 """How well several products are told apart and checked: figures of each product, and which is taken for which.
 
-Read `evaluate.py` first, whose figures these are.
+Read `../evaluate.py` first, whose figures these are.
 """
 
 from collections import Counter

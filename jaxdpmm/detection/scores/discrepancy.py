@@ -1,7 +1,7 @@
 """Unlabelled images beside normal ones: a second mixture of all of them, and where the two disagree.
 
 A kind of patch that the unlabelled images add has a large log ratio of the density of all patches to that of normal
-ones (`../scoring/ratio.py`), however rare normal ones are. How sure that is comes from a bootstrap over images: each
+ones (`../../scoring/ratio.py`), however rare normal ones are. How sure that is comes from a bootstrap over images: each
 draw takes images with replacement, and the posterior of a draw is the prior and the sum of its images' statistics,
 under the assignments of the fit; none is fitted anew. Next file to read: `joint.py`.
 

@@ -1,6 +1,6 @@
 """Images that were scored in several ways, by scores of one detector, several detectors or `context.py`, as one.
 
-The scores of each patch are fused as `../scoring/fusion.py` says: p-values among the patches of normal images, their
+The scores of each patch are fused as `../../scoring/fusion.py` says: p-values among the patches of normal images, their
 sum or the largest. What comes out is a scored image like others, so that maps, thresholds and figures serve. Next file
 to read: `context.py`.
 """

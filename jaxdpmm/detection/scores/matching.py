@@ -7,7 +7,7 @@ in units of what held-out normal images have at the same place, so that componen
 there, count for less.
 
 This is for images that show the same thing in the same place; of others (textures, turned objects), places expect
-everything. Next file to read: `scored.py`.
+everything. Next file to read: `../scored.py`.
 
 References:
     Chen et al. (2023), Hard-normal Example-aware Template Mutual Matching. arXiv 2303.16191.

@@ -1,7 +1,7 @@
 """A detector's state in a model file and back, and the check of all of it before a detector is made.
 
 `settings` and `arrays` of a `persist.Model` are free. The names that a detector uses there stand in this file alone, so
-that the parts of a `DetectorState` can move without a change of the format. Next file to read: `detector.py`.
+that the parts of a `DetectorState` can move without a change of the format. Next file to read: `../detector.py`.
 """
 
 import os
