@@ -2,9 +2,9 @@
 
 A score of `jaxdpmm.scoring` is of a patch alone, and one such score runs as it is. Several are numbers side by side,
 one column per score, that a fusion makes one of (`../../scoring/fusion.py`). The context is of a patch among those
-around it: its column holds numbers of components, of which `context.py` makes scores where an image's grid is known. The odds
-of known anomalies begin as a density of normal patches, to which `known.py` adds the other. What is fused is minus the
-log of a p-value among patches of normal images, in nats.
+around it: its column holds numbers of components, of which `context.py` makes scores where an image's grid is known.
+The odds of known anomalies begin as a density of normal patches, to which `known.py` adds the other. What is fused is
+minus the log of a p-value among patches of normal images, in nats.
 
 Fusion and context are learned from training images that are scored as if they had not been there (`../leaving_out.py`).
 Where thresholds come from the same images, each is fused as the others say (`FOLDS`), so that its own patches are not

@@ -1,9 +1,10 @@
 """Few known anomalies: a second mixture of their patches under the same prior, and the posterior odds of the two.
 
-The score `odds` is the log posterior odds that a patch is anomalous (`../../scoring/ratio.py`): for a patch like those
-of the known anomalies, the ratio of the two densities; for a patch like neither, the distance of its normal density from
-a low quantile of normal densities, so that unknown anomalies are still found. Of an image with a mask, the patches at
-least half of which are marked are learned from; of one without, those less dense than nearly all normal patches.
+The score `odds` is the log posterior odds that a patch is anomalous (`../../scoring/ratio.py`): for a patch like
+those of the known anomalies, the ratio of the two densities; for a patch like neither, the distance of its normal
+density from a low quantile of normal densities, so that unknown anomalies are still found. Of an image with a mask,
+the patches at least half of which are marked are learned from; of one without, those less dense than nearly all
+normal patches.
 Next file to read: `joint.py`, which makes one score of this and others.
 """
 
