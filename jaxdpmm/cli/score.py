@@ -84,8 +84,7 @@ def score(
     detector = load_any(model, backbone)
     data = images.resolve().name
     writer = RunWriter(output, detector, model=str(model), data=data, rate=rate)
-    calibration = detector.calibration
-    survival = None if calibration is None else calibration.pixel
+    survival = detector.calibration and detector.calibration.pixel
     maps = VolumeMaps(output / "maps", root, _threshold(detector, rate), survival, across)
     server = _server(detector, submission, images, rate)
     rows: list[dict] = []
@@ -110,7 +109,12 @@ def score(
     result = {"model": str(model), "images": rows, "num_skipped": num_skipped}
     write_json(json, result | maps.tables())
     print(f"{output / 'scores.csv'}: {len(rows)} images{skipped_text(num_skipped)}")
-    if holds_products(model) and rows:
+    _tell(detector, rows, rate, holds_products(model))
+
+
+def _tell(detector: Any, rows: list[dict], rate: float, of_products: bool) -> None:
+    """Print what is true of all images together."""
+    if of_products and rows:
         print(products_text(rows))
     elif detector.calibration is not None:
         number = sum(bool(row["anomalous"]) for row in rows)

@@ -44,8 +44,8 @@ def nearest_predictive(
 ) -> Scorer:
     """Minus log sum of E[w_k] p(x | data of k) over the components whose means are nearest to x.
 
-    With `shortlist.LEAST_SCREENED` components or more, the nearest means are searched through a screen, which finds
-    0.999 of them on patch features.
+    With `shortlist.LEAST_SCREENED` components or more, the nearest means are searched through a screen, which
+    misses few of them; `shortlist.shortlist_recall` says how many.
 
     Args:
         mixture: of components that have means.
