@@ -17,7 +17,7 @@ from jaxdpmm import families, sticks
 from jaxdpmm.choices import COVARIANCES, FAMILIES, STICKS, names_of
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.scores.joint import columns
-from jaxdpmm.families import Family, GaussianFull, GaussianLowRank
+from jaxdpmm.families import Family, Gaussian, GaussianFull, GaussianLowRank
 from jaxdpmm.inference import (
     Algorithm,
     Layout,
@@ -28,6 +28,7 @@ from jaxdpmm.inference import (
     gibbs,
     initialize,
     memoized,
+    nearest_mean,
     online_em,
     paper_preset,
     paper_start,
@@ -97,7 +98,9 @@ def algorithm_of(
 
 
 def local_step_of(config: DetectorConfig, mixture: Mixture) -> LocalStep:
-    """The E-step that suits the family and the start."""
+    """The E-step that suits the family and the start; without sweeps, each patch goes to the nearest mean, as in the start."""
+    if not config.sweeps() and config.start == "coverage" and isinstance(mixture.family, Gaussian):
+        return nearest_mean()
     is_costly = config.start == "coverage" or type(mixture.family) in COSTLY
     return candidates() if is_costly else dense
 

@@ -13,6 +13,7 @@ from jaxdpmm.detection.training import chosen_records
 from jaxdpmm.detection.trimming import fit_trimmed, stands_out
 from jaxdpmm.images.geometry import Preprocessing, frame_of
 from jaxdpmm.images.records import ImageRecord
+from jaxdpmm.scoring.distance import component_means
 
 FRAME = frame_of((56, 56), Preprocessing(56, 14))  # four rows of four patches
 CENTRES = 10 * np.random.default_rng(0).normal(size=(5, 4))
@@ -105,6 +106,19 @@ def test_who_is_held_out(thresholds, number, num_held_out):
     learned, held_out = chosen_records(records, (), config)
     assert (len(learned), len(held_out)) == (number - num_held_out, num_held_out)
     assert chosen_records(records, records[:3], config)[1] == tuple(records[:3])
+
+
+def test_without_sweeps_patches_stay_with_their_nearest_means():
+    """A narrow component beside a wide and heavy one, which soft responsibilities would feed with its neighbours."""
+    random = np.random.default_rng(10)
+    patches = patches_of([grid(random) for _ in range(30)])
+    config = dataclasses.replace(CONFIG, num_epochs=0, num_components=40, score="cosine")
+    fitted = fit_mixture(patches.features, config)
+    after = leave_images_out(fitted, patches, config).state
+    means = np.asarray(component_means(fitted.mixture, fitted.posterior))
+    squares = np.sum((patches.features[:, None] - means[None]) ** 2, axis=2)
+    wanted = np.bincount(np.argmin(squares, axis=1), minlength=len(means))
+    np.testing.assert_array_equal(np.asarray(after.posterior.counts), wanted)
 
 
 def test_planted_images_are_the_most_atypical_ones():

@@ -40,7 +40,7 @@ ALLOWED = {
     # how it is fitted; `inference` itself is what the wings stand on, and what puts them together
     "inference": FITTING | WINGS | {"choices", "distances", "storage"},
     "inference.data": MODEL,
-    "inference.local_steps": FITTING | {"inference.data"},
+    "inference.local_steps": FITTING | {"inference.data", "distances"},
     "inference.backends": FITTING | {"inference.local_steps"},
     "inference.growth": FITTING | WINGS,
     "inference.numpyro": FITTING | WINGS,

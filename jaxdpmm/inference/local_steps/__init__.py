@@ -1,7 +1,10 @@
-"""E-steps that every variational backend takes: all components, the best few, or cut over devices."""
+"""E-steps that every variational backend takes: all components, the best few, the nearest one, or cut over devices."""
 
 from jaxdpmm.inference.local_steps.dense import (
     dense,
+)
+from jaxdpmm.inference.local_steps.nearest_mean import (
+    nearest_mean,
 )
 from jaxdpmm.inference.local_steps.sharded import (
     sharded,
@@ -12,4 +15,4 @@ from jaxdpmm.inference.local_steps.sparse import (
     sparse,
 )
 
-__all__ = ["candidates", "dense", "sharded", "sharded_components", "sparse"]
+__all__ = ["candidates", "dense", "nearest_mean", "sharded", "sharded_components", "sparse"]
