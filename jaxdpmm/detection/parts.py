@@ -98,7 +98,7 @@ def algorithm_of(
 
 
 def local_step_of(config: DetectorConfig, mixture: Mixture) -> LocalStep:
-    """The E-step that suits the family and the start; without sweeps, each patch goes to the nearest mean, as in the start."""
+    """The E-step that suits the family and the start; without sweeps the start's own, to the nearest mean."""
     if not config.sweeps() and config.start == "coverage" and isinstance(mixture.family, Gaussian):
         return nearest_mean()
     is_costly = config.start == "coverage" or type(mixture.family) in COSTLY
