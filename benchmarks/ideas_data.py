@@ -1,6 +1,7 @@
 """A data set with a fitted mixture for `ideas.py`: features, scores, their figures, fused scores."""
 
 import pathlib
+import pickle
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from jaxdpmm.images.layouts import open_data_set
 from jaxdpmm.scoring import fused_scores, learn_fusion
 
 DENSITY = "nearest_predictive"
+STRIDE = 3  # rows and columns of pixels, of which every so manieth is counted
 
 Grids = list[np.ndarray]
 
@@ -29,7 +31,7 @@ Grids = list[np.ndarray]
 class Setting(NamedTuple):
     """A data set with a fitted mixture, and the detector's score of all images that were not learned from.
 
-    `names` are those of the training images.
+    `names` are those of the training images, `truth` the anomalous pixels of test images, where they are known.
     """
 
     config: DetectorConfig
@@ -40,10 +42,13 @@ class Setting(NamedTuple):
     base_held_out: Grids
     base_test: Grids
     names: tuple[str, ...]
+    truth: list[np.ndarray | None]
 
 
-def fitted_setting(data: str, config: DetectorConfig, backbone: Any, cache: Any) -> Setting:
-    """Features of a data set and a mixture of them."""
+def fitted_setting(
+    data: str, config: DetectorConfig, backbone: Any, cache: Any, fits: pathlib.Path | None = None
+) -> Setting:
+    """Features of a data set and a mixture of them, which is kept in the folder `fits` for another run."""
     data_set = open_data_set(data)
     learned, held_out = learned_and_held_out(
         data_set.train, data_set.validation, config.held_out, config.seed
@@ -55,14 +60,20 @@ def fitted_setting(data: str, config: DetectorConfig, backbone: Any, cache: Any)
         part.reshape(*grid, -1)
         for part, (_, grid) in zip(np.split(features, ends[:-1]), patches.sources, strict=True)
     ]
-    state = fit_mixture(features, config)
+    kept = fits / f"{pathlib.Path(data).name}-{config.seed}.pkl" if fits else None
+    is_kept = kept is not None and kept.exists()
+    state = pickle.loads(kept.read_bytes()) if is_kept else fit_mixture(features, config)
+    if kept is not None and not is_kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes(pickle.dumps(state))
     score = compile_scorer(*state.scorer(config.score))
     images = [
         list(cached_patches(part, config, backbone, cache)) for part in (held_out, data_set.test)
     ]
-    base = ([score(one) for one in features_of(part)] for part in images)
+    base = ([np.asarray(score(one)) for one in features_of(part)] for part in images)
     names = tuple(pathlib.Path(name).name for name, _ in patches.sources)
-    return Setting(config, state, train, *images, *base, names)
+    truth = [_truth(one) for one in images[1]]
+    return Setting(config, state, train, *images, *base, names, truth)
 
 
 def features_of(images: Iterable[ImagePatches]) -> Grids:
@@ -71,12 +82,12 @@ def features_of(images: Iterable[ImagePatches]) -> Grids:
 
 
 def timed(function: Callable[[np.ndarray], Any], features: Grids) -> tuple[list[Any], list[float]]:
-    """What a function finds in each image, and the seconds that it takes."""
+    """What a function finds in each image, and the seconds of all threads that it takes."""
     found, seconds = [], []
     for one in features:
-        begin = time.perf_counter()
+        begin = time.process_time()
         found.append(jax.block_until_ready(function(one)))
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.process_time() - begin)
     return found, seconds
 
 
@@ -125,10 +136,11 @@ def figures(
     image = add_scores(None, labels_of(records), scores)
     pixels: ScoreTable | None = None
     for place in places:
-        one = _image(setting, place, grids[place])
-        mask = true_mask(one)
+        mask = setting.truth[place]
         if mask is not None:
-            pixels = add_scores(pixels, mask, one.pixel_scores(setting.config.sigma))
+            one = _image(setting.test[place], np.asarray(grids[place]))
+            found = one.pixel_scores(setting.config.sigma)[::STRIDE, ::STRIDE]
+            pixels = add_scores(pixels, mask, found)
     has_pixels = pixels is not None and pixels.anomalous.any()
     return {
         "image_auroc": area_under_roc(image),
@@ -137,6 +149,10 @@ def figures(
     }
 
 
-def _image(setting: Setting, place: int, grid: np.ndarray) -> ScoredImage:
-    record, frame = setting.test[place].record, setting.test[place].frame
-    return ScoredImage(record, frame, np.asarray(grid), 0.0, 0.0, 0.0)
+def _truth(image: ImagePatches) -> np.ndarray | None:
+    mask = true_mask(_image(image, np.zeros(image.frame.grid)))
+    return None if mask is None else mask[::STRIDE, ::STRIDE]
+
+
+def _image(image: ImagePatches, grid: np.ndarray) -> ScoredImage:
+    return ScoredImage(image.record, image.frame, grid, 0.0, 0.0, 0.0)

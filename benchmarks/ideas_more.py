@@ -1,10 +1,8 @@
-"""Ideas that learn from more than normal images, or from several sites, for `ideas.py`; what an idea gives."""
+"""Ideas that learn from more than normal images, for `ideas.py`; what an idea gives."""
 
-import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from ideas_data import (
     DENSITY,
@@ -17,16 +15,13 @@ from ideas_data import (
     with_base,
 )
 
-from jaxdpmm.detection import compile_scorer
-from jaxdpmm.detection.fitting import fit_mixture
+from jaxdpmm.detection import ImagePatches, compile_scorer
+from jaxdpmm.detection.scores.beside import compile_ratio
+from jaxdpmm.detection.scores.discrepancy import with_unlabelled
 from jaxdpmm.detection.scores.known import compile_odds, learn_known
-from jaxdpmm.inference import from_stats, initialize, merge, partial_fit
-from jaxdpmm.model import Posterior
-from jaxdpmm.scoring import SCORERS, log_ratio
-from jaxdpmm.scoring.ratio import Hypotheses
-from jaxdpmm.sites import merge_for
+from jaxdpmm.scoring.ratio import hypotheses_of_all
 
-EXPOSURE = re.compile(r"exp\d")  # in names of tiles
+NUM_UNLABELLED = 40
 
 
 class Outcome(NamedTuple):
@@ -102,55 +97,39 @@ def known(number: int, setting: Setting) -> Outcome:
     return found._replace(more=found.more | more)
 
 
-def unlabelled(setting: Setting) -> Outcome:
-    """The detector's score, and the log ratio of the density of all patches to that of normal ones."""
-    seen = features_of(setting.test[::2])
-    rows = np.concatenate([one.reshape(-1, one.shape[-1]) for one in [*setting.train, *seen]])
-    both, normal = fit_mixture(rows, setting.config), setting.state
-    scorer = log_ratio(SCORERS[DENSITY](both.mixture), SCORERS[DENSITY](normal.mixture))
-    score = compile_scorer(scorer, Hypotheses(both.posterior, normal.posterior))
+def unlabelled(percent: int, setting: Setting) -> Outcome:
+    """The detector's score, and the discrepancy of unlabelled images, so many in a hundred of which are anomalous."""
+    chosen = range(1, len(setting.test), 2)
+    mixed = _mixed(setting, percent)
+    state = with_unlabelled(setting.state, setting.config, features_of(mixed))
+    of_all = state.unlabelled
+    ratio = compile_ratio(state, of_all.posterior, hypotheses_of_all((), (), of_all.share))
+    density = compile_scorer(*state.scorer(DENSITY))
+
+    def score(features: np.ndarray) -> np.ndarray:
+        return ratio(features, np.asarray(density(features)))
+
     found, seconds = timed(score, features_of(setting.test))
     held_out = [score(one) for one in features_of(setting.held_out)]
-    chosen = range(1, len(setting.test), 2)
-    more = {"alone": figures(setting, found, chosen)}
+    more = {"alone": figures(setting, found, chosen), "num_unlabelled": len(mixed)}
+    more |= {"num_anomalous": sum(bool(one.record.label) for one in mixed)}
     return joined(setting, held_out, found, seconds, chosen, more)
 
 
-def sites(setting: Setting) -> Outcome:
-    """Sites by the exposure of tiles: the exact merge against weights by how much of each image a site explains."""
-    numbers = [EXPOSURE.search(name) for name in setting.names]
-    found = sorted({one.group() for one in numbers if one})
-    if len(found) < 2:
-        raise ValueError("names tell no exposures")
-    rows = {
-        site: np.concatenate(
-            [
-                grid.reshape(-1, grid.shape[-1])
-                for grid, one in zip(setting.train, numbers, strict=True)
-                if one and one.group() == site
-            ]
-        )
-        for site in found
-    }
-    mixture, prior = setting.state.mixture, setting.state.prior
-    key = jax.random.key(setting.config.seed)
-    start = initialize(mixture, prior, np.concatenate(list(rows.values()))[::10], key=key)
-    stats = [partial_fit(mixture, prior, start, one)[1] for one in rows.values()]
-    parts = [from_stats(mixture, prior, one) for one in stats]
-    scorer = SCORERS[setting.config.score](mixture)
+def _mixed(setting: Setting, percent: int) -> list[ImagePatches]:
+    """Some of every second test image, so that the share of anomalous ones is as asked for.
 
-    def by(posterior: Posterior) -> Grids:
-        score = compile_scorer(scorer, posterior)
-        return [score(one) for one in features_of(setting.test)]
-
-    def weighed(features: np.ndarray) -> np.ndarray:
-        flat = features.reshape(-1, features.shape[-1])
-        return compile_scorer(scorer, merge_for(mixture, prior, parts, flat))(features)
-
-    exact = merge(mixture, prior, parts)
-    grids, seconds = timed(weighed, features_of(setting.test))
-    alone = [figures(setting, by(one)) for one in parts]
-    means = {
-        name: float(np.mean([one[name] for one in alone])) for name in alone[0] if alone[0][name]
-    }
-    return Outcome(grids, seconds, more={"alone": means}, base=by(exact))
+    Raises:
+        ValueError: there are too few for that.
+    """
+    seen = setting.test[::2]
+    order = np.random.default_rng(setting.config.seed).permutation(len(seen))
+    by_label = [
+        [seen[place] for place in order if bool(seen[place].record.label) == label]
+        for label in (False, True)
+    ]
+    number = min(NUM_UNLABELLED, int(len(by_label[0]) / (1 - percent / 100)))
+    num_anomalous = round(number * percent / 100)
+    if not 1 <= num_anomalous <= len(by_label[1]):
+        raise ValueError(f"{len(by_label[0])} normal images are too few")
+    return by_label[0][: number - num_anomalous] + by_label[1][:num_anomalous]

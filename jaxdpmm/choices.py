@@ -42,6 +42,12 @@ CONTEXT = "context"
 ODDS = "odds"
 """The anomaly score of a patch beside those of known anomalies, see `detection.scores.known`."""
 
+DISCREPANCY = "discrepancy"
+"""The anomaly score of a patch beside those of unlabelled images, see `detection.scores.discrepancy`."""
+
+OF_IMAGES = (CONTEXT, ODDS, DISCREPANCY)
+"""Anomaly scores that are learned from images; even one of them alone is made a p-value among normal patches."""
+
 BACKENDS = ("cavi", "memoized", "stochastic", "online_em", "gibbs", "paper")
 """How a mixture is fitted: functions of `jaxdpmm.inference`, and "paper", the published algorithm with its start."""
 
@@ -95,4 +101,4 @@ def names_of(score: str | tuple[str, ...]) -> tuple[str, ...]:
 
 def is_joint(score: str | tuple[str, ...]) -> bool:
     """Whether a setting `score` needs a fusion: it is several, or one that is not of a patch and the mixture alone."""
-    return not isinstance(score, str) or score in (CONTEXT, ODDS)
+    return not isinstance(score, str) or score in OF_IMAGES

@@ -31,7 +31,7 @@ from jax import export
 from jaxtyping import Array, Float
 
 from jaxdpmm.checks import check_choice
-from jaxdpmm.choices import CONTEXT, ODDS, names_of
+from jaxdpmm.choices import OF_IMAGES, names_of
 from jaxdpmm.detection.reduction import reduced, reduction_of
 from jaxdpmm.detection.settings import DetectorSettings
 from jaxdpmm.detection.stored.scores import fusion_of
@@ -163,10 +163,10 @@ def _scorer_of(
             f"{shape}; flatten the points."
         )
     names = (score,) if score else names_of(_score_of(model))
-    if {CONTEXT, ODDS} & set(names):
+    if set(OF_IMAGES) & set(names):
         raise ValueError(
             f"score must be of a patch and the mixture alone to be exported, got {' and '.join(names)}; name one that "
-            "is, or fit without the context and known anomalies."
+            "is, or fit without the context, known anomalies and unlabelled images."
         )
     for name in names:
         check_choice("score", name, scorers)

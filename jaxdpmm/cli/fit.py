@@ -48,6 +48,12 @@ AnomaliesOption = Annotated[
         help="Folder of anomalous images, or data set with some and their masks, to find others like them as well."
     ),
 ]
+UnlabelledOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of images that may be normal or not, or data set with test images, to find what they add."
+    ),
+]
 ProductsOption = Annotated[
     bool,
     typer.Option(
@@ -68,6 +74,7 @@ def fit(
     strict: StrictOption = False,
     json: JsonOption = None,
     anomalies: AnomaliesOption = None,
+    unlabelled: UnlabelledOption = None,
 ) -> None:
     """Learn what is normal from a folder of normal images.
 
@@ -79,25 +86,24 @@ def fit(
         cache_folder(cache),
     ]
     backbone = settings.get("backbone", DetectorSettings.backbone)
-    check_places({"DATA": data, "--anomalies": anomalies}, places, weights=backbone)
+    given = {"--anomalies": anomalies, "--unlabelled": unlabelled}
+    check_places({"DATA": data, **given}, places, weights=backbone)
     from jaxdpmm.detection import Detector, DetectorConfig
-    from jaxdpmm.images.layouts import open_anomalies, open_data_set
+    from jaxdpmm.images.layouts import open_anomalies, open_data_set, open_unlabelled
 
     if Path(backbone).is_dir():  # so that the model is of use from other folders too
         settings["backbone"] = str(Path(backbone).resolve())
     config = DetectorConfig.preset(preset, **settings) if preset else DetectorConfig(**settings)
     options: dict[str, Any] = {"strict": strict, "progress": True, "cache": cache}
-    if products and anomalies:
-        raise ValueError(
-            f"--anomalies must be left out with --products, got {anomalies}; fit the product that they are of alone."
-        )
     if products:
+        _check_none_given(given)
         fit_products(data, output, config, json, options)
         return
     data_set = open_data_set(data)
     train, validation = data_set.train, data_set.validation
     begin = time.perf_counter()
     options["anomalies"] = open_anomalies(anomalies) if anomalies else ()
+    options["unlabelled"] = open_unlabelled(unlabelled) if unlabelled else ()
     detector = Detector.fit(train, config, validation=validation, **options)
     detector.save(output)
     seconds = time.perf_counter() - begin
@@ -109,6 +115,15 @@ def fit(
         print(f"kept for `jaxdpmm forget`: {size_text(result['kept_bytes'])} of the model")
     if result["training_images"]:
         print(_atypical(result))
+
+
+def _check_none_given(folders: dict[str, Path | None]) -> None:
+    """Raise `ValueError` for images beside the normal ones, of which product they are cannot be told."""
+    for option, folder in folders.items():
+        if folder:
+            raise ValueError(
+                f"{option} must be left out with --products, got {folder}; fit the product that they are of alone."
+            )
 
 
 def _result(detector: "Detector", output: Path, num_records: int, seconds: float) -> dict:

@@ -25,6 +25,7 @@ from jaxdpmm.detection.patches import (
     stream_patches,
 )
 from jaxdpmm.detection.scored import ScoredImage, score_batches, score_images
+from jaxdpmm.detection.scores.discrepancy import with_discrepancy
 from jaxdpmm.detection.scores.joint import compile_score
 from jaxdpmm.detection.scores.known import with_odds
 from jaxdpmm.detection.state import Calibration, DetectorState
@@ -73,6 +74,7 @@ class Detector:
         progress: bool = False,
         cache: str | os.PathLike | None = None,
         anomalies: Sequence[ImageRecord] = (),
+        unlabelled: Sequence[ImageRecord] = (),
     ) -> "Detector":
         """Learn what is normal from images. The same images, settings and seed give the same detector.
 
@@ -86,6 +88,8 @@ class Detector:
             cache: folder to keep features in, for killed and later runs; rotated images are not kept.
             anomalies: images that are known to be anomalous; with some, `odds` is one of the scores, see
                 `scores/known.py`.
+            unlabelled: further images that may be normal or not; with some, `discrepancy` is one of the scores, see
+                `scores/discrepancy.py`.
 
         Raises:
             FileNotFoundError: no such backbone or image.
@@ -93,6 +97,7 @@ class Detector:
             TypeError: family, prior of the weights, backend and score that do not go together.
         """
         config = with_odds(config or DetectorConfig(), anomalies)
+        config = with_discrepancy(config, (*records, *validation), unlabelled)
         learned, held_out = chosen_records(records, validation, config)
         backbone = backbone or backbone_for(learned, config)
         config = config.resolved(backbone)
@@ -101,11 +106,13 @@ class Detector:
             config = dataclasses.replace(config, value_range=value_range_of(learned))
         patches = training_patches(learned, config, backbone, strict, progress, cache)
         config = with_source(config, bool(held_out))
-        known = (
-            list(stream_patches(anomalies, config, backbone, strict=strict)) if anomalies else []
+        known, further = (
+            list(stream_patches(part, config, backbone, strict=strict)) if part else []
+            for part in (anomalies, unlabelled)
         )
         options: dict[str, Any] = {"held_out": held_out, "strict": strict, "progress": progress}
-        return cls.fit_patches(patches, config, backbone, anomalies=known, **options)
+        options |= {"anomalies": known, "unlabelled": further}
+        return cls.fit_patches(patches, config, backbone, **options)
 
     @classmethod
     def fit_patches(
@@ -118,6 +125,7 @@ class Detector:
         strict: bool = False,
         progress: bool = False,
         anomalies: Sequence[ImagePatches] = (),
+        unlabelled: Sequence[ImagePatches] = (),
     ) -> "Detector":
         """Learn what is normal from features that exist already, of this backbone and these settings.
 
@@ -129,12 +137,14 @@ class Detector:
             strict: one of them that cannot be read is an error, instead of a warning and a gap.
             progress: show bars on standard error.
             anomalies: patches of images that are known to be anomalous.
+            unlabelled: patches of further images, which may be normal or not.
 
         Raises:
             ValueError: features that are not finite, or fewer than components.
         """
         config = config.resolved(backbone)
-        fitted, patches = learn(patches, config, progress=progress, anomalies=anomalies)
+        images: dict[str, Any] = {"anomalies": anomalies, "unlabelled": unlabelled}
+        fitted, patches = learn(patches, config, progress=progress, **images)
         num_images = patches.num_images // config.rotations
         facts = separation_facts(fitted, patches.features, config.seed)
         state = fitted._replace(

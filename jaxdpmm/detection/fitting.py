@@ -16,7 +16,7 @@ from jaxdpmm.detection.reduction import principal_axes, reduce_features
 from jaxdpmm.detection.state import DetectorState, FitFacts
 from jaxdpmm.inference import Algorithm, FitResult, LocalStep, Objective, fit, truncation_binds
 from jaxdpmm.inference.data.pieces import draw_sample
-from jaxdpmm.model import Posterior, compact, default_prior
+from jaxdpmm.model import Mixture, Posterior, Prior, compact, default_prior
 
 SAMPLE_SIZE = 20_000  # patches that the prior and the colours of pictures are set by
 
@@ -27,6 +27,7 @@ def fit_mixture(
     *,
     progress: bool = False,
     local_step: LocalStep | None = None,
+    beside: DetectorState | None = None,
 ) -> DetectorState:
     """Prior from the data, start, sweeps until the backend is done, empty components dropped.
 
@@ -37,6 +38,8 @@ def fit_mixture(
         local_step: the E-step; None for `dense` where all components of a point cost little, and for `candidates`,
             several times faster and as good, under full and low-rank covariance and from a start for coverage, which
             wants many components.
+        beside: a mixture that this one is to be compared with, by its reduction and under its prior; None for a
+            reduction and a prior from `features`.
 
     Returns:
         Mixture, prior, posterior, reduction and the facts of the fit. What is known of images is not filled in.
@@ -47,14 +50,13 @@ def fit_mixture(
     """
     keys = jax.random.split(jax.random.key(config.seed), 4)
     key_sample, key_start, key_fit, key_axes = keys
-    reduction = None
-    if config.num_principal is not None:
+    reduction, prior = (None, None) if beside is None else (beside.reduction, beside.prior)
+    if beside is None and config.num_principal is not None:
         reduction = principal_axes(features, config.num_principal, key_axes)
+    if reduction is not None:
         features = reduce_features(reduction, features)
     mixture = mixture_of(config, features.shape[1], config.truncation(len(features)))
-    prior = default_prior(mixture, jnp.asarray(draw_sample(key_sample, features, SAMPLE_SIZE)))
-    if config.prior_counts != 1:  # natural parameters of a prior are what so many points would add
-        prior = prior._replace(component=trees.scale(prior.component, config.prior_counts))
+    prior = prior or _prior_of(config, mixture, draw_sample(key_sample, features, SAMPLE_SIZE))
     algorithm = algorithm_of(config, mixture, prior, local_step)
     posterior, result = start_of(config, algorithm, features, key_start), None
     if config.sweeps():
@@ -63,6 +65,14 @@ def fit_mixture(
     facts = _facts(algorithm, posterior, result, len(features))
     smaller, posterior = compact(mixture, algorithm.prior, posterior)
     return DetectorState(smaller, algorithm.prior, posterior, facts, reduction)
+
+
+def _prior_of(config: DetectorConfig, mixture: Mixture, sample: Any) -> Prior:
+    prior = default_prior(mixture, jnp.asarray(sample))
+    if config.prior_counts == 1:
+        return prior
+    # natural parameters of a prior are what so many points would add
+    return prior._replace(component=trees.scale(prior.component, config.prior_counts))
 
 
 def _sweeps(

@@ -20,6 +20,7 @@ from jaxdpmm.detection.overlay import colour_limits
 from jaxdpmm.detection.patches import ImagePatches, TrainingPatches
 from jaxdpmm.detection.reduction import reduce_features
 from jaxdpmm.detection.scored import ScoredImage, ScorePatches
+from jaxdpmm.detection.scores.discrepancy import with_unlabelled
 from jaxdpmm.detection.scores.joint import COLOUR_LIMITS
 from jaxdpmm.detection.state import DetectorState, FitFacts, TrainingImage
 from jaxdpmm.detection.trimming import fit_trimmed
@@ -57,6 +58,7 @@ def learn(
     *,
     progress: bool = False,
     anomalies: Sequence[ImagePatches] = (),
+    unlabelled: Sequence[ImagePatches] = (),
 ) -> Learned:
     """Fit a mixture, without anomalous images and with thresholds from left-out ones where the settings say so.
 
@@ -65,15 +67,20 @@ def learn(
         config: settings.
         progress: show bars on standard error.
         anomalies: images that are known to be anomalous, where the odds are one of the scores.
+        unlabelled: images that may be normal or not, where the discrepancy is one of the scores.
 
     Raises:
         ValueError: features that are not finite, fewer than components, or images to trim that are unknown.
     """
     others: list[TrainingImage] = []
+    further = [one.features for one in unlabelled]
     if config.contamination != AUTO and not float(config.contamination):
         state = fit_mixture(patches.features, config, progress=progress)
+        state = with_unlabelled(state, config, further)
     else:
-        trimmed = fit_trimmed(patches, config, progress=progress, anomalies=anomalies)
+        trimmed = fit_trimmed(
+            patches, config, progress=progress, anomalies=anomalies, unlabelled=further
+        )
         for place in np.flatnonzero(~trimmed.is_kept):
             name = patches.sources[place * config.rotations][0]
             others.append(TrainingImage(name, float(trimmed.scores[place]), is_learned=False))

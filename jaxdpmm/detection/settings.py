@@ -273,7 +273,7 @@ class ScoreSettings:
         "cosine",
         "Anomaly score of a patch; repeat for several, which are fused into one",
         "See `jaxdpmm.scoring.SCORERS`, and the folder `scores`.",
-        choices=(*choices.SCORES, choices.CONTEXT, choices.ODDS),
+        choices=(*choices.SCORES, *choices.OF_IMAGES),
     )
     top_fraction: float = setting(
         0.01,

@@ -121,6 +121,18 @@ class Known(NamedTuple):
     log_unknown: float
 
 
+class Unlabelled(NamedTuple):
+    """What unlabelled images hold, see `scores/discrepancy.py`.
+
+    Attributes:
+        posterior: of their patches, under the prior of the detector.
+        share: of all patches, normal and unlabelled, that are theirs.
+    """
+
+    posterior: Posterior
+    share: float
+
+
 class FitFacts(NamedTuple):
     """What is told of a fit.
 
@@ -168,6 +180,7 @@ class DetectorState(NamedTuple):
         context: None where it is none of the scores.
         kept: what each training image has added, see `line/kept.py`; None where that was not kept.
         known: None where the odds are none of the scores.
+        unlabelled: None where the discrepancy is none of the scores.
         colour_limits: scores at which the colours of pictures begin and end, found from training patches.
         backbone_sha256: digest of the backbone's weights.
     """
@@ -186,6 +199,7 @@ class DetectorState(NamedTuple):
     context: LearnedContext | None = None
     kept: tuple[KeptImage, ...] | None = None
     known: Known | None = None
+    unlabelled: Unlabelled | None = None
 
     @property
     def num_inputs(self) -> int:

@@ -19,7 +19,7 @@ References:
 
 import dataclasses
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -28,6 +28,7 @@ from jaxdpmm.detection.config import AUTO, MOST_CONTAMINATION, DetectorConfig
 from jaxdpmm.detection.fitting import fit_mixture
 from jaxdpmm.detection.leaving_out import chosen_images, leave_images_out, new_scores
 from jaxdpmm.detection.patches import ImagePatches, TrainingPatches
+from jaxdpmm.detection.scores.discrepancy import with_unlabelled
 from jaxdpmm.detection.state import DetectorState
 
 MOST_ROUNDS = 3
@@ -57,6 +58,7 @@ def fit_trimmed(
     *,
     progress: bool = False,
     anomalies: Sequence[ImagePatches] = (),
+    unlabelled: Sequence[Float[np.ndarray, "h w D"]] = (),
 ) -> Trimmed:
     """Fit without the images that look anomalous.
 
@@ -66,6 +68,7 @@ def fit_trimmed(
             from the most typical half of them.
         progress: show bars on standard error.
         anomalies: as of `learning.learn`.
+        unlabelled: features of the images that are `unlabelled` there.
 
     Raises:
         ValueError: fewer than two images, or patches of unknown images.
@@ -74,16 +77,17 @@ def fit_trimmed(
     number = config.truncation(len(patches.features))
     config = dataclasses.replace(config, num_components=number)
     everything = np.ones(len(patches.sources) // config.rotations, bool)
-    found = _round(patches, everything, config, progress, anomalies)
+    options: dict[str, Any] = {"anomalies": anomalies, "unlabelled": unlabelled}
+    found = _round(patches, everything, config, progress, **options)
     is_auto = config.contamination == AUTO
     share = MOST_CONTAMINATION if is_auto else float(config.contamination)
     for _ in range(1, MOST_ROUNDS):
         wanted = _lowest(found.scores, share)
         if np.array_equal(wanted, found.is_kept):
             break
-        found = _round(patches, wanted, config, progress, anomalies)
+        found = _round(patches, wanted, config, progress, **options)
     if is_auto:
-        found = _round(patches, ~stands_out(found.scores), config, progress, anomalies)
+        found = _round(patches, ~stands_out(found.scores), config, progress, **options)
     return found
 
 
@@ -104,11 +108,14 @@ def _round(
     is_kept: np.ndarray,
     config: DetectorConfig,
     progress: bool,
+    *,
     anomalies: Sequence[ImagePatches],
+    unlabelled: Sequence[Float[np.ndarray, "h w D"]],
 ) -> Trimmed:
     """A fit of some images, and what it says of all of them."""
     part = chosen_images(patches, is_kept, config.rotations)
     fitted = fit_mixture(part.features, config, progress=progress)
+    fitted = with_unlabelled(fitted, config, unlabelled)
     left_out = leave_images_out(fitted, part, config, progress=progress, anomalies=anomalies)
     fitted = left_out.state
     scores = np.zeros(len(is_kept))

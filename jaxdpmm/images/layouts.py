@@ -113,6 +113,27 @@ def open_anomalies(path: str | Path) -> tuple[ImageRecord, ...]:
     return read_images(path)
 
 
+def open_unlabelled(path: str | Path) -> tuple[ImageRecord, ...]:
+    """Images that may be normal or not: the test images of a data set in a known layout, or a whole folder.
+
+    Args:
+        path: a folder or one image.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it holds no images, or no test images.
+    """
+    path = Path(path).expanduser()
+    if not path.is_dir() or not is_data_set(path):
+        return read_images(path)
+    found = open_data_set(path).test
+    if not found:
+        raise ValueError(
+            f"path must be a data set with test images, got {path} without one; give a folder of images."
+        )
+    return found
+
+
 def open_products(path: str | Path) -> dict[str, DataSet]:
     """The data set of each product in a folder, by the name of its folder.
 

@@ -6,8 +6,9 @@ of their predictive densities is the evidence between them. Two uses:
 * few known anomalies: one mixture of normal patches, one of the patches of labelled anomalies. What is like neither is
   an unknown anomaly, for which a constant density stands (`Hypotheses.log_elsewhere`). The score is then the log
   posterior odds of "anomalous", and without any known anomaly it has the order of the density alone;
-* unlabelled images: one mixture of normal patches, one of all patches. A kind of patch that the unlabelled images add
-  has a large ratio, however rare normal ones are.
+* unlabelled images: one mixture of normal patches, one of unlabelled ones, and both side by side are one of all
+  patches (`Hypotheses.log_same`). A kind of patch that the unlabelled images add has a large ratio of the density of
+  all patches to that of normal ones, however rare normal ones are.
 
 Both are scores like others, so that intervals over draws (`uncertainty.score_over_draws`, of pairs of draws), fusion,
 maps and thresholds serve. Next file to read: `uncertainty.py`.
@@ -32,17 +33,21 @@ class Hypotheses(NamedTuple):
         log_weight: log prior probability of the alternative's kinds of points; minus infinity for none of them.
         log_elsewhere: log of a constant density of points of other kinds, times their probability; minus infinity for
             none.
+        log_same: log probability under the alternative of points like normal ones; minus infinity for none of them.
     """
 
     alternative: Any
     normal: Any
     log_weight: float | Float[Array, ""] = 0.0
     log_elsewhere: float | Float[Array, ""] = -np.inf
+    log_same: float | Float[Array, ""] = -np.inf
 
 
 @lru_cache
 def log_ratio(alternative: Scorer, normal: Scorer) -> Scorer:
-    """log(weight p_alternative(x) + elsewhere) - log p_normal(x), by default the plain ratio; fitted on `Hypotheses`.
+    """log(weight p_alternative(x) + elsewhere + same p_normal(x)) - log p_normal(x); fitted on `Hypotheses`.
+
+    By default it is the plain ratio, log p_alternative(x) - log p_normal(x).
 
     Args:
         alternative: a score that is minus a log density, for example `predictive(mixture)`.
@@ -72,11 +77,13 @@ def log_odds(
         alternative: minus log densities.
         normal: others.
     """
-    weight, elsewhere = (
-        jnp.asarray(log, normal.dtype) for log in (hypotheses.log_weight, hypotheses.log_elsewhere)
+    weight, elsewhere, same = (
+        jnp.asarray(log, normal.dtype)
+        for log in (hypotheses.log_weight, hypotheses.log_elsewhere, hypotheses.log_same)
     )
     known = weight - alternative
-    return jnp.logaddexp(known, jnp.full_like(known, elsewhere)) + normal
+    odds = jnp.logaddexp(known, jnp.full_like(known, elsewhere)) + normal
+    return jnp.logaddexp(odds, jnp.full_like(odds, same))
 
 
 def anomaly_hypotheses(
@@ -106,3 +113,21 @@ def anomaly_hypotheses(
     if known is None:  # any density will do, with a weight of zero
         return Hypotheses(normal, normal, -np.inf, elsewhere)
     return Hypotheses(known, normal, float(np.log(num_known / (num_known + 1))), elsewhere)
+
+
+def hypotheses_of_all(normal: Any, unlabelled: Any, share: float) -> Hypotheses:
+    """Hypotheses whose log ratio is that of the density of all points to that of normal ones.
+
+    Args:
+        normal: fitted to normal points.
+        unlabelled: fitted to points that may be normal or not.
+        share: of all points that are unlabelled.
+
+    Raises:
+        ValueError: `share` is not between 0 and 1.
+    """
+    if not 0 < share < 1:
+        raise ValueError(
+            f"share must be between 0 and 1, got {share}; give the number of unlabelled points over that of all points."
+        )
+    return Hypotheses(unlabelled, normal, float(np.log(share)), log_same=float(np.log1p(-share)))

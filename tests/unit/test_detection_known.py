@@ -84,15 +84,17 @@ def test_patches_are_those_that_are_marked_or_else_those_that_stand_out(data):
     assert len(anomalous_patches(image, excess)) == 2
 
 
-def test_a_detector_with_known_anomalies_is_kept(data, backbone, tmp_path):
+def test_a_detector_with_known_anomalies_and_unlabelled_images_is_kept(data, backbone, tmp_path):
     folder = data.train[0].path.parents[2]
     options = ["--short-side", str(SIDE), "--num-components", "4", "--backbone", backbone.name]
-    arguments = ["fit", str(folder), "--anomalies", str(folder), "--output", str(tmp_path / "one")]
+    beside = ["--anomalies", str(folder), "--unlabelled", str(folder)]
     with pytest.raises(SystemExit, match="0"):
-        cli.main([*arguments, *options])
+        cli.main(["fit", str(folder), *beside, "--output", str(tmp_path / "one"), *options])
     config, state = load_detector_model(tmp_path / "one")
-    assert config.score == ("cosine", "odds")
+    assert config.score == ("cosine", "odds", "discrepancy")
     assert state.known.num_images == sum(one.label for one in data.test)
+    num_learned = state.facts.num_images
+    assert state.unlabelled.share == len(data.test) / (len(data.test) + num_learned)
     first, second = (Detector.load(tmp_path / "one", backbone=backbone) for _ in range(2))
     second.save(tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()

@@ -1,9 +1,13 @@
-"""Unlabelled images beside normal ones: a second mixture of all of them, and where the two disagree.
+"""Unlabelled images beside normal ones: a second mixture of their patches, and where the two disagree.
 
-A kind of patch that the unlabelled images add has a large log ratio of the density of all patches to that of normal
-ones (`../../scoring/ratio.py`), however rare normal ones are. How sure that is comes from a bootstrap over images: each
-draw takes images with replacement, and the posterior of a draw is the prior and the sum of its images' statistics,
-under the assignments of the fit; none is fitted anew. Next file to read: `joint.py`.
+A mixture of the unlabelled patches and one of the normal ones under the same prior make, side by side, one of all
+patches. The score `discrepancy` is the log ratio of its density to that of the normal ones
+(`../../scoring/ratio.py`): a kind of patch that the unlabelled images add has a large one, however rare normal ones
+are. Normal images need not be gone through again, and one that is left out of the normal mixture is left out of both.
+
+How sure that is comes from a bootstrap over images (`fit_discrepancy`): each draw takes images with replacement, and
+the posterior of a draw is the prior and the sum of its images' statistics, under the assignments of the fit; none is
+fitted anew. Next file to read: `joint.py`.
 
 References:
     Cai, Chen, Yang, Zhou and Cheng (2023), Dual-distribution discrepancy with self-supervised refinement for anomaly
@@ -20,20 +24,26 @@ from jaxtyping import Array, Float
 
 from jaxdpmm import trees
 from jaxdpmm.checks import check_at_least_one
+from jaxdpmm.choices import DISCREPANCY
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.fitting import fit_mixture
 from jaxdpmm.detection.parts import local_step_of
 from jaxdpmm.detection.reduction import reduce_features
-from jaxdpmm.detection.state import DetectorState
+from jaxdpmm.detection.scores.beside import with_score_of
+from jaxdpmm.detection.state import DetectorState, Unlabelled
+from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.inference import from_stats
 from jaxdpmm.leave_out import stats_of_groups
 from jaxdpmm.model import Posterior, empty_stats, expected_readout
 from jaxdpmm.scoring import Scorer, log_ratio, predictive
-from jaxdpmm.scoring.ratio import Hypotheses
+from jaxdpmm.scoring.ratio import Hypotheses, hypotheses_of_all
 from jaxdpmm.scoring.uncertainty import ScoreSummary, score_over_draws, stack_draws
 
 FEWEST = 2  # unlabelled images, so that draws of them differ
 NUM_DRAWS = 20
+
+
+Grid = Float[np.ndarray, "h w D"]
 
 
 class Discrepancy(NamedTuple):
@@ -50,14 +60,59 @@ class Discrepancy(NamedTuple):
     draws: Hypotheses
 
 
+def with_discrepancy(
+    config: DetectorConfig, records: Sequence[ImageRecord], unlabelled: Sequence[ImageRecord]
+) -> DetectorConfig:
+    """The settings, with the discrepancy among the scores where there are unlabelled images.
+
+    Args:
+        config: settings.
+        records: normal images.
+        unlabelled: others, which may be normal or not.
+
+    Raises:
+        ValueError: the discrepancy is asked for without unlabelled images, there is a single one, or one of them is
+            also a normal image.
+    """
+    if len(unlabelled) == 1:
+        raise ValueError(
+            f"unlabelled must be at least {FEWEST} images, got 1, {unlabelled[0].path}; give more, or leave it out."
+        )
+    known = {one.path for one in records}
+    if both := [one.path for one in unlabelled if one.path in known]:
+        raise ValueError(
+            f"unlabelled must be other images than the normal ones, got {len(both)} of these, for example {both[0]}; "
+            "leave them out."
+        )
+    return with_score_of(config, DISCREPANCY, "unlabelled", unlabelled, "further")
+
+
+def with_unlabelled(
+    state: DetectorState, config: DetectorConfig, unlabelled: Sequence[Grid]
+) -> DetectorState:
+    """The state, with what unlabelled images hold where there are some.
+
+    Args:
+        state: of the mixture of normal patches.
+        config: settings, by which theirs is fitted as well.
+        unlabelled: features of images that may be normal or not.
+
+    Raises:
+        ValueError: features that are not finite.
+    """
+    if not unlabelled:
+        return state
+    return state._replace(unlabelled=_learned(state, config, unlabelled)[1])
+
+
 def fit_discrepancy(
     normal: DetectorState,
     config: DetectorConfig,
-    images: Sequence[Float[np.ndarray, "h w D"]],
-    unlabelled: Sequence[Float[np.ndarray, "h w D"]],
+    images: Sequence[Grid],
+    unlabelled: Sequence[Grid],
     num_draws: int = NUM_DRAWS,
 ) -> Discrepancy:
-    """Fit a mixture of all patches, and draw both mixtures anew from their images.
+    """Fit a mixture of the unlabelled patches, and draw both mixtures anew from their images.
 
     Args:
         normal: fitted to the normal images.
@@ -75,18 +130,16 @@ def fit_discrepancy(
             f"images and unlabelled must be at least {FEWEST} images each, so that draws of them differ, got "
             f"{len(images)} and {len(unlabelled)}; give more, or leave the unlabelled ones out."
         )
-    everything = [_rows(normal, one) for one in (*images, *unlabelled)]
-    config = dataclasses.replace(config, num_principal=None)  # features are reduced already
-    both = fit_mixture(np.concatenate(everything), config)
+    others, learned = _learned(normal, config, unlabelled)
     random = np.random.default_rng(config.seed)
-    first = random.multinomial(len(images), np.full(len(images), 1 / len(images)), num_draws)
-    share = np.full(len(unlabelled), 1 / len(unlabelled))
-    second = random.multinomial(len(unlabelled), share, num_draws)
-    of_normal = _drawn(normal, config, everything[: len(images)], first)
-    of_both = _drawn(both, config, everything, np.concatenate([first, second], axis=1))
-    pairs = [Hypotheses(*pair) for pair in zip(of_both, of_normal, strict=True)]
-    scorer = log_ratio(predictive(both.mixture), predictive(normal.mixture))
-    return Discrepancy(normal, scorer, stack_draws(pairs))
+    pairs = zip(
+        _drawn(normal, config, images, num_draws, random),
+        _drawn(others, config, unlabelled, num_draws, random),
+        strict=True,
+    )
+    scorer = log_ratio(predictive(others.mixture), predictive(normal.mixture))
+    draws = [hypotheses_of_all(*pair, learned.share) for pair in pairs]
+    return Discrepancy(normal, scorer, stack_draws(draws))
 
 
 def discrepancy_scores(
@@ -105,6 +158,18 @@ def discrepancy_scores(
     return score_over_draws(found.scorer, found.draws, _rows(found.normal, features), interval)
 
 
+def _learned(
+    state: DetectorState, config: DetectorConfig, unlabelled: Sequence[Grid]
+) -> tuple[DetectorState, Unlabelled]:
+    """The mixture of unlabelled patches, and what is kept of it."""
+    rows = np.concatenate([one.reshape(-1, one.shape[-1]) for one in unlabelled])
+    number = min(config.truncation(len(rows)), len(rows))
+    config = dataclasses.replace(config, num_components=number)
+    others = fit_mixture(rows, config, beside=state)
+    share = len(rows) / (len(rows) + state.facts.num_patches)
+    return others, Unlabelled(others.posterior, share)
+
+
 def _rows(state: DetectorState, features: Any) -> Float[np.ndarray, "N q"]:
     flat = np.asarray(features).reshape(-1, features.shape[-1])
     return np.asarray(reduce_features(state.reduction, flat))
@@ -113,13 +178,16 @@ def _rows(state: DetectorState, features: Any) -> Float[np.ndarray, "N q"]:
 def _drawn(
     state: DetectorState,
     config: DetectorConfig,
-    groups: Sequence[Float[np.ndarray, "n q"]],
-    times: np.ndarray,
+    images: Sequence[Grid],
+    num_draws: int,
+    random: np.random.Generator,
 ) -> list[Posterior]:
-    """Posteriors of draws, in which each group is there so many times, (draws, groups)."""
+    """Posteriors of images that are drawn with replacement."""
+    times = random.multinomial(len(images), np.full(len(images), 1 / len(images)), num_draws)
     mixture, prior, posterior = state.mixture, state.prior, state.posterior
     readout, step = expected_readout(mixture, posterior), local_step_of(config, mixture)
-    sums = [empty_stats(posterior)] * len(times)
+    sums = [empty_stats(posterior)] * num_draws
+    groups = (_rows(state, one) for one in images)
     for number, stats in enumerate(stats_of_groups(mixture, readout, groups, step)):
         for draw, weight in enumerate(times[:, number]):
             if weight:

@@ -3,8 +3,9 @@
 A score of `jaxdpmm.scoring` is of a patch alone, and one such score runs as it is. Several are numbers side by side,
 one column per score, that a fusion makes one of (`../../scoring/fusion.py`). The context is of a patch among those
 around it: its column holds numbers of components, of which `context.py` makes scores where an image's grid is known.
-The odds of known anomalies begin as a density of normal patches, to which `known.py` adds the other. What is fused is
-minus the log of a p-value among patches of normal images, in nats.
+The odds of known anomalies and the discrepancy of unlabelled images begin as a density of normal patches, to which
+`known.py` and `discrepancy.py` add the other. What is fused is minus the log of a p-value among patches of normal
+images, in nats.
 
 Fusion and context are learned from training images that are scored as if they had not been there (`../leaving_out.py`).
 Where thresholds come from the same images, each is fused as the others say (`FOLDS`), so that its own patches are not
@@ -20,11 +21,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxdpmm.choices import CONTEXT, ODDS, is_joint, names_of
+from jaxdpmm.choices import CONTEXT, DISCREPANCY, ODDS, is_joint, names_of
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.patches import ImagePatches
 from jaxdpmm.detection.reduction import reduced
 from jaxdpmm.detection.scored import ScorePatches, compile_scorer
+from jaxdpmm.detection.scores.beside import compile_ratio
 from jaxdpmm.detection.scores.context import (
     LearnedContext,
     choose_context,
@@ -35,10 +37,11 @@ from jaxdpmm.detection.scores.context import (
     without,
 )
 from jaxdpmm.detection.scores.known import compile_odds, learn_known
-from jaxdpmm.detection.state import DetectorState
+from jaxdpmm.detection.state import DetectorState, Unlabelled
 from jaxdpmm.model import Mixture
 from jaxdpmm.programs import reshaped
 from jaxdpmm.scoring import SCORERS, Scorer, fused_scores, learn_fusion, nearest_predictive
+from jaxdpmm.scoring.ratio import hypotheses_of_all
 
 FOLDS = 10  # parts of the images, each of which is fused as the others say
 MOST_CHOOSING = 8  # images that choose how a context is taken
@@ -46,7 +49,12 @@ USUAL, RARE = (
     float(np.log(2)),
     float(np.log(1000)),
 )  # of minus log p-values, the median and the 99.9 % quantile
-COLUMNS = {**SCORERS, CONTEXT: nearest_component, ODDS: nearest_predictive}
+COLUMNS = {
+    **SCORERS,
+    CONTEXT: nearest_component,
+    ODDS: nearest_predictive,
+    DISCREPANCY: nearest_predictive,
+}
 COLOUR_LIMITS = USUAL, 2 * RARE - USUAL  # as `overlay.colour_limits` would find them
 
 Finish = Callable[[Any, Float[np.ndarray, "..."]], Float[np.ndarray, "..."]]
@@ -59,7 +67,7 @@ def columns(mixture: Mixture, names: tuple[str, ...]) -> Scorer:
 
     Args:
         mixture: static description.
-        names: in `COLUMNS`; the number of the patch's component stands for the context, a density for the odds.
+        names: in `COLUMNS`; the number of the patch's component stands for the context, a density for the ratios.
 
     Raises:
         TypeError: the family does not have one of the scores.
@@ -125,7 +133,7 @@ def learn_joint(
     """Learn what the scores of the settings need: a context and known anomalies, if they are among them, and a fusion.
 
     Args:
-        state: of the mixture.
+        state: of the mixture, with what unlabelled images hold where the discrepancy is one of the scores.
         config: settings.
         left_out: `columns` of images that were left out, by the number of the image; they are not changed.
         images: features of all training images.
@@ -144,6 +152,9 @@ def learn_joint(
         known = learn_known(state, config, anomalies, normal)
         state, odds = state._replace(known=known), {place: compile_odds(state, known)}
         left_out = {n: _finished(odds, grid, images[n]) for n, grid in left_out.items()}
+    if state.unlabelled is not None:
+        finish = {names.index(DISCREPANCY): _compile_discrepancy(state, state.unlabelled)}
+        left_out = {n: _finished(finish, grid, images[n]) for n, grid in left_out.items()}
     if CONTEXT in names:
         place = names.index(CONTEXT)
         labels = list(components_of(state, images))
@@ -166,6 +177,8 @@ def _finishers(state: DetectorState, names: tuple[str, ...]) -> dict[int, Finish
         finishers[names.index(CONTEXT)] = _compile_context(state.context)
     if state.known is not None:
         finishers[names.index(ODDS)] = compile_odds(state, state.known)
+    if state.unlabelled is not None:
+        finishers[names.index(DISCREPANCY)] = _compile_discrepancy(state, state.unlabelled)
     return finishers
 
 
@@ -176,6 +189,11 @@ def _finished(finishers: Mapping[int, Finish], found: Any, features: Any) -> Any
     for place, finish in finishers.items():
         found[..., place] = finish(features, found[..., place])
     return found
+
+
+def _compile_discrepancy(state: DetectorState, unlabelled: Unlabelled) -> Finish:
+    hypotheses = hypotheses_of_all((), (), unlabelled.share)
+    return compile_ratio(state, unlabelled.posterior, hypotheses)
 
 
 def _compile_context(context: LearnedContext) -> Finish:

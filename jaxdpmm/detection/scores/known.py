@@ -8,29 +8,26 @@ normal patches.
 Next file to read: `joint.py`, which makes one score of this and others.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from jaxdpmm.choices import ODDS, names_of
+from jaxdpmm.choices import ODDS
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.evaluate import true_mask
 from jaxdpmm.detection.maps import map_weights
 from jaxdpmm.detection.patches import ImagePatches
-from jaxdpmm.detection.reduction import reduce_features, reduced
+from jaxdpmm.detection.reduction import reduce_features
 from jaxdpmm.detection.scored import ScoredImage, compile_scorer
+from jaxdpmm.detection.scores.beside import compile_ratio, with_score_of
 from jaxdpmm.detection.state import DetectorState, Known
 from jaxdpmm.images.records import NORMAL, ImageRecord
 from jaxdpmm.inference import initialize
 from jaxdpmm.model import Mixture
-from jaxdpmm.programs import jitted
-from jaxdpmm.scoring import anomaly_hypotheses, nearest_predictive
-from jaxdpmm.scoring.ratio import Hypotheses, log_odds
+from jaxdpmm.scoring import anomaly_hypotheses
 
 UNKNOWN = (
     0.999  # quantile of left-out normal patches from which on a patch may be an unknown anomaly
@@ -49,20 +46,12 @@ def with_odds(config: DetectorConfig, anomalies: Sequence[ImageRecord]) -> Detec
     Raises:
         ValueError: the odds are asked for without anomalies, or an anomaly is a normal image.
     """
-    names = names_of(config.score)
-    if ODDS in names and not anomalies:
-        raise ValueError(
-            "anomalies must be at least one anomalous image for the score 'odds', got none; give some, or name another "
-            "score."
-        )
     if normal := [one.path for one in anomalies if one.label == NORMAL]:
         raise ValueError(
             f"anomalies must be anomalous images, got {len(normal)} normal ones, for example {normal[0]}; leave them "
             "out."
         )
-    if ODDS in names or not anomalies:
-        return config
-    return dataclasses.replace(config, score=(*names, ODDS))
+    return with_score_of(config, ODDS, "anomalies", anomalies, "anomalous")
 
 
 def learn_known(
@@ -111,19 +100,7 @@ def compile_odds(
     state: DetectorState, known: Known
 ) -> Callable[[Any, Float[np.ndarray, "..."]], Float[np.ndarray, "..."]]:
     """Features (..., D) and minus log densities of the same patches as normal ones, (...), to log odds, (...)."""
-    mixture = Mixture(state.mixture.family, len(known.posterior.counts), state.mixture.sticks)
-    fitted = known.posterior, state.reduction
-    density = compile_scorer(reduced(nearest_predictive(mixture)), fitted)
     hypotheses = anomaly_hypotheses(
         (), () if known.num_images else None, known.num_images, known.log_unknown
     )
-
-    def score(features: Any, normal: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        alternative = np.asarray(density(features), normal.dtype)
-        return np.asarray(jitted(_odds)(hypotheses, alternative, normal))
-
-    return score
-
-
-def _odds(hypotheses: Hypotheses, alternative: Array, normal: Array) -> Array:
-    return log_odds(hypotheses, jnp.ravel(alternative), jnp.ravel(normal)).reshape(normal.shape)
+    return compile_ratio(state, known.posterior, hypotheses)

@@ -1,6 +1,7 @@
-"""Fusion, context and known anomalies of a detector as arrays of a model file and back, each looked at first.
+"""What scores of several images have learned as arrays of a model file and back, each looked at first.
 
-Next file to read: `state.py`, which puts them among the other parts of a state.
+These are fusion, context, known anomalies and unlabelled images. Next file to read: `state.py`, which puts them among
+the other parts of a state.
 """
 
 from collections.abc import Mapping
@@ -12,14 +13,14 @@ import numpy as np
 import scipy.sparse
 
 from jaxdpmm.detection.scores.context import Context, LearnedContext, Ring
-from jaxdpmm.detection.state import DetectorState, Known
-from jaxdpmm.model import Mixture, Prior
+from jaxdpmm.detection.state import DetectorState, Known, Unlabelled
+from jaxdpmm.model import Mixture, Posterior, Prior
 from jaxdpmm.scoring import Fusion
 from jaxdpmm.scoring.fusion import HEAVIEST, Survival
 from jaxdpmm.storage.model_trees import problem_of, template_of
 from jaxdpmm.storage.tree_store import named_leaves
 
-FUSION, CONTEXT, KNOWN = "fusion", "context", "known"
+FUSION, CONTEXT, KNOWN, UNLABELLED = "fusion", "context", "known", "unlabelled"
 CONTEXT_ARRAYS = ("counts", "columns", "ends", "centres", "ring", "prior")
 MOST_RINGS = 2**10  # patches to either side
 LARGEST = 2**53
@@ -27,7 +28,8 @@ LARGEST = 2**53
 
 def arrays_of(state: DetectorState) -> dict[str, np.ndarray]:
     """The arrays by name; none where there are no such parts."""
-    trees, context = {FUSION: state.fusion, KNOWN: state.known}, state.context
+    trees = {FUSION: state.fusion, KNOWN: state.known, UNLABELLED: state.unlabelled}
+    context = state.context
     arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(trees).items()}
     if context is not None:
         pairs = context.counts.pairs.tocsr()
@@ -100,26 +102,58 @@ def known_of(arrays: Mapping[str, np.ndarray], mixture: Mixture, prior: Prior) -
     Raises:
         ValueError: the arrays are no mixture; the message is a part of a sentence.
     """
-    found = {
-        name.removeprefix(f"{KNOWN}/"): one
-        for name, one in arrays.items()
-        if name.startswith(f"{KNOWN}/")
-    }
+    found = _below(arrays, KNOWN)
     if not found:
         return None
     number, log_unknown = (found.pop(name, np.zeros(0)) for name in Known._fields[1:])
-    counts = found.get("posterior/counts", np.zeros(0))
     is_fact = number.shape == log_unknown.shape == () and number.dtype.kind == "i" and number > 0
-    if not is_fact or not np.isfinite(log_unknown) or counts.ndim != 1 or not counts.size:
+    if not is_fact or not np.isfinite(log_unknown):
         raise ValueError("known anomalies that are none")
-    of_known = Mixture(mixture.family, len(counts), mixture.sticks)
+    posterior = _posterior_of(found, mixture, prior, "known anomalies")
+    return Known(posterior, int(number), float(log_unknown))
+
+
+def unlabelled_of(
+    arrays: Mapping[str, np.ndarray], mixture: Mixture, prior: Prior
+) -> Unlabelled | None:
+    """What unlabelled images hold among the arrays of a model file; None where it has nothing.
+
+    Args:
+        arrays: by name.
+        mixture: of the file; that of the unlabelled images has another number of components.
+        prior: of both.
+
+    Raises:
+        ValueError: the arrays are no mixture; the message is a part of a sentence.
+    """
+    found = _below(arrays, UNLABELLED)
+    if not found:
+        return None
+    share = found.pop("share", np.zeros(0))
+    if share.shape != () or share.dtype.kind != "f" or not 0 < share < 1:
+        raise ValueError("unlabelled images that are none")
+    return Unlabelled(_posterior_of(found, mixture, prior, "unlabelled images"), float(share))
+
+
+def _below(arrays: Mapping[str, np.ndarray], part: str) -> dict[str, np.ndarray]:
+    start = f"{part}/"
+    return {name[len(start) :]: one for name, one in arrays.items() if name.startswith(start)}
+
+
+def _posterior_of(
+    found: Mapping[str, np.ndarray], mixture: Mixture, prior: Prior, part: str
+) -> Posterior:
+    """The posterior of a second mixture under the same prior, from its arrays."""
+    counts = found.get("posterior/counts", np.zeros(0))
+    if counts.ndim != 1 or not counts.size:
+        raise ValueError(f"{part} that are none")
+    second = Mixture(mixture.family, len(counts), mixture.sticks)
     priors = {name: np.asarray(leaf) for name, leaf in named_leaves({"prior": prior}).items()}
-    if problem := problem_of(of_known, priors | found):
-        raise ValueError(f"known anomalies with {problem}")
-    template = {"posterior": template_of(of_known, prior.offset is not None)["posterior"]}
+    if problem := problem_of(second, {**priors, **found}):
+        raise ValueError(f"{part} with {problem}")
+    template = {"posterior": template_of(second, prior.offset is not None)["posterior"]}
     leaves = [jnp.asarray(found[name]) for name in named_leaves(template)]
-    rebuilt = jax.tree.unflatten(jax.tree.structure(template), leaves)
-    return Known(rebuilt["posterior"], int(number), float(log_unknown))
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)["posterior"]
 
 
 def _is_survival(found: Survival, shape: tuple[int, ...]) -> bool:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from jaxdpmm.choices import CONTEXT, ODDS, is_joint, names_of
+from jaxdpmm.choices import CONTEXT, DISCREPANCY, ODDS, is_joint, names_of
 from jaxdpmm.detection.config import OWN, DetectorConfig
 from jaxdpmm.detection.reduction import reduction_of
 from jaxdpmm.detection.state import (
@@ -23,7 +23,13 @@ from jaxdpmm.detection.state import (
     TrainingImage,
 )
 from jaxdpmm.detection.stored.kept import arrays_of_kept, is_finite, is_survival, kept_of
-from jaxdpmm.detection.stored.scores import arrays_of, context_of, fusion_of, known_of
+from jaxdpmm.detection.stored.scores import (
+    arrays_of,
+    context_of,
+    fusion_of,
+    known_of,
+    unlabelled_of,
+)
 from jaxdpmm.families import Family, Gaussian
 from jaxdpmm.persist import MODEL_FILE, Model, load_model
 from jaxdpmm.sticks import StickBreaking
@@ -143,8 +149,10 @@ def _state_of(model: Model, settings: _Settings, config: DetectorConfig) -> Dete
     fusion = fusion_of(model.arrays, len(names))
     context = context_of(model.arrays, model.mixture.num_components)
     known = known_of(model.arrays, model.mixture, model.prior)
-    are_there = [part is not None for part in (fusion, context, known)]
-    if are_there != [is_joint(config.score), CONTEXT in names, ODDS in names]:
+    unlabelled = unlabelled_of(model.arrays, model.mixture, model.prior)
+    are_there = [part is not None for part in (fusion, context, known, unlabelled)]
+    wanted = [is_joint(config.score), *(one in names for one in (CONTEXT, ODDS, DISCREPANCY))]
+    if are_there != wanted:
         raise ValueError(f"the parts of other scores than {' and '.join(names)}")
     facts = FitFacts(**{name: getattr(settings, name) for name in FitFacts._fields})
     return DetectorState(
@@ -162,6 +170,7 @@ def _state_of(model: Model, settings: _Settings, config: DetectorConfig) -> Dete
         context,
         kept_of(model, settings.kept_images),
         known,
+        unlabelled,
     )
 
 
