@@ -23,6 +23,7 @@ from jaxdpmm.images.layouts import open_data_set
 from jaxdpmm.scoring import fused_scores, learn_fusion
 
 DENSITY = "nearest_predictive"
+MOST_LEARNED, MANY_TESTS = 100, 150  # images
 STRIDE = 3  # rows and columns of pixels, of which every so manieth is counted
 
 Grids = list[np.ndarray]
@@ -31,7 +32,8 @@ Grids = list[np.ndarray]
 class Setting(NamedTuple):
     """A data set with a fitted mixture, and the detector's score of all images that were not learned from.
 
-    `names` are those of the training images, `truth` the anomalous pixels of test images, where they are known.
+    `spare` are test images that are not judged by. `names` are those of the training images, `truth` the anomalous
+    pixels of test images, where they are known. `shared` is for what several ideas need.
     """
 
     config: DetectorConfig
@@ -39,10 +41,12 @@ class Setting(NamedTuple):
     train: Grids
     held_out: list[ImagePatches]
     test: list[ImagePatches]
+    spare: list[ImagePatches]
     base_held_out: Grids
     base_test: Grids
     names: tuple[str, ...]
     truth: list[np.ndarray | None]
+    shared: dict[str, Any]
 
 
 def fitted_setting(
@@ -53,6 +57,10 @@ def fitted_setting(
     learned, held_out = learned_and_held_out(
         data_set.train, data_set.validation, config.held_out, config.seed
     )
+    order = np.random.default_rng(config.seed).permutation(len(learned))[:MOST_LEARNED]
+    learned = [learned[place] for place in sorted(order)]
+    step = 1 + (len(data_set.test) > MANY_TESTS)
+    parts = held_out, data_set.test[::step], data_set.test[1::2] if step > 1 else ()
     patches = training_patches(learned, config, backbone, cache=cache)
     features = np.asarray(patches.features)
     ends = np.cumsum([rows * columns for _, (rows, columns) in patches.sources])
@@ -67,13 +75,11 @@ def fitted_setting(
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_bytes(pickle.dumps(state))
     score = compile_scorer(*state.scorer(config.score))
-    images = [
-        list(cached_patches(part, config, backbone, cache)) for part in (held_out, data_set.test)
-    ]
-    base = ([np.asarray(score(one)) for one in features_of(part)] for part in images)
+    images = [list(cached_patches(part, config, backbone, cache)) if part else [] for part in parts]
+    base = ([np.asarray(score(one)) for one in features_of(part)] for part in images[:2])
     names = tuple(pathlib.Path(name).name for name, _ in patches.sources)
     truth = [_truth(one) for one in images[1]]
-    return Setting(config, state, train, *images, *base, names, truth)
+    return Setting(config, state, train, *images, *base, names, truth, {})
 
 
 def features_of(images: Iterable[ImagePatches]) -> Grids:

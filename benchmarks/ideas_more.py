@@ -99,8 +99,9 @@ def known(number: int, setting: Setting) -> Outcome:
 
 def unlabelled(percent: int, setting: Setting) -> Outcome:
     """The detector's score, and the discrepancy of unlabelled images, so many in a hundred of which are anomalous."""
-    chosen = range(1, len(setting.test), 2)
-    mixed = _mixed(setting, percent)
+    is_spare = bool(setting.spare)
+    chosen = range(len(setting.test))[int(not is_spare) :: 1 + (not is_spare)]
+    mixed = _mixed(setting.spare or setting.test[::2], setting.config.seed, percent)
     state = with_unlabelled(setting.state, setting.config, features_of(mixed))
     of_all = state.unlabelled
     ratio = compile_ratio(state, of_all.posterior, hypotheses_of_all((), (), of_all.share))
@@ -116,17 +117,15 @@ def unlabelled(percent: int, setting: Setting) -> Outcome:
     return joined(setting, held_out, found, seconds, chosen, more)
 
 
-def _mixed(setting: Setting, percent: int) -> list[ImagePatches]:
-    """Some of every second test image, so that the share of anomalous ones is as asked for.
+def _mixed(images: list[ImagePatches], seed: int, percent: int) -> list[ImagePatches]:
+    """Some of the images, so that the share of anomalous ones is as asked for.
 
     Raises:
         ValueError: there are too few for that.
     """
-    seen = setting.test[::2]
-    order = np.random.default_rng(setting.config.seed).permutation(len(seen))
+    drawn = [images[place] for place in np.random.default_rng(seed).permutation(len(images))]
     by_label = [
-        [seen[place] for place in order if bool(seen[place].record.label) == label]
-        for label in (False, True)
+        [one for one in drawn if bool(one.record.label) == label] for label in (False, True)
     ]
     number = min(NUM_UNLABELLED, int(len(by_label[0]) / (1 - percent / 100)))
     num_anomalous = round(number * percent / 100)
