@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from harness import write_report
 
-from jaxdpmm.detection import DetectorConfig, ProductDetector, evaluate_products, stream_patches
-from jaxdpmm.detection.products.routing import mean_of_image, route
+from jaxdpmm.detection import DetectorConfig, ProductDetector, evaluate_products
 from jaxdpmm.images.layouts import open_data_set
 from jaxdpmm.images.records import NORMAL, DataSet
 
@@ -64,13 +63,11 @@ def none_when_unknown(
     detector: ProductDetector, data: dict[str, DataSet], rate: float
 ) -> dict[str, float]:
     """Share of a product's test images that are of none, where the product itself is not known."""
-    routers = {name: product.router for name, product in detector.products.items()}
     shares = {}
     for name, part in data.items():
-        others = {other: router for other, router in routers.items() if other != name}
-        images = stream_patches(part.test, detector.config, detector.backbone)
-        routes = [route(others, mean_of_image(image.features), rate) for image in images]
-        shares[name] = float(np.mean([one.product is None for one in routes]))
+        others = {other: found for other, found in detector.products.items() if other != name}
+        images = ProductDetector(others).score(part.test, rate=rate)
+        shares[name] = float(np.mean([one.route.product is None for one in images]))
     return shares
 
 

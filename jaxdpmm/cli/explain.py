@@ -47,10 +47,11 @@ def explain(
         weights=backbone or weights_of(model),
     )
     from jaxdpmm.images.layouts import read_images
+    from jaxdpmm.images.listing import is_file
     from jaxdpmm.images.records import ImageRecord
 
     detector = load_detector(model, backbone)
-    records = read_images(image) if image.is_file() else (ImageRecord(image),)
+    records = read_images(image) if is_file(image) else (ImageRecord(image),)
     if len(records) > 1:
         records = (max(detector.score(records), key=lambda scored: scored.score).record,)
         print(f"{records[0].path}, the slice that scores highest:")

@@ -77,10 +77,11 @@ def score(
     from jaxdpmm.detection.reporting.runs import RunWriter
     from jaxdpmm.detection.reporting.volume_maps import VolumeMaps
     from jaxdpmm.images.layouts import read_images
+    from jaxdpmm.images.listing import is_file
     from jaxdpmm.persist import write_whole
 
     records = read_images(images)
-    root = images.parent if images.is_file() else images
+    root = images.parent if is_file(images) else images
     detector = load_any(model, backbone)
     data = images.resolve().name
     writer = RunWriter(output, detector, model=str(model), data=data, rate=rate)

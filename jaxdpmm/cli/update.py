@@ -42,8 +42,9 @@ def update(
     )
     from jaxdpmm.detection.line.updating import update as updated
     from jaxdpmm.images.layouts import read_images, read_normal_folder
+    from jaxdpmm.images.listing import is_file
 
-    records = read_images(images) if images.is_file() else read_normal_folder(images)
+    records = read_images(images) if is_file(images) else read_normal_folder(images)
     before = load_detector(model, backbone)
     after = updated(before, records, strict=strict, progress=True)
     after.save(output)

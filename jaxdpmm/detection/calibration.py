@@ -34,6 +34,7 @@ from jaxdpmm.detection.scored import ScoredImage
 from jaxdpmm.detection.state import Calibration, Survival
 
 KEPT_POINTS = 256  # of a survival function of patches or pixels, half of them for the tail
+MOST = 0.75  # of the patches of an image
 MIN_HELD_OUT = 5
 ENOUGH_HELD_OUT = 19  # for a threshold at a rate of 5 %
 METHODS = ("conformal", "quantile")
@@ -89,11 +90,16 @@ def calibrate(
     Raises:
         ValueError: there are none, or a score is not finite.
     """
-    tables: list[ScoreTable | None] = [None, None, None]
+    tables: list[ScoreTable | None] = [None] * len(Calibration._fields)
     number = 0
     for image in images:
         number += 1
-        samples = np.array([image.score]), image.patch_scores, image.pixel_scores(sigma)
+        samples = (
+            np.array([image.score]),
+            image.patch_scores,
+            image.pixel_scores(sigma),
+            np.array([image.quantile(MOST)]),
+        )
         for place, values in enumerate(samples):
             even = np.full(values.shape, 1 / values.size)
             tables[place] = add_scores(tables[place], np.zeros(values.shape, bool), values, even)
@@ -101,10 +107,8 @@ def calibrate(
         raise ValueError(
             "images must hold at least one normal image that was not learned from, got none; give some."
         )
-    of_image, of_patch, of_pixel = (
-        _survival(table, number) for table in tables if table is not None
-    )
-    return Calibration(of_image, _thinned(of_patch, kept_points), _thinned(of_pixel, kept_points))
+    parts = [_survival(table, number) for table in tables if table is not None]
+    return _calibration(parts, kept_points)
 
 
 def merged(parts: Sequence[Calibration]) -> Calibration:
@@ -113,18 +117,16 @@ def merged(parts: Sequence[Calibration]) -> Calibration:
     Args:
         parts: at least one, of different images.
     """
-    of_image, of_patch, of_pixel = (
-        _merged([getattr(part, of) for part in parts]) for of in Calibration._fields
-    )
-    return Calibration(of_image, _thinned(of_patch), _thinned(of_pixel))
+    found = [_merged([getattr(part, of) for part in parts]) for of in Calibration._fields]
+    return _calibration(found, KEPT_POINTS)
 
 
 def survival_of(calibration: Calibration | None, of: str) -> Survival:
-    """What normal images, patches or pixels score.
+    """What normal images, their patches, pixels, or most of their patches score.
 
     Args:
         calibration: from `calibrate`; None where no images were held or left out.
-        of: "image", "patch" or "pixel".
+        of: "image", "patch", "pixel" or "most".
 
     Raises:
         ValueError: no images were held or left out, or `of` is none of these.
@@ -157,11 +159,26 @@ def p_value(calibration: Calibration | None, score: float, of: str = "image") ->
     Args:
         calibration: from `calibrate`, or None.
         score: of a new image, patch or pixel.
-        of: which of these it is.
+        of: "image", "patch", "pixel" or "most", which of these it is.
     """
     if calibration is None:
         return None
     return float(p_values(survival_of(calibration, of), np.asarray(score)))
+
+
+def p_value_of_most(calibration: Calibration | None, image: ScoredImage) -> float | None:
+    """Conformal p-value of an image, half of whose patches may be anything: small where hardly any patch is normal.
+
+    The score that a quarter of its patches does not exceed is held against those that three quarters of the patches of
+    normal images do not exceed. Where up to half of the patches of a normal image have been changed, at least a quarter
+    of all are unchanged and among its lower three quarters, so that the first is no higher than the second was: the
+    p-value is no smaller than one that is at most r with probability r.
+
+    Args:
+        calibration: from `calibrate`, or None, which gives None.
+        image: a new one.
+    """
+    return p_value(calibration, image.quantile(1 - MOST), "most")
 
 
 def threshold(survival: Survival, rate: float, method: str = "conformal") -> float:
@@ -190,6 +207,12 @@ def threshold(survival: Survival, rate: float, method: str = "conformal") -> flo
         )
     first = int(np.flatnonzero(survival.shares <= allowed + 1e-12)[0])
     return float(np.nextafter(survival.scores[first - 1], np.inf))
+
+
+def _calibration(parts: Sequence[Survival], kept_points: int) -> Calibration:
+    """What has many samples per image is thinned."""
+    image, patch, pixel, most = parts
+    return Calibration(image, _thinned(patch, kept_points), _thinned(pixel, kept_points), most)
 
 
 def _survival(table: ScoreTable, num_images: int) -> Survival:

@@ -276,7 +276,7 @@ class Detector:
 
         Args:
             rate: share of normal ones that is called anomalous at most.
-            of: "image", "patch" or "pixel".
+            of: "image", "patch", "pixel" or "most".
             method: see `calibration.threshold`.
 
         Raises:

@@ -3,6 +3,7 @@
 Read `maps.py` next, which makes pixels of patches.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -48,6 +49,20 @@ class ScoredImage(NamedTuple):
     def pixel_scores(self, sigma: float) -> Float[np.ndarray, "H W"]:
         """Score of every pixel of the original image, smoothed."""
         return anomaly_map(self.patch_scores, self.frame, sigma)
+
+    def quantile(self, share: float) -> float:
+        """Lowest score that so large a share of the patches of the object does not exceed.
+
+        Background that was left out has the lowest score of the object (`foreground.py`): patches that share the lowest
+        score do not count, unless they are all.
+
+        Args:
+            share: in (0, 1].
+        """
+        values = np.sort(self.patch_scores, axis=None)
+        lowest = int(np.searchsorted(values, values[0], side="right"))
+        values = values[lowest:] if 1 < lowest < len(values) else values
+        return float(values[math.ceil(share * len(values)) - 1])
 
 
 def compile_scorer(scorer: Scorer, fitted: Any) -> ScorePatches:

@@ -32,11 +32,19 @@ class Survival(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """What normal images score that were not learned from: whole images, patches, and pixels of smoothed maps."""
+    """What normal images score that were not learned from.
+
+    Attributes:
+        image: whole images.
+        patch: patches.
+        pixel: pixels of smoothed maps.
+        most: the score that three quarters of an image's patches do not exceed, see `calibration.p_value_of_most`.
+    """
 
     image: Survival
     patch: Survival
     pixel: Survival
+    most: Survival
 
 
 class Examples(NamedTuple):

@@ -10,6 +10,7 @@ In the order of the data:
     decoding, reading     one file to the numbers in it, and to RGB in [0, 1]
     arrays                NumPy arrays as images
     feature_files, feature_facts    features that were made elsewhere in place of images
+    feature_arrays                  their arrays in `.npy`, `.npz` and `.zarr`
     volumes, medical/     slices of DICOM and NIfTI as images
     depth                 one range for images of 16 bits
     geometry, transforms  to the size that the backbone takes, and back

@@ -2,6 +2,7 @@
 
     000.npz          the array `features`, (h, w, D), or (images, h, w, D) for several images in one file
     000.npy          the same array alone
+    000.zarr         a folder: the same array alone, or a group that holds it, facts as attributes (extra `zarr`)
     000.png          the image itself, if there is one beside; pictures are drawn on grey where there is none
     features.json    facts of all files in its folder and in the folders below
 
@@ -10,27 +11,23 @@ those of all as one `.npy`, (images, H, W)). `features.json` is an object with t
 may hold facts of its own as further arrays, for several images an `image_size` for each. Read `streaming.py` next.
 """
 
-import contextlib
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from numpy.lib import format as npy
 
 from jaxdpmm.images.decoding import header_of, load_array
+from jaxdpmm.images.feature_arrays import is_feature_file, number_of_images, own_facts, values_of
 from jaxdpmm.images.feature_facts import FACTS_FILE, FeatureFacts, facts_of, frame_of_features
 from jaxdpmm.images.geometry import Frame
-from jaxdpmm.images.listing import FEATURES, image_suffixes, is_archive_of_features
+from jaxdpmm.images.listing import image_suffixes
 from jaxdpmm.images.reading import load_image, load_mask
 from jaxdpmm.images.records import ImageRecord
 
 GREY = 0.5  # of pictures where there is no image
-IMAGE_CHANNELS = (1, 3)  # an array of (H, W, C) with so many is an image
 
 
 class CarriedFeatures(NamedTuple):
@@ -71,11 +68,8 @@ class FeatureImage:
         Raises:
             FileNotFoundError, ValueError: the file cannot be read; or a fact is missing, unknown or of another type.
         """
-        own: dict[str, Any] = {}
-        if self.path.suffix.lower() != ".npy":
-            with _archive(self.path) as archive:
-                names = {field.name for field in fields(FeatureFacts)} & set(archive.files)
-                own = {name: self._fact(archive[name]) for name in names}
+        found = own_facts(self.path, [field.name for field in fields(FeatureFacts)])
+        own = {name: self._fact(value) for name, value in found.items()}
         return facts_of(self.path, own)
 
     def pixels(self) -> np.ndarray:
@@ -96,7 +90,7 @@ class FeatureImage:
         return np.asarray(masks[self.index]) != 0
 
     def _fact(self, value: np.ndarray) -> Any:
-        """A fact from an archive: of this image, where it has one for each."""
+        """A fact from a file: of this image, where it has one for each."""
         return (value[self.index] if self.index is not None and value.ndim == 2 else value).tolist()
 
     def _image_size(self, facts: FeatureFacts) -> tuple[int, int]:
@@ -104,7 +98,7 @@ class FeatureImage:
         size = None if picture is None else header_of(picture).size
         if size is None and facts.image_size is None:
             raise ValueError(
-                f"image_size must be known, got none for {self.path}; write it into {FACTS_FILE} or the .npz, or put "
+                f"image_size must be known, got none for {self.path}; write it into {FACTS_FILE} or the file, or put "
                 "the image beside."
             )
         if size is not None and facts.image_size not in (None, size):
@@ -115,9 +109,7 @@ class FeatureImage:
         return size or facts.image_size or (0, 0)
 
     def _values(self) -> Float[np.ndarray, "h w D"]:
-        is_one = self.index is None
-        values = _read(self.path) if is_one else _kept(self.path, self.path.stat().st_mtime_ns)
-        values = values if is_one else values[self.index]
+        values = values_of(self.path, self.index)
         if values.ndim != 3 or values.dtype.kind not in "fiu" or not values.size:
             raise ValueError(
                 f"features must be numbers of shape (h, w, D), got {self.path} of shape {values.shape} and type "
@@ -129,26 +121,6 @@ class FeatureImage:
                 f"features must be finite, got nan or infinity in {self.path}; make them anew."
             )
         return values
-
-
-def is_feature_file(path: Path) -> bool:
-    """Whether a file holds features: by its arrays, not by its name, so that arrays of images are none."""
-    if path.suffix.lower() != ".npy":
-        return is_archive_of_features(path)
-    try:
-        shape = load_array(path, in_memory=False).shape
-    except (OSError, ValueError):
-        return False
-    return len(shape) == 4 or (len(shape) == 3 and shape[2] not in IMAGE_CHANNELS)
-
-
-def number_of_images(path: Path) -> int | None:
-    """How many images a file of features is of, by its header; None for one alone, and for what cannot be read."""
-    try:
-        shape = _shape(path)
-    except Exception:  # of a damaged file, whatever NumPy raises: it is told when it is read
-        return None
-    return shape[0] if len(shape) == 4 else None
 
 
 def with_features(records: Sequence[ImageRecord]) -> tuple[ImageRecord, ...]:
@@ -193,44 +165,3 @@ def _picture_of(image: FeatureImage) -> Path | None:
     suffixes = sorted(image_suffixes() - {".npy"})
     found = (image.path.with_suffix(suffix) for suffix in suffixes)
     return next((path for path in found if path.is_file()), None)
-
-
-def _shape(path: Path) -> tuple[int, ...]:
-    """Shape of the features of a file, without reading them."""
-    if path.suffix.lower() == ".npy":
-        return load_array(path, in_memory=False).shape
-    with zipfile.ZipFile(path) as archive, archive.open(FEATURES) as file:
-        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-        return read[npy.read_magic(file)](file)[0]
-
-
-def _read(path: Path) -> np.ndarray:
-    """All features of a file; those of a `.npy` stay on the disk."""
-    if path.suffix.lower() == ".npy":
-        return load_array(path, in_memory=False)
-    with _archive(path) as archive:
-        return archive["features"]
-
-
-@lru_cache(maxsize=1)
-def _kept(path: Path, changed: int) -> np.ndarray:
-    """Features of several images, which come from one archive one after the other."""
-    del changed
-    return _read(path)
-
-
-@contextlib.contextmanager
-def _archive(path: Path) -> Iterator[Any]:
-    """An open `.npz`; every way it can be bad becomes one sentence."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"features must be a file, got {path} (nothing there); check the path."
-        )
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            yield archive
-    except Exception as error:  # of zip, zlib and NumPy
-        raise ValueError(
-            f"features must be a whole .npz of arrays of numbers, got {path} ({' '.join(str(error).split())}); make it "
-            "anew or leave it out."
-        ) from error

@@ -15,17 +15,20 @@ from jaxdpmm.images.data_sets.brats import is_brats, read_brats
 from jaxdpmm.images.data_sets.dagm import is_dagm, read_dagm
 from jaxdpmm.images.data_sets.elpv import read_elpv
 from jaxdpmm.images.data_sets.folder_layout import is_folder_layout, read_folder_layout
+from jaxdpmm.images.data_sets.kaputt import is_kaputt, read_kaputt
 from jaxdpmm.images.data_sets.kolektor import is_kolektor, read_kolektor
 from jaxdpmm.images.data_sets.mvtec import is_mvtec, read_mvtec
 from jaxdpmm.images.data_sets.real_iad import is_real_iad, read_real_iad
 from jaxdpmm.images.data_sets.visa import is_visa, read_visa
-from jaxdpmm.images.feature_files import is_feature_file, with_features
+from jaxdpmm.images.feature_arrays import is_feature_file
+from jaxdpmm.images.feature_files import with_features
 from jaxdpmm.images.listing import (
     check_folder,
     content_of,
     files_below,
     folders_in,
     image_suffixes,
+    is_file,
     is_image,
     tell_left_out,
 )
@@ -41,6 +44,7 @@ LAYOUTS: tuple[Layout, ...] = (
     (is_visa, read_visa),
     (is_real_iad, read_real_iad),
     (is_kolektor, read_kolektor),
+    (is_kaputt, read_kaputt),
     (is_brats, read_brats),
     (is_dagm, read_dagm),
     (is_bmad, read_bmad),
@@ -53,7 +57,7 @@ LAYOUTS: tuple[Layout, ...] = (
 def open_data_set(path_or_name: str | Path) -> DataSet:
     """Data set behind a folder, behind one of the names in `NAMED_DATA_SETS`, or in a file of features.
 
-    Known layouts are those of VisA, Real-IAD, KolektorSDD2, BraTS, DAGM, BMAD, MVTec AD with its kin
+    Known layouts are those of VisA, Real-IAD, KolektorSDD2, Kaputt, BraTS, DAGM, BMAD, MVTec AD with its kin
     (`data_sets/mvtec.py`), and normal images beside others in folders of usual names (`data_sets/folder_layout.py`);
     names of folders count in any case. One warning
     tells of images that a layout does not use. Any other folder is a plain one, whose images all go to `train` (without
@@ -69,7 +73,7 @@ def open_data_set(path_or_name: str | Path) -> DataSet:
             or anomalous, or it holds several data sets.
     """
     path = Path(path_or_name).expanduser()
-    if path.is_file() and is_feature_file(path):
+    if is_file(path) and is_feature_file(path):
         return DataSet(path.stem, read_images(path), ())
     if not path.exists() and str(path_or_name) in NAMED_DATA_SETS:
         return NAMED_DATA_SETS[str(path_or_name)]()
@@ -204,7 +208,7 @@ def read_images(path: str | Path) -> tuple[ImageRecord, ...]:
     path = Path(path).expanduser()
     if is_volume(path):
         return read_volumes(path)
-    return with_features((ImageRecord(path),)) if path.is_file() else read_folder(path)
+    return with_features((ImageRecord(path),)) if is_file(path) else read_folder(path)
 
 
 def _tell_unused(path: Path, data_set: DataSet) -> None:

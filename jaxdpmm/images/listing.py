@@ -21,11 +21,12 @@ from jaxdpmm.storage.outputs import RUN_FOLDERS, is_run
 NO_PICTURES = {"BUFR", "EPS", "FLI", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}
 """Formats that Pillow names and that are documents, films or data, or need another program."""
 FEATURES = "features.npy"  # in an archive of features
+ZARR = ("zarr.json", ".zarray", ".zgroup")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 COMPANIONS = frozenset(
     [
         *(".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".toml"),
-        *(".xml", ".html", ".log", ".ini", ".cfg", ".db", ".py", ".sh", ".safetensors"),
+        *(".xml", ".html", ".log", ".ini", ".cfg", ".db", ".py", ".sh", ".safetensors", ".parquet"),
     ]
 )
 """Suffixes of what lies beside images and is no picture for sure; nothing is said of them."""
@@ -58,8 +59,9 @@ def image_suffixes() -> frozenset[str]:
 
 
 def is_image(file: Path) -> bool:
-    """Whether a file has the suffix of an image, in any case, or is an archive of features (`feature_files.py`)."""
-    return file.suffix.lower() in image_suffixes() or is_archive_of_features(file)
+    """Whether a file has the suffix of an image, in any case, or holds features (`feature_arrays.py`)."""
+    is_array = is_archive_of_features(file) or is_zarr(file)
+    return file.suffix.lower() in image_suffixes() or is_array
 
 
 def is_archive_of_features(file: Path) -> bool:
@@ -71,6 +73,16 @@ def is_archive_of_features(file: Path) -> bool:
             return FEATURES in archive.namelist()
     except (OSError, zipfile.BadZipFile, NotImplementedError):
         return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path is one file, or a folder of Zarr, which counts as one."""
+    return path.is_file() or is_zarr(path)
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder is an array or a group of Zarr, by its suffix and the file that says so."""
+    return path.suffix.lower() == ".zarr" and any((path / name).is_file() for name in ZARR)
 
 
 def is_nifti(file: Path) -> bool:
@@ -118,14 +130,15 @@ def files_in(path: Path) -> list[Path]:
     """Files in a folder by name, without hidden ones; none where there is no folder."""
     if not path.is_dir():
         return []
-    return sorted(p for p in path.iterdir() if not _hidden(p.name) and _is_file(p))
+    return sorted(p for p in path.iterdir() if not _hidden(p.name) and _is_listed(p))
 
 
 def folders_in(path: Path) -> list[Path]:
     """Folders by name, without hidden ones; none where there is no folder."""
     if not path.is_dir():
         return []
-    return sorted(p for p in path.iterdir() if p.is_dir() and not _hidden(p.name))
+    found = (p for p in path.iterdir() if p.is_dir() and not _hidden(p.name))
+    return sorted(p for p in found if not is_zarr(p))
 
 
 def folder_of(path: Path, role: str) -> Path | None:
@@ -163,12 +176,14 @@ def files_below(path: Path) -> Found:
                 inner[:] = []
                 continue
             seen.add(str(resolved))
-            inner[:] = sorted(name for name in inner if not _hidden(name))
+            stores = [name for name in inner if is_zarr(here / name)]
+            inner[:] = sorted(n for n in inner if n not in stores and not _hidden(n))
             if is_run(here):
                 runs.append(here)
                 inner[:] = [name for name in inner if name not in RUN_FOLDERS]
             waiting += [here / name for name in inner if (here / name).is_symlink()]
-            files += [file for name in names if not _hidden(name) and _is_file(file := here / name)]
+            here_too = (here / name for name in [*names, *stores] if not _hidden(name))
+            files += [file for file in here_too if _is_listed(file)]
     return Found(tuple(sorted(files)), tuple(outside), tuple(repeated), tuple(runs), tuple(closed))
 
 
@@ -244,5 +259,5 @@ def _hidden(name: str) -> bool:
     return name.startswith(".")
 
 
-def _is_file(path: Path) -> bool:
-    return path.is_file() or (path.is_symlink() and not path.exists())
+def _is_listed(path: Path) -> bool:
+    return is_file(path) or (path.is_symlink() and not path.exists())

@@ -16,7 +16,10 @@ from jaxdpmm.images.names import role_of
 LEARNED = (names.NORMAL, names.TRAIN)
 SCORED = (names.TEST, names.ANOMALOUS, names.VALIDATION)
 NOT_NORMAL = {names.TEST, names.ANOMALOUS, names.VALIDATION, names.MASK}
-KNOWN = "MVTec AD, MVTec LOCO, MVTec AD 2, VisA, Real-IAD, KolektorSDD2, BTAD, BMAD, BraTS, DAGM or anomalib's Folder"
+KNOWN = (
+    "MVTec AD, MVTec LOCO, MVTec AD 2, VisA, Real-IAD, KolektorSDD2, Kaputt, BTAD, BMAD, BraTS, DAGM or anomalib's "
+    "Folder"
+)
 
 Roles = Mapping[Path, tuple[str, ...]]
 

@@ -10,6 +10,8 @@ from jaxdpmm.detection.calibration import (
     Survival,
     calibrate,
     merged,
+    p_value,
+    p_value_of_most,
     p_values,
     split_held_out,
     threshold,
@@ -46,6 +48,30 @@ def test_stated_rate_holds_on_new_normal_images():
     assert rate - margin <= of_images <= rate + margin  # exact: two in twenty ranks
     assert 0.03 <= of_patches <= rate + margin
     assert 0.03 <= of_pixels <= rate + margin
+
+
+def test_p_value_of_most_holds_where_half_of_the_patches_are_anything():
+    """It is no smaller than that of the upper quartile of the image before, which is a normal one."""
+    random = np.random.default_rng(6)
+    found = calibrate(scored(random, 19), 0.0)
+    for image in scored(random, 200):
+        grid = image.patch_scores.copy()
+        grid.flat[random.permutation(6)[:3]] = random.choice([-100.0, 0.0, 1000.0], 3)
+        changed = p_value_of_most(found, image._replace(patch_scores=grid))
+        assert changed >= p_value(found, image.quantile(0.75), "most")
+        other = image._replace(patch_scores=image.patch_scores + 100)
+        assert p_value_of_most(found, other) == 1 / 20
+    assert p_value_of_most(None, image) is None
+
+
+def test_quantile_of_the_patches_of_the_object():
+    (image,) = scored(np.random.default_rng(7), 1)
+    grid = np.array([[5.0, 1.0, 4.0], [3.0, 2.0, 6.0]])
+    whole = [image._replace(patch_scores=grid).quantile(share) for share in (0.1, 0.5, 1.0)]
+    assert whole == [1.0, 3.0, 6.0]
+    cut = image._replace(patch_scores=np.maximum(grid, 3.0))  # 1 and 2 are background
+    assert [cut.quantile(share) for share in (0.1, 0.5, 1.0)] == [4.0, 5.0, 6.0]
+    assert image._replace(patch_scores=np.ones((2, 3))).quantile(0.5) == 1.0
 
 
 def test_threshold_and_p_value_say_the_same():
@@ -134,7 +160,7 @@ def test_maps_whose_highest_score_is_shared_by_many_pixels(number):
     """As flat corners of smoothed maps are; beyond the highest score there is nothing."""
     shares = np.append(np.linspace(1, 0.51, 1000), 0.0)
     part = Survival(np.append(np.arange(1000.0), np.inf), shares, 1)
-    found = merged([Calibration(part, part, part)] * number)
+    found = merged([Calibration(part, part, part, part)] * number)
     assert found.pixel.shares[-1] == 0
     assert len(found.pixel.scores) < 300
     again = merged([found, found])

@@ -54,6 +54,8 @@ def test_images_go_to_their_product_and_others_to_none(folder, detector):
         NONE: counts["striped"][NONE],
     }
     assert counts["dark"]["striped"] == 0
+    defective = {name: parts["anomalous"] for name, parts in figures["confusion"].items()}
+    assert (defective["striped"]["striped"], defective["dark"]["dark"]) == (3, 3)  # not refused
     assert counts["chequered"] == {"dark": 0, "striped": 0, NONE: 3}
     assert figures["share_right"] + figures["share_none"] == 1
     assert list(figures["products"]) == ["dark", "striped"]

@@ -1,13 +1,14 @@
 """Files of features in place of images: what is read, which geometry follows, what is refused."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 from synthetic import SIDE, surface
 
-from jaxdpmm.images.feature_files import is_feature_file, number_of_images
+from jaxdpmm.images.feature_arrays import is_feature_file, number_of_images
 from jaxdpmm.images.geometry import Frame
 from jaxdpmm.images.layouts import open_data_set, read_folder, read_images
 from jaxdpmm.images.reading import mask_of, pixels_of
@@ -153,3 +154,34 @@ def test_files_that_are_cut_short_or_gone(tmp_path):
     (tmp_path / "a.npz").unlink()
     with pytest.raises(FileNotFoundError, match=r"must be a file, got .*nothing there"):
         record.source.load()
+
+
+def test_zarr_holds_what_an_archive_holds(tmp_path, monkeypatch):
+    zarr = pytest.importorskip("zarr")
+    values, facts = features(2, 3, 4, 8), {"name": "tiny", "image_size": [[20, 20], [20, 40]]}
+    folder = tmp_path / "train" / "good"
+    folder.mkdir(parents=True)
+    np.savez(tmp_path / "all.npz", features=values, **facts)
+    zarr.create_array(folder / "all.zarr", data=values, attributes=facts, zarr_format=2)
+    group = zarr.create_group(tmp_path / "all.zarr", attributes={"name": "tiny"})
+    group.create_array("features", data=values)
+    group.create_array("image_size", data=np.array(facts["image_size"]))
+    zarr.create_array(folder / "one.zarr", data=values[0], attributes={"image_size": [9, 9]})
+    (folder / "features.json").write_text('{"name": "tiny"}')
+    wanted = [record.source.load() for record in read_images(tmp_path / "all.npz")]
+    found = [record.source.load() for record in read_images(tmp_path / "all.zarr")]
+    several = open_data_set(tmp_path / "train").train
+    assert [record.path.name for record in several] == ["all-0000", "all-0001", "one.zarr"]
+    assert several == read_folder(tmp_path / "train")
+    for one, other, third in zip(wanted, found, several[:2], strict=True):
+        np.testing.assert_array_equal(one.features, other.features)
+        np.testing.assert_array_equal(one.features, third.source.load().features)
+        assert one.frame == other.frame == third.source.load().frame
+    assert several[2].source.load().frame == Frame((9, 9), (3, 4), (0, 0), (3, 4), 1)
+    (chunk,) = (folder / "one.zarr" / "c" / "0" / "0").iterdir()
+    chunk.write_bytes(b"no chunk")
+    with pytest.raises(ValueError, match=r"must be a whole \.zarr that is an array or holds"):
+        several[2].source.load()
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(ImportError, match=r"\.zarr need zarr, .* pip install 'jaxdpmm\[zarr\]'"):
+        read_images(tmp_path / "all.zarr")

@@ -1,6 +1,7 @@
 """Miniatures of published data sets, written in their layouts and evaluated from the command line."""
 
 import json
+import sys
 
 import medical
 import numpy as np
@@ -10,6 +11,7 @@ from synthetic import SIDE, surface, write_backbone, write_mvtec
 
 from jaxdpmm import cli
 from jaxdpmm.images.data_sets.brats import read_brats
+from jaxdpmm.images.data_sets.kaputt import read_kaputt
 from jaxdpmm.images.data_sets.kolektor import read_kolektor
 from jaxdpmm.images.data_sets.real_iad import read_real_iad
 from jaxdpmm.images.layouts import open_data_set
@@ -79,6 +81,26 @@ def write_kolektor(root):
     return root, (3, 4)
 
 
+def write_kaputt(root, tables=".", images="query-crop"):
+    """Crops alone; `images` is where archives are unpacked."""
+    parquet, pyarrow = (pytest.importorskip(name) for name in ("pyarrow.parquet", "pyarrow"))
+    for start, subset in enumerate(("train", "validation", "test")):
+        rows = []
+        for number in range(5):
+            is_bad = number > 2
+            name = f"data/{subset}/query-data/crop/{start}{number}.jpg"
+            save(surface(10 * start + number, defective=is_bad)[0], root / images / name)
+            kinds = "deformation,penetration" if is_bad else ""
+            row = {"capture_id": f"{start}{number}", "defect": is_bad, "defect_types": kinds}
+            row["item_material"] = "paper" if number in (0, 4) else "cardboard"
+            rows.append(row | {"query_crop": name, "query_image": name.replace("crop", "image")})
+        (root / tables).mkdir(parents=True, exist_ok=True)
+        parquet.write_table(
+            pyarrow.Table.from_pylist(rows), root / tables / f"query-{subset}.parquet"
+        )
+    return root, (3, 5)
+
+
 def write_brats(root, names=("BraTS2021_{:05d}", "_flair", "_seg")):
     """Six subjects of three slices, the first of which is empty and the last of which is marked."""
     for number in range(6):
@@ -98,6 +120,7 @@ LAYOUTS = {
     "loco": write_loco,
     "real_iad": write_real_iad,
     "kolektor": write_kolektor,
+    "kaputt": write_kaputt,
     "brats": write_brats,
 }
 
@@ -122,7 +145,8 @@ def test_a_miniature_is_evaluated_from_the_command_line(model, tmp_path, layout)
     found = json.loads(result.read_text())
     assert (found["num_train"], found["num_test"]) == (num_train, num_test)
     assert found["mixture"]["image_auroc"] is not None
-    assert 0 <= found["mixture"]["pixel_aupro_at_0.05"] <= found["mixture"]["pixel_aupro"] <= 1
+    if layout != "kaputt":  # whose masks are of items
+        assert 0 <= found["mixture"]["pixel_aupro_at_0.05"] <= found["mixture"]["pixel_aupro"] <= 1
 
 
 def test_maps_for_the_server_of_mvtec_ad_2(model, tmp_path, capsys):
@@ -184,6 +208,33 @@ def test_real_iad_that_is_not_whole(tmp_path):
         FileNotFoundError, match=r"Real-IAD needs the table toy\.json of realiad_js"
     ):
         read_real_iad(category)
+
+
+def test_kaputt_in_part_and_not_whole(tmp_path, monkeypatch):
+    parquet, pyarrow = (pytest.importorskip(name) for name in ("pyarrow.parquet", "pyarrow"))
+    root, _ = write_kaputt(tmp_path / "Kaputt", tables="datasets", images=".")
+    data = read_kaputt(root)
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [3, 3, 5]
+    assert [one.kind for one in data.test[2:]] == ["good", *["deformation,penetration"] * 2]
+    assert {one.mask_path for one in data.test} == {None}
+    some = read_kaputt(root, material="paper")
+    assert [one.path.stem for one in (*some.train, *some.test)] == ["00", "20", "24"]
+    with pytest.raises(ValueError, match=r"to test, got .*Kaputt with 0 and 0 of glass; give the"):
+        read_kaputt(root, material="glass")
+    with pytest.raises(
+        FileNotFoundError, match=r"got nothing at .*/image/00\.jpg; unpack all arch"
+    ):
+        read_kaputt(root, part="image")
+    table = root / "datasets" / "query-test.parquet"
+    parquet.write_table(pyarrow.table({"capture_id": ["1"]}), table)
+    with pytest.raises(ValueError, match=r"must be a table of Kaputt with the columns defect, def"):
+        open_data_set(root)
+    table.unlink()
+    with pytest.raises(FileNotFoundError, match=r"Kaputt needs the table query-test\.parquet"):
+        open_data_set(root)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"need pyarrow, .* pip install 'jaxdpmm\[parquet\]'"):
+        open_data_set(root)
 
 
 def test_no_subject_of_brats_is_on_both_sides(tmp_path):

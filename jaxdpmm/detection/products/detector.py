@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from jaxdpmm.detection.backbones import backbone_for, backbone_named, check_backbone
+from jaxdpmm.detection.calibration import p_value_of_most
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.detector import Detector
 from jaxdpmm.detection.learning import with_source
@@ -23,9 +24,9 @@ from jaxdpmm.detection.products.routing import (
     Route,
     check_enough,
     fit_router,
+    from_nearest,
     mean_of_image,
     means_of_images,
-    route,
 )
 from jaxdpmm.detection.scored import ScoredImage, score_images
 from jaxdpmm.detection.training import chosen_records, training_patches
@@ -48,7 +49,7 @@ class ProductImage(NamedTuple):
 
     Attributes:
         route: which product.
-        scored: by the detector of the likeliest one, in the unit of all products.
+        scored: by the detector of the product, or of the nearest one, in the unit of all products.
         p_value: of its score among normal images of that product; None where there were none for that.
     """
 
@@ -189,11 +190,20 @@ class ProductDetector:
                 yield self._scored(ImagePatches(record, frame, features, batch.seconds), rate)
 
     def _scored(self, image: ImagePatches, rate: float) -> ProductImage:
-        found = route(self._routers, mean_of_image(image.features), rate)
-        detector = self.products[found.likeliest].detector
-        scores = {"": detector.score_patches}
-        (one,) = score_images([image], scores, detector.config)
-        return ProductImage(found, _in_unit(one[""], detector), detector.p_value(one[""]))
+        """Scored by the nearest product that it may be of; by the nearest where it is none of them."""
+        tried: dict[str, ProductImage] = {}
+        for name in from_nearest(self._routers, mean_of_image(image.features)):
+            detector = self.products[name].detector
+            scores = {"": detector.score_patches}
+            ((one,),) = (found.values() for found in score_images([image], scores, detector.config))
+            of_product = p_value_of_most(detector.calibration, one)
+            route = Route(name, name, of_product)
+            tried[name] = ProductImage(route, _in_unit(one, detector), detector.p_value(one))
+            if of_product is None or of_product > rate:
+                return tried[name]
+        nearest = next(iter(tried.values()))
+        largest = max(one.route.p_value or 0.0 for one in tried.values())
+        return nearest._replace(route=Route(None, nearest.route.likeliest, largest))
 
 
 def _in_unit(scored: ScoredImage, detector: Detector) -> ScoredImage:

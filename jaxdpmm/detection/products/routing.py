@@ -1,24 +1,26 @@
-"""Which product an image shows: a mixture of whole images per product, and p-values that say "none of these".
+"""Which product an image shows: a mixture of whole images per product says which is nearest, its patches whether it is.
 
 An image is the mean of its patch features, of unit norm, from the same pass through the backbone as its patches. A
-product's router is a detector of such means, each an image of one patch, so that it is fitted, calibrated (each
-training image left out in turn) and saved as any other. An image goes to the product that it is nearest to.
+product's router is a detector of such means, each an image of one patch, so that it is fitted and saved as any other.
+Products are tried from the nearest on.
 
-It is of none of them where its p-value under every product is at most a rate. A new normal image of a product has a
-p-value of at most that rate under its own product no more often than that, whatever the others say; with n training
-images the smallest p-value is 1 / (n + 1), so that a product of fewer than 1 / rate - 1 images is never left.
-Next file to read: `detector.py`.
+A defect moves the mean of an image, and images of one product may be so alike that any defect moves it out of them. So
+the mean does not say whether an image shows a product at all. The image's patches do, under the product's own mixture,
+by a p-value that holds where up to half of them are defective (`../calibration.py`, `p_value_of_most`): an image is of
+none of the products where it is at most a rate under each of them. A new image of a product, normal in at least half of
+its patches, has such a p-value under its own product no more often than that, whatever the others say; with n images
+that thresholds come from, the smallest p-value is 1 / (n + 1), so that a product of fewer than 1 / rate - 1 images is
+never left. Next file to read: `detector.py`.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from jaxdpmm.detection.calibration import p_values, survival_of
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.detector import Detector
 from jaxdpmm.detection.patches import TrainingPatches
@@ -26,9 +28,9 @@ from jaxdpmm.features.given import given_features
 from jaxdpmm.images.geometry import Frame
 
 NAME = "means of images"
-ROUTER = DetectorConfig(thresholds="leave_one_out", top_fraction=1.0, sigma=0.0)
+ROUTER = DetectorConfig(thresholds="none", top_fraction=1.0, sigma=0.0)
 FEWEST_IMAGES = 2  # so that something is left without each
-MOST_COMPONENTS = 1000  # of as many as there are images, so that leaving one out is exact
+MOST_COMPONENTS = 1000  # of as many as there are images
 _ONE = Frame((1, 1), (1, 1), (0, 0), (1, 1), 1)
 
 
@@ -36,14 +38,15 @@ class Route(NamedTuple):
     """Which product an image shows.
 
     Attributes:
-        product: the likeliest; None where it is none of them.
-        likeliest: the one that it is nearest to.
-        p_value: the largest of all products; small for what is none of them.
+        product: None where it is none of them.
+        likeliest: the same, or the nearest where it is none of them.
+        p_value: of its patches under the product; the largest of all products where it is none of them; None where the
+            product has no images for that, so that nobody knows.
     """
 
     product: str | None
     likeliest: str
-    p_value: float
+    p_value: float | None
 
 
 def mean_of_image(features: Any) -> Float[np.ndarray, " D"]:
@@ -87,24 +90,15 @@ def fit_router(means: Float[np.ndarray, "I D"], names: Sequence[str], seed: int)
     return Detector.fit_patches(patches, config, given_features(NAME, means.shape[1]))
 
 
-def route(routers: Mapping[str, Detector], mean: Float[np.ndarray, " D"], rate: float) -> Route:
-    """Which product an image shows.
+def from_nearest(routers: Mapping[str, Detector], mean: Float[np.ndarray, " D"]) -> list[str]:
+    """Names of products, that first whose images an image is nearest to.
 
     Args:
         routers: by product.
         mean: from `mean_of_image`.
-        rate: how often an image of a product may be said to be of none.
     """
     scores = {
         name: float(np.asarray(router.score_patches(mean[None, None]))[0, 0])
         for name, router in routers.items()
     }
-    likeliest = min(scores, key=lambda name: scores[name])
-    p_value = max(_p_values(routers, scores))
-    return Route(None if p_value <= rate else likeliest, likeliest, p_value)
-
-
-def _p_values(routers: Mapping[str, Detector], scores: Mapping[str, Any]) -> Iterable[float]:
-    for name, router in routers.items():
-        survival = survival_of(router.calibration, "image")
-        yield float(p_values(survival, np.asarray(scores[name])))
+    return sorted(scores, key=lambda name: scores[name])
