@@ -69,7 +69,7 @@ def test_drift_is_told_and_drawn(folder, tmp_path, capsys):
     with Image.open(picture) as drawn:
         assert drawn.info["Software"] == "jaxdpmm"
     train = folder / "surfaces" / "test" / "good"
-    assert not run(folder, "drift", "plain", "more", "--reference", str(train), "--rate", "0.2")[
+    assert not run(folder, "drift", "plain", "more", "--reference", str(train), "--rate", "0.1")[
         "is_drift"
     ]
 
