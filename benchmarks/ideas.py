@@ -2,8 +2,8 @@
 
 The detector is that of the default settings. Features come from the same cache as those of `quality.py`. Every record
 has the figures without and with the idea on the same images, and the milliseconds per image that it adds, of all
-threads. To be cheap, at most 100 training images are learned from, drawn by the seed, every second test image counts
-where there are more than 150, and every third row and column of pixels.
+threads. To be cheap, at most 60 training images are learned from, drawn by the seed, at most 70 test images count, and
+of their pixels every third row and column.
 
     python benchmarks/ideas.py --data path/to/bottle --short-side 336 --json ideas.json
     python benchmarks/ideas.py --data elpv --idea fusion --short-side 336 --json ideas.json
@@ -16,8 +16,9 @@ change of the library.
 that it has seen and of others apart. `unlabelled-P` learns from at most 40 test images that it is not judged by, P in a
 hundred of which are anomalous, without their labels. All other ideas see normal images only.
 `separation` changes no score. `sites` compares the exact merge of sites with the merge that is weighed for each image.
-`residual` is another score in place of the detector's. Other ideas are fused with the detector's score by the sum, and
-by the largest beside it.
+`residual` is another score in place of the detector's. `atypical` leaves the most atypical tenth of the training images
+out for its "without", and keeps them, as the detector does, for its "with". Other ideas are fused with the detector's
+score by the sum, and by the largest beside it.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from typing import Any
 import jax
 import numpy as np
 from harness import write_report
+from ideas_atypical import atypical
 from ideas_data import (
     DENSITY,
     Setting,
@@ -178,6 +180,7 @@ IDEAS: dict[str, Callable[[Setting], Outcome]] = {
     **{f"unlabelled-{p}": (lambda setting, p=p: unlabelled(p, setting)) for p in (5, 20, 50)},
     "sites": sites,
     "separation": apart,
+    "atypical": atypical,
 }
 
 

@@ -16,6 +16,7 @@ from jaxdpmm.detection.evaluate import labels_of, true_mask
 from jaxdpmm.detection.fitting import fit_mixture
 from jaxdpmm.detection.maps import image_scores
 from jaxdpmm.detection.metrics import ScoreTable, add_scores, area_under_roc, average_precision
+from jaxdpmm.detection.patches import TrainingPatches
 from jaxdpmm.detection.scores.joint import components_of
 from jaxdpmm.detection.state import DetectorState
 from jaxdpmm.detection.training import training_patches
@@ -23,7 +24,7 @@ from jaxdpmm.images.layouts import open_data_set
 from jaxdpmm.scoring import fused_scores, learn_fusion
 
 DENSITY = "nearest_predictive"
-MOST_LEARNED, MANY_TESTS = 100, 150  # images
+MOST_LEARNED, MOST_JUDGED = 60, 70  # images
 STRIDE = 3  # rows and columns of pixels, of which every so manieth is counted
 
 Grids = list[np.ndarray]
@@ -32,8 +33,8 @@ Grids = list[np.ndarray]
 class Setting(NamedTuple):
     """A data set with a fitted mixture, and the detector's score of all images that were not learned from.
 
-    `spare` are test images that are not judged by. `names` are those of the training images, `truth` the anomalous
-    pixels of test images, where they are known. `shared` is for what several ideas need.
+    `spare` are test images that are not judged by. `names` are those of the training images, `patches` what `train` was
+    made of, `truth` the anomalous pixels of test images, where they are known. `shared` is for what several ideas need.
     """
 
     config: DetectorConfig
@@ -46,6 +47,7 @@ class Setting(NamedTuple):
     base_test: Grids
     names: tuple[str, ...]
     truth: list[np.ndarray | None]
+    patches: TrainingPatches
     shared: dict[str, Any]
 
 
@@ -59,8 +61,9 @@ def fitted_setting(
     )
     order = np.random.default_rng(config.seed).permutation(len(learned))[:MOST_LEARNED]
     learned = [learned[place] for place in sorted(order)]
-    step = 1 + (len(data_set.test) > MANY_TESTS)
-    parts = held_out, data_set.test[::step], data_set.test[1::2] if step > 1 else ()
+    step = -(-len(data_set.test) // MOST_JUDGED)
+    spare = [one for place, one in enumerate(data_set.test) if place % step]
+    parts = held_out, data_set.test[::step], spare
     patches = training_patches(learned, config, backbone, cache=cache)
     features = np.asarray(patches.features)
     ends = np.cumsum([rows * columns for _, (rows, columns) in patches.sources])
@@ -79,7 +82,7 @@ def fitted_setting(
     base = ([np.asarray(score(one)) for one in features_of(part)] for part in images[:2])
     names = tuple(pathlib.Path(name).name for name, _ in patches.sources)
     truth = [_truth(one) for one in images[1]]
-    return Setting(config, state, train, *images, *base, names, truth, {})
+    return Setting(config, state, train, *images, *base, names, truth, patches, {})
 
 
 def features_of(images: Iterable[ImagePatches]) -> Grids:

@@ -48,6 +48,10 @@ DISCREPANCY = "discrepancy"
 OF_IMAGES = (CONTEXT, ODDS, DISCREPANCY)
 """Anomaly scores that are learned from images; even one of them alone is made a p-value among normal patches."""
 
+TOP, DIVERGENCE = "top", "divergence"
+IMAGE_SCORES = (TOP, DIVERGENCE)
+"""What makes the score of an image, see `detection.scores.composition`."""
+
 BACKENDS = ("cavi", "memoized", "stochastic", "online_em", "gibbs", "paper")
 """How a mixture is fitted: functions of `jaxdpmm.inference`, and "paper", the published algorithm with its start."""
 

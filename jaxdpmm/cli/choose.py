@@ -200,6 +200,7 @@ def _result(
                 "scoring_ms": trial.milliseconds,
                 "model_bytes": trial.num_bytes,
                 "num_components": trial.num_components,
+                "within_over_between": trial.facts.within_over_between,
             }
             for trial, error in zip(tried, choice.errors, strict=True)
         ],

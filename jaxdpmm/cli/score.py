@@ -62,11 +62,12 @@ def score(
 ) -> None:
     """Score images: a number, a map and a picture per image.
 
-    Writes scores.csv, with p-values among held-out normal images where the model has some; maps/<image>.npy (float32,
-    one number per pixel of the original), overlays/<image>.png, and what `jaxdpmm report` takes. For volumes also
-    maps/<volume>.nii.gz, in the geometry of the file, volumes.csv, and lesions.csv: connected voxels above the
-    threshold of pixels, with place in mm, size in ml and p-value. With a model of several products scores.csv says
-    which each image shows, or that it is none of these.
+    Writes scores.csv, with p-values among held-out normal images where the model has some; maps/<image>.npy
+    (float32, one number per pixel of the original), overlays/<image>.png, and what `jaxdpmm report` takes. For
+    volumes also maps/<volume>.nii.gz, in the geometry of the file, volumes.csv, slices.csv, the profile of each
+    along its slices, and lesions.csv: connected voxels above the threshold of pixels, with place in mm, size in ml
+    and p-value. With a model of several products scores.csv says which each image shows, or that it is none of
+    these.
     """
     check_rate(rate)
     _check_across(across)

@@ -43,9 +43,10 @@ def compare(
         own = ANEW if name == "mixture" else name
         fitted[own] = METHODS[name](rows, detector.config)
     scores = {name: method.score_patches for name, method in fitted.items()}
+    whole = {name: method.score_images for name, method in fitted.items()}
     assign = compile_components(detector.state) if components else None
     held_out, scored = (
-        _by_name(score_images(patches, scores, detector.config, of_patches), scores)
+        _by_name(score_images(patches, scores, detector.config, of_patches, whole), scores)
         for patches, of_patches in ((normal, None), (test, assign))
     )
     result: dict[str, Any] = {

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from jaxdpmm.checks import check_choice
-from jaxdpmm.choices import PRESETS, is_joint, names_of
+from jaxdpmm.choices import DIVERGENCE, PRESETS, is_joint, names_of
 from jaxdpmm.detection.settings import (
     DetectorSettings,
     FeatureSettings,
@@ -143,6 +143,11 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
             raise ValueError(
                 f"score must be one score of a patch with keep_images, got {' and '.join(names_of(self.score))}; a "
                 "fusion of several cannot forget the images that it was learned from."
+            )
+        if self.keep_images and self.image_score == DIVERGENCE:
+            raise ValueError(
+                'image_score must be "top" with keep_images, got "divergence"; leave it out, since what an image is '
+                "made of cannot be forgotten."
             )
         if self.keep_images and self.thresholds == "held_out":
             raise ValueError(

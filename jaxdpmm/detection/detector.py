@@ -13,9 +13,9 @@ from jaxdpmm.detection import calibration as thresholds
 from jaxdpmm.detection.assigning import compile_components
 from jaxdpmm.detection.backbones import backbone_for, backbone_named, check_backbone
 from jaxdpmm.detection.config import DetectorConfig
-from jaxdpmm.detection.diagnosis import PatchDiagnosis, diagnose, examples_of
+from jaxdpmm.detection.diagnosis import PatchDiagnosis, diagnose
 from jaxdpmm.detection.evaluate import evaluate
-from jaxdpmm.detection.learning import colours_of_patches, learn, separation_facts, with_source
+from jaxdpmm.detection.learning import explained, learn, with_colours, with_scores, with_source
 from jaxdpmm.detection.parts import check_parts
 from jaxdpmm.detection.patches import (
     BATCH_SIZE,
@@ -25,9 +25,8 @@ from jaxdpmm.detection.patches import (
     stream_patches,
 )
 from jaxdpmm.detection.scored import ScoredImage, score_batches, score_images
-from jaxdpmm.detection.scores.discrepancy import with_discrepancy
+from jaxdpmm.detection.scores.composition import compile_images
 from jaxdpmm.detection.scores.joint import compile_score
-from jaxdpmm.detection.scores.known import with_odds
 from jaxdpmm.detection.state import Calibration, DetectorState
 from jaxdpmm.detection.stored.state import load_detector_model, model_of
 from jaxdpmm.detection.training import chosen_records, tell_of_learned, training_patches
@@ -86,18 +85,16 @@ class Detector:
             strict: an image that cannot be read is an error, instead of a warning and a gap.
             progress: show bars on standard error.
             cache: folder to keep features in, for killed and later runs; rotated images are not kept.
-            anomalies: images that are known to be anomalous; with some, `odds` is one of the scores, see
-                `scores/known.py`.
-            unlabelled: further images that may be normal or not; with some, `discrepancy` is one of the scores, see
-                `scores/discrepancy.py`.
+            anomalies: known anomalous images; with some, `odds` is one of the scores (`scores/known.py`).
+            unlabelled: normal or not; with some, `discrepancy` is one of the scores (`scores/discrepancy.py`).
 
         Raises:
             FileNotFoundError: no such backbone or image.
             ValueError: bad settings, no readable image, fewer patches than components.
             TypeError: family, prior of the weights, backend and score that do not go together.
         """
-        config = with_odds(config or DetectorConfig(), anomalies)
-        config = with_discrepancy(config, (*records, *validation), unlabelled)
+        normal = (*records, *validation)
+        config = with_scores(config or DetectorConfig(), normal, anomalies, unlabelled)
         learned, held_out = chosen_records(records, validation, config)
         backbone = backbone or backbone_for(learned, config)
         config = config.resolved(backbone)
@@ -106,12 +103,10 @@ class Detector:
             config = dataclasses.replace(config, value_range=value_range_of(learned))
         patches = training_patches(learned, config, backbone, strict, progress, cache)
         config = with_source(config, bool(held_out))
-        known, further = (
-            list(stream_patches(part, config, backbone, strict=strict)) if part else []
-            for part in (anomalies, unlabelled)
-        )
         options: dict[str, Any] = {"held_out": held_out, "strict": strict, "progress": progress}
-        options |= {"anomalies": known, "unlabelled": further}
+        for name, part in (("anomalies", anomalies), ("unlabelled", unlabelled)):
+            stream = stream_patches(part, config, backbone, strict=strict) if part else ()
+            options[name] = list(stream)
         return cls.fit_patches(patches, config, backbone, **options)
 
     @classmethod
@@ -137,24 +132,18 @@ class Detector:
             strict: one of them that cannot be read is an error, instead of a warning and a gap.
             progress: show bars on standard error.
             anomalies: patches of images that are known to be anomalous.
-            unlabelled: patches of further images, which may be normal or not.
+            unlabelled: patches of images that may be normal or not.
 
         Raises:
             ValueError: features that are not finite, or fewer than components.
         """
         config = config.resolved(backbone)
-        images: dict[str, Any] = {"anomalies": anomalies, "unlabelled": unlabelled}
-        fitted, patches = learn(patches, config, progress=progress, **images)
-        num_images = patches.num_images // config.rotations
-        facts = separation_facts(fitted, patches.features, config.seed)
-        state = fitted._replace(
-            facts=facts._replace(num_images=num_images),
-            examples=examples_of(fitted, patches),
-            backbone_sha256=backbone_digest(backbone),
-        )
+        options: dict[str, Any] = {"anomalies": anomalies, "unlabelled": unlabelled}
+        fitted, patches = learn(patches, config, progress=progress, **options)
+        state = explained(fitted, patches, config.seed)
+        state = state._replace(backbone_sha256=backbone_digest(backbone))
         detector = cls(config, state, backbone)
-        limits = colours_of_patches(state, detector.score_patches, patches.features, config.seed)
-        detector.state = state._replace(colour_limits=limits)
+        detector.state = with_colours(state, detector.score_patches, patches.features, config.seed)
         if held_out and config.thresholds == "held_out":
             bar = "held-out images" if progress else None
             detector.calibrate(held_out, strict=strict, progress=bar)
@@ -216,8 +205,9 @@ class Detector:
         assign = compile_components(self.state) if components else None
         options: dict[str, Any] = {"strict": strict, "batch_size": batch_size, "progress": progress}
         batches = stream_batches(records, self.config, self.backbone, **options)
-        for scored in score_batches(batches, {"mixture": self.score_patches}, self.config, assign):
-            yield scored["mixture"]
+        scores, whole = {"": self.score_patches}, {"": compile_images(self.state)}
+        for scored in score_batches(batches, scores, self.config, assign, whole):
+            yield scored[""]
 
     def evaluate(
         self,

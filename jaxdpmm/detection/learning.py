@@ -10,20 +10,25 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxdpmm.choices import is_joint
+from jaxdpmm.choices import DIVERGENCE, is_joint
 from jaxdpmm.detection.calibration import calibrate
 from jaxdpmm.detection.config import AUTO, DetectorConfig
+from jaxdpmm.detection.diagnosis import examples_of
 from jaxdpmm.detection.fitting import SAMPLE_SIZE, fit_mixture
-from jaxdpmm.detection.leaving_out import fuse_scores, leave_images_out
+from jaxdpmm.detection.leaving_out import ImageGroups, fuse_scores, leave_images_out
 from jaxdpmm.detection.line.kept import with_kept_images
 from jaxdpmm.detection.overlay import colour_limits
 from jaxdpmm.detection.patches import ImagePatches, TrainingPatches
 from jaxdpmm.detection.reduction import reduce_features
 from jaxdpmm.detection.scored import ScoredImage, ScorePatches
-from jaxdpmm.detection.scores.discrepancy import with_unlabelled
+from jaxdpmm.detection.scores.composition import component_counts, scores_without
+from jaxdpmm.detection.scores.discrepancy import with_discrepancy, with_unlabelled
+from jaxdpmm.detection.scores.histograms import learn_histograms
 from jaxdpmm.detection.scores.joint import COLOUR_LIMITS
+from jaxdpmm.detection.scores.known import with_odds
 from jaxdpmm.detection.state import DetectorState, FitFacts, TrainingImage
-from jaxdpmm.detection.trimming import fit_trimmed
+from jaxdpmm.detection.trimming import Trimmed, fit_trimmed
+from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.separation import separation
 
@@ -52,6 +57,26 @@ def with_source(config: DetectorConfig, is_held_out: bool) -> DetectorConfig:
     return dataclasses.replace(config, thresholds=source)
 
 
+def with_scores(
+    config: DetectorConfig,
+    normal: Sequence[ImageRecord],
+    anomalies: Sequence[ImageRecord],
+    unlabelled: Sequence[ImageRecord],
+) -> DetectorConfig:
+    """The settings with the scores of images that are given beside the normal ones.
+
+    Args:
+        config: settings.
+        normal: images.
+        anomalies: images that are known to be anomalous, for the odds.
+        unlabelled: images that may be normal or not, for the discrepancy.
+
+    Raises:
+        ValueError: one of these scores is asked for without images, or they are not what they should be.
+    """
+    return with_discrepancy(with_odds(config, anomalies), normal, unlabelled)
+
+
 def learn(
     patches: TrainingPatches,
     config: DetectorConfig,
@@ -78,23 +103,40 @@ def learn(
         state = fit_mixture(patches.features, config, progress=progress)
         state = with_unlabelled(state, config, further)
     else:
-        trimmed = fit_trimmed(
-            patches, config, progress=progress, anomalies=anomalies, unlabelled=further
-        )
-        for place in np.flatnonzero(~trimmed.is_kept):
-            name = patches.sources[place * config.rotations][0]
-            others.append(TrainingImage(name, float(trimmed.scores[place]), is_learned=False))
+        options: dict[str, Any] = {"anomalies": anomalies, "unlabelled": further}
+        trimmed = fit_trimmed(patches, config, progress=progress, **options)
+        others = _left_out(trimmed, patches, config)
         state, patches = trimmed.fitted, trimmed.patches
     num_images = len(patches.frames) // config.rotations
+    images: Iterable[ScoredImage] | None = None
     if config.keep_images:
         state = with_kept_images(state, patches, config, others, progress=progress)
     elif config.thresholds in (AUTO, "leave_one_out") and num_images >= FEWEST_IMAGES:
-        left_out = leave_images_out(state, patches, config, progress=progress, anomalies=anomalies)
-        state = _with_thresholds(left_out.state, left_out.images, others, config)
+        state, images = leave_images_out(
+            state, patches, config, progress=progress, anomalies=anomalies
+        )
     elif is_joint(config.score):
         state = fuse_scores(state, patches, config, progress=progress, anomalies=anomalies)
-    facts = state.facts._replace(num_trimmed=len(others))
+    if config.image_score == DIVERGENCE:
+        state, images = _by_composition(state, patches, config, images)
+    if images is not None:
+        state = _with_thresholds(state, images, others, config)
+    facts = state.facts._replace(
+        num_images=patches.num_images // config.rotations, num_trimmed=len(others)
+    )
     return Learned(state._replace(facts=facts), patches)
+
+
+def explained(state: DetectorState, patches: TrainingPatches, seed: int) -> DetectorState:
+    """The state with examples of each component, and how compact components are and how far apart.
+
+    Args:
+        state: what was learned.
+        patches: that it was learned from.
+        seed: draws a sample of them.
+    """
+    facts = separation_facts(state, patches.features, seed)
+    return state._replace(facts=facts, examples=examples_of(state, patches))
 
 
 def separation_facts(state: DetectorState, features: Any, seed: int) -> FitFacts:
@@ -118,10 +160,10 @@ def separation_facts(state: DetectorState, features: Any, seed: int) -> FitFacts
     )
 
 
-def colours_of_patches(
+def with_colours(
     state: DetectorState, score_patches: ScorePatches, features: Any, seed: int
-) -> tuple[float, float]:
-    """Scores at which the colours of pictures begin and end.
+) -> DetectorState:
+    """The state with the scores at which the colours of pictures begin and end.
 
     Args:
         state: what was learned.
@@ -130,11 +172,47 @@ def colours_of_patches(
         seed: draws the sample.
     """
     if state.fusion is not None:
-        return COLOUR_LIMITS
+        return state._replace(colour_limits=COLOUR_LIMITS)
     key = jax.random.fold_in(jax.random.key(seed), COLOURS)
     sample = draw_sample(key, features, SAMPLE_SIZE)
     low, high = colour_limits([score_patches(sample[None])])
-    return low, max(high, float(np.nextafter(low, np.inf)))
+    return state._replace(colour_limits=(low, max(high, float(np.nextafter(low, np.inf)))))
+
+
+def _left_out(
+    trimmed: Trimmed, patches: TrainingPatches, config: DetectorConfig
+) -> list[TrainingImage]:
+    """The images that were not learned from."""
+    return [
+        TrainingImage(
+            patches.sources[place * config.rotations][0],
+            float(trimmed.scores[place]),
+            is_learned=False,
+        )
+        for place in np.flatnonzero(~trimmed.is_kept)
+    ]
+
+
+def _by_composition(
+    state: DetectorState,
+    patches: TrainingPatches,
+    config: DetectorConfig,
+    images: Iterable[ScoredImage] | None,
+) -> tuple[DetectorState, Iterable[ScoredImage] | None]:
+    """The state with what training images are made of, and these images with the score that they have by it."""
+    if not patches.frames:
+        raise ValueError(
+            'image_score must be "top" where training patches are not known as images, got "divergence"; fit with '
+            "Detector.fit, or leave it out."
+        )
+    groups = ImageGroups(state, patches, config)
+    features = (groups.first(number).features for number in range(len(groups)))
+    counts = component_counts(state, features)
+    state = state._replace(histograms=learn_histograms(counts))
+    if images is None:
+        return state, None
+    pairs = zip(images, scores_without(counts), strict=True)
+    return state, (image._replace(score=float(score)) for image, score in pairs)
 
 
 def _with_thresholds(

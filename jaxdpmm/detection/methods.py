@@ -17,7 +17,8 @@ from jaxdpmm.checks import check_choice
 from jaxdpmm.detection.banks import faiss_bank, greedy_coreset, k_means_rows, memory_bank
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.fitting import fit_mixture
-from jaxdpmm.detection.scored import ScorePatches, compile_scorer, num_bytes
+from jaxdpmm.detection.scored import ScoreImages, ScorePatches, compile_scorer, num_bytes
+from jaxdpmm.detection.scores.composition import compile_images
 from jaxdpmm.detection.scores.joint import compile_score
 from jaxdpmm.detection.settings import ScoreSettings
 from jaxdpmm.detection.state import DetectorState
@@ -32,11 +33,13 @@ class Fitted(NamedTuple):
         score_patches: patch features of one image to patch scores.
         num_bytes: size of the arrays that it must keep.
         num_rows: how many components, means or patches these are.
+        score_images: patch features of images to scores of these; None for the mean of their highest patch scores.
     """
 
     score_patches: ScorePatches
     num_bytes: int
     num_rows: int
+    score_images: ScoreImages | None = None
 
 
 Method = Callable[[Float[np.ndarray, "N D"], DetectorConfig], Fitted]
@@ -46,7 +49,7 @@ def of_state(state: DetectorState, config: ScoreSettings) -> Fitted:
     """A mixture that is fitted already."""
     score_patches = compile_score(state, config.score)
     size = num_bytes((state.posterior, state.reduction))
-    return Fitted(score_patches, size, state.mixture.num_components)
+    return Fitted(score_patches, size, state.mixture.num_components, compile_images(state))
 
 
 def _mixture(features: np.ndarray, config: DetectorConfig) -> Fitted:

@@ -21,8 +21,14 @@ from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.programs import reshaped
 from jaxdpmm.scoring import Scorer, in_tiles
 
+ScoreImages = Callable[[Any], Float[np.ndarray, " B"]]
+"""Features of images, (B, h, w, D), to a score of each."""
+
 ScorePatches = Callable[[Any], Any]
 """Patch features (..., D) to patch scores (...), in NumPy or on the device."""
+
+
+NOTHING: Mapping[str, Any] = {}
 
 
 class ScoredImage(NamedTuple):
@@ -91,6 +97,7 @@ def score_images(
     scores: Mapping[str, ScorePatches],
     config: ScoreSettings,
     components: ScorePatches | None = None,
+    whole: Mapping[str, ScoreImages | None] = NOTHING,
 ) -> Iterator[dict[str, ScoredImage]]:
     """Every score on every image, the features computed once.
 
@@ -99,11 +106,12 @@ def score_images(
         scores: by name.
         config: for the share of patches that makes an image's score, and whether the background counts.
         components: patch features to numbers of components, see `assigning.compile_components`; None to leave them out.
+        whole: scores of whole images by the same names; without one, the mean of the highest scores of patches.
     """
     batches = (
         PatchBatch((one.record,), (one.frame,), one.features[None], one.seconds) for one in patches
     )
-    return score_batches(batches, scores, config, components)
+    return score_batches(batches, scores, config, components, whole)
 
 
 def score_batches(
@@ -111,6 +119,7 @@ def score_batches(
     scores: Mapping[str, ScorePatches],
     config: ScoreSettings,
     components: ScorePatches | None = None,
+    whole: Mapping[str, ScoreImages | None] = NOTHING,
 ) -> Iterator[dict[str, ScoredImage]]:
     """As `score_images`, a batch at a time, whose features stay on the device: scores alone are fetched, once.
 
@@ -121,13 +130,14 @@ def score_batches(
         scores: by name.
         config: as of `score_images`.
         components: as of `score_images`.
+        whole: as of `score_images`.
     """
     for batch in batches:
         masks = None
         if config.foreground:
             masks = [foreground_mask(one) for one in np.asarray(batch.features)]
         scored = {
-            name: _scored(batch, score_patches, masks, config.top_fraction)
+            name: _scored(batch, score_patches, masks, config.top_fraction, whole.get(name))
             for name, score_patches in scores.items()
         }
         grids = [None] * len(batch.records) if components is None else components(batch.features)
@@ -142,6 +152,7 @@ def _scored(
     score_patches: ScorePatches,
     masks: list[np.ndarray] | None,
     fraction: float,
+    score_images: ScoreImages | None,
 ) -> list[ScoredImage]:
     """One score of every image of a batch."""
     begin = time.perf_counter()
@@ -151,7 +162,8 @@ def _scored(
         grids = np.stack([in_foreground(grid, mask) for grid, mask in pairs])
     jax.block_until_ready(grids)
     seconds = (time.perf_counter() - begin) / len(batch.records)
-    found, whole = jax.device_get((grids, image_scores(grids, fraction)))
+    of_images = score_images(batch.features) if score_images else image_scores(grids, fraction)
+    found, whole = jax.device_get((grids, of_images))
     return [
         ScoredImage(record, frame, grid, float(one), batch.seconds, seconds)
         for record, frame, grid, one in zip(batch.records, batch.frames, found, whole, strict=True)

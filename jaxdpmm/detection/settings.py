@@ -275,6 +275,11 @@ class ScoreSettings:
         "See `jaxdpmm.scoring.SCORERS`, and the folder `scores`.",
         choices=(*choices.SCORES, *choices.OF_IMAGES),
     )
+    image_score: str = setting(
+        choices.TOP,
+        "What makes the score of an image, its most anomalous patches or what it is made of",
+        choices=choices.IMAGE_SCORES,
+    )
     top_fraction: float = setting(
         0.01,
         "Share of the patches, the most anomalous ones, whose mean is the score of an image.",

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from jaxdpmm.detection.reduction import Reduction, reduced
 from jaxdpmm.detection.scores.context import LearnedContext
+from jaxdpmm.detection.scores.histograms import Histograms
 from jaxdpmm.model import Mixture, Posterior, Prior
 from jaxdpmm.scoring import SCORERS, Fusion, Scorer
 
@@ -189,6 +190,7 @@ class DetectorState(NamedTuple):
         kept: what each training image has added, see `line/kept.py`; None where that was not kept.
         known: None where the odds are none of the scores.
         unlabelled: None where the discrepancy is none of the scores.
+        histograms: what training images are made of; None where images score by their patches.
         colour_limits: scores at which the colours of pictures begin and end, found from training patches.
         backbone_sha256: digest of the backbone's weights.
     """
@@ -208,6 +210,7 @@ class DetectorState(NamedTuple):
     kept: tuple[KeptImage, ...] | None = None
     known: Known | None = None
     unlabelled: Unlabelled | None = None
+    histograms: Histograms | None = None
 
     @property
     def num_inputs(self) -> int:

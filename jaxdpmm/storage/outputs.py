@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 MARK = "jaxdpmm"
 ONNX_GRAPH = "jaxdpmm_scorer"  # name of the graph in an ONNX file
-RUN_FILES = ("run.json", "scores.csv", "volumes.csv", "lesions.csv")
+RUN_FILES = ("run.json", "scores.csv", "volumes.csv", "slices.csv", "lesions.csv")
 RUN_FOLDERS = ("maps", "previews", "masks", "overlays", "atlas", "components")
 _HEAD_BYTES = 4096
 

@@ -32,7 +32,7 @@ def write_series(folder, seed):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Volumes of both kinds, one of them cut short, a backbone and a model."""
+    """Volumes of both kinds, one of them cut short, a backbone and a model of what slices are made of."""
     folder = tmp_path_factory.mktemp("volumes")
     (folder / "normal").mkdir()
     for seed in range(2):
@@ -41,7 +41,8 @@ def folder(tmp_path_factory):
     write_backbone(folder / "tiny")
     places = [str(folder / "normal"), "--output", str(folder / "model")]
     backbone = ["--backbone", str(folder / "tiny"), "--short-side", str(SIDE)]
-    assert cli.run(["fit", *places, *backbone, "--num-components", "3"]) == 0
+    more = ["--num-components", "3", "--image-score", "divergence"]
+    assert cli.run(["fit", *places, *backbone, *more]) == 0
     content = (folder / "normal" / "scan.nii.gz").read_bytes()
     (folder / "normal" / "cut.nii.gz").write_bytes(content[: len(content) // 2])
     return folder
@@ -93,6 +94,10 @@ def test_one_volume_is_scored_and_its_worst_slice_explained(folder, tmp_path, ca
     with (tmp_path / "out" / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert of_volume["score"] == max(float(row["score"]) for row in rows)
+    with (tmp_path / "out" / "slices.csv").open() as file:
+        profile = list(csv.DictReader(file))
+    assert [row["slice"] for row in profile] == ["0", "1", "2"]
+    assert [row["score"] for row in profile] == [row["score"] for row in rows]
     least = min(float(row["p_value"]) for row in rows)
     assert of_volume["p_value"] == pytest.approx(min(1, 3 * least))
     assert score(folder, path, tmp_path / "out", "--across", "-1") == 2

@@ -11,7 +11,8 @@ from synthetic import SIDE, write_backbone, write_mvtec
 
 from jaxdpmm import cli
 from jaxdpmm.cli.settings import options_of
-from jaxdpmm.detection import DetectorConfig
+from jaxdpmm.detection import DetectorConfig, ImagePatches, fit_mixture
+from jaxdpmm.detection.choosing import trials
 from jaxdpmm.detection.choosing.choose import FIGURE, decide, settings_to_try
 from jaxdpmm.detection.choosing.trials import (
     Material,
@@ -22,6 +23,7 @@ from jaxdpmm.detection.choosing.trials import (
 )
 from jaxdpmm.detection.scored import ScoredImage
 from jaxdpmm.detection.settings import DetectorSettings
+from jaxdpmm.detection.state import FitFacts
 from jaxdpmm.detection.stored.state import load_detector_model
 from jaxdpmm.images.geometry import Preprocessing, frame_of
 from jaxdpmm.images.records import ImageRecord
@@ -29,6 +31,7 @@ from jaxdpmm.images.records import ImageRecord
 pytestmark = pytest.mark.compiles_much
 
 BASE = DetectorConfig(layers=(12,))
+FACTS = FitFacts(1, 0, False, False, None, within_over_between=0.5)
 
 
 def test_every_pixel_that_is_left_after_the_crop_is_one_of_a_patch():
@@ -87,10 +90,40 @@ def trial(faint: float, between: float, num_bytes: int, noise: float = 0.0, **ch
     figure = (faint + between) / 2
     recipes = {"faint": faint, "between": between}
     config = DetectorConfig(layers=(12,), **changes)
-    return Trial(config, {FIGURE: figure}, recipes, figure + shared + own, num_bytes, 10, 1.0)
+    drawn = figure + shared + own
+    return Trial(config, {FIGURE: figure}, recipes, drawn, num_bytes, 10, 1.0, FACTS)
 
 
 USUAL = trial(0.4, 0.6, 100)
+
+
+def test_rotated_and_other_settings_are_judged_by_the_same_anomalies_of_features(monkeypatch):
+    random = np.random.default_rng(3)
+    frame = frame_of((56, 56), Preprocessing(56, 14))
+
+    def images(number):
+        grids = random.normal(size=(number, *frame.grid, 3)).astype(np.float32)
+        records = (ImageRecord(Path(f"{place}.png"), 0) for place in range(number))
+        return [
+            ImagePatches(*pair, 0.0) for pair in zip(records, [frame] * number, grids, strict=True)
+        ]
+
+    fitted, states = [], []
+
+    def fit_noted(features, config):
+        fitted.append(config)
+        states.append(states[0] if states else fit_mixture(features, config))  # one fit will do
+        return states[0]
+
+    monkeypatch.setattr(trials, "fit_mixture", fit_noted)
+    material = Material((2,), images(12), 2, images(3), [], ("between",))
+    some = {"layers": (2,), "share": 0.1}
+    configs = [DetectorConfig(**some, rotations=number) for number in (1, 2)]
+    plain, rotated = trials.fits(material, configs)
+    assert len(rotated.images.learned) == 2 * len(plain.images.learned)
+    for one, other in zip(plain.images.synthetic, rotated.images.synthetic, strict=True):
+        np.testing.assert_array_equal(one.features, other.features)
+    assert len(fitted) == 3  # anomalies are made of the default mixture, which is neither of these
 
 
 def test_the_settings_as_they_are_are_left_for_clearly_better_ones_alone():
@@ -148,6 +181,7 @@ def test_choose_says_which_command_to_run_and_writes_what_it_has_tried(folder, c
     assert len(result["trials"]) == 2
     assert result["trials"][0]["settings"] == {}
     assert all(0 < one[FIGURE] <= 1 for one in result["trials"])
+    assert all(one["within_over_between"] > 0 for one in result["trials"])
     with Image.open(outputs["picture"]) as picture:
         assert picture.info["Software"] == "jaxdpmm"
     command = next(line for line in out.splitlines() if line.startswith("jaxdpmm fit")).split()

@@ -173,7 +173,7 @@ def test_bad_input_is_told_in_a_sentence(learned):
     with pytest.raises(ValueError, match=r"score must be names that differ, got none; give each"):
         DetectorConfig(score=())
     with pytest.raises(
-        ValueError, match=r"score must be one of predictive, .*context, odds, got 'od"
+        ValueError, match=r"score must be one of predictive, .*context, odds, discrepancy, got 'od"
     ):
         DetectorConfig(score=("cosine", "odd"))
     with pytest.raises(

@@ -16,14 +16,15 @@ from jaxdpmm.detection.choosing.synthetic import RECIPES, stock_of, synthetic_pa
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.evaluate import typical_ms
 from jaxdpmm.detection.fitting import fit_mixture
+from jaxdpmm.detection.learning import separation_facts
 from jaxdpmm.detection.leaving_out import fuse_scores
 from jaxdpmm.detection.methods import Fitted, of_state
 from jaxdpmm.detection.metrics import area_under_roc, bootstrap, curves, score_table
 from jaxdpmm.detection.patches import ImagePatches, stack_patches
 from jaxdpmm.detection.scored import ScoredImage, score_images
 from jaxdpmm.detection.scores.joint import is_joint
-from jaxdpmm.detection.settings import ScoreSettings
-from jaxdpmm.detection.state import DetectorState
+from jaxdpmm.detection.settings import MixtureSettings, ScoreSettings
+from jaxdpmm.detection.state import DetectorState, FitFacts
 from jaxdpmm.images.geometry import Frame
 from jaxdpmm.images.reading import mask_of
 from jaxdpmm.images.records import ANOMALOUS
@@ -84,6 +85,7 @@ class Trial(NamedTuple):
         num_bytes: size of what scoring keeps.
         num_components: K.
         milliseconds: of scoring per image, from features on.
+        facts: of the fit, with how compact components are and how far apart on held-out patches.
     """
 
     config: DetectorConfig
@@ -93,6 +95,7 @@ class Trial(NamedTuple):
     num_bytes: int
     num_components: int
     milliseconds: float
+    facts: FitFacts
 
 
 def trials(material: Material, configs: Iterable[DetectorConfig]) -> Iterator[Trial]:
@@ -125,31 +128,44 @@ def trials(material: Material, configs: Iterable[DetectorConfig]) -> Iterator[Tr
             tried.fitted.num_bytes,
             tried.fitted.num_rows,
             typical_ms(images, "scoring_seconds"),
+            separation_facts(tried.state, rows_of(held_out), tried.config.seed),
         )
 
 
 def fits(material: Material, configs: Iterable[DetectorConfig]) -> Iterator[Tried]:
     """Each setting fitted to the learned images, in order.
 
+    Synthetic anomalies of features are made once for all settings with the same blocks, rotated or not, so that these
+    are judged by the same images.
+
     Args:
         material: as of `trials`.
         configs: settings, resolved.
     """
+    made: dict[tuple[Any, ...], list[ImagePatches]] = {}
     for _, alike in itertools.groupby(configs, _features_of):
         settings = list(alike)
         some = _narrowed(material, settings[0])
         patches = stack_patches(some.learned, len(some.learned))
-        if material.of_features:
-            some = some._replace(
-                synthetic=[*some.synthetic, *_of_features(some, patches.features, settings[0])]
-            )
+        usual = _mixture_of(settings[0], MixtureSettings, ScoreSettings)
+        fitted: dict[DetectorConfig, DetectorState] = {}
+        blocks = settings[0].layers, settings[0].join
+        if material.of_features and blocks not in made:
+            fitted[usual] = fit_mixture(patches.features, usual)
+            made[blocks] = list(_of_features(some, fitted[usual], usual.seed))
+        some = some._replace(synthetic=[*some.synthetic, *made.get(blocks, ())])
         for mixture, same in itertools.groupby(settings, _mixture_of):
-            state = fit_mixture(patches.features, mixture)
+            state = fitted.get(mixture) or fit_mixture(patches.features, mixture)
             for config in same:
                 own = state
                 if is_joint(config.score):
                     own = fuse_scores(state, patches, config)
                 yield Tried(config, own, of_state(own, config), some)
+
+
+def rows_of(images: Iterable[ImagePatches]) -> Float[np.ndarray, "N D"]:
+    """Features of all patches of some images."""
+    return np.concatenate([one.features.reshape(-1, one.features.shape[-1]) for one in images])
 
 
 def scored(tried: Tried, images: Iterable[ImagePatches]) -> list[ScoredImage]:
@@ -212,27 +228,26 @@ def figures_of(images: Sequence[ScoredImage], counts: bootstrap.ImageCounts) -> 
     return found
 
 
-def _of_features(
-    images: Material, features: Float[np.ndarray, "N D"], config: DetectorConfig
-) -> Iterator[ImagePatches]:
+def _of_features(images: Material, state: DetectorState, seed: int) -> Iterator[ImagePatches]:
     """Synthetic anomalies of features, by what the default mixture of them knows, whichever is tried."""
-    state = fit_mixture(features, DetectorConfig.preset("fast", seed=config.seed))
     means = np.asarray(component_means(state.mixture, state.posterior))
     first = images.learned[:: images.rotations]
     stock = stock_of(means, [one.features for one in first])
     recipes = {name: RECIPES[name] for name in images.of_features}
     number = NUM_OF_FEATURES * len(recipes)
-    return synthetic_patches(images.held_out, stock, number, seed=config.seed, recipes=recipes)
+    return synthetic_patches(images.held_out, stock, number, seed=seed, recipes=recipes)
 
 
 def _features_of(config: DetectorConfig) -> tuple[Any, ...]:
     return config.layers, config.join, config.rotations
 
 
-def _mixture_of(config: DetectorConfig) -> DetectorConfig:
-    """The same for settings that differ only in the score."""
+def _mixture_of(config: DetectorConfig, *groups: type[Any]) -> DetectorConfig:
+    """The settings with the defaults of some groups, by default the same for settings that differ only in the score."""
     usual: dict[str, Any] = {
-        field.name: field.default for field in dataclasses.fields(ScoreSettings)
+        field.name: field.default
+        for group in groups or (ScoreSettings,)
+        for field in dataclasses.fields(group)
     }
     return dataclasses.replace(config, **usual)
 

@@ -99,6 +99,11 @@ def updated(
             f"a model that is updated must have one score of a patch, got {' and '.join(names_of(config.score))}, "
             "which are fused as all training images say; fit it anew."
         )
+    if state.histograms is not None:
+        raise ValueError(
+            'a model that is updated must have the image score "top", got "divergence", of which it does not keep what '
+            "new images are held against; fit it anew."
+        )
     groups = ImageGroups(state, patches, config)
     old, seeded = with_births(state, groups)
     rows = rows_of(seeded, groups, local_step_of(config, seeded.mixture))

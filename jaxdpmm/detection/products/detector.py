@@ -114,6 +114,11 @@ class ProductDetector:
             raise ValueError(
                 "data must hold at least one product, got none; see images.layouts.open_products."
             )
+        if config.image_score != DetectorConfig.image_score:
+            raise ValueError(
+                f'image_score must be "top" for several products, got {config.image_score!r}; their scores would not '
+                "be in one unit."
+            )
         for part in data.values():
             check_enough(len(part.train))
         records = [record for part in data.values() for record in part.train]

@@ -43,11 +43,21 @@ class ScoredVolume(NamedTuple):
     lesions_ml: float | None
 
 
+class ScoredSlice(NamedTuple):
+    """One line of the profile of a volume: its slices in their order, of which the score is that of the image."""
+
+    volume: str
+    slice: int
+    score: float
+    p_value: float | None
+
+
 class VolumeMaps:
     """Writes `<name>.nii.gz` for every volume of several slices, as soon as a slice of another one comes.
 
     Attributes:
         volumes: those that are finished.
+        slices: of these that were scored.
         lesions: of all of these.
     """
 
@@ -75,6 +85,7 @@ class VolumeMaps:
         self._values = np.zeros((0, 0, 0), np.float32)
         self._slices: list[tuple[float, int, float | None]] = []
         self.volumes: list[ScoredVolume] = []
+        self.slices: list[ScoredSlice] = []
         self.lesions: list[Lesion] = []
 
     def add(
@@ -119,13 +130,14 @@ class VolumeMaps:
         self._source = None
 
     def write_tables(self, folder: Path) -> None:
-        """Write `volumes.csv` and `lesions.csv` of the volumes that are finished, where there are any.
+        """Write `volumes.csv`, `slices.csv` and `lesions.csv` of the volumes that are finished, where there are any.
 
         Args:
             folder: of the run; tables of an earlier run in it are removed.
         """
         for name, kind, rows in (
             ("volumes.csv", ScoredVolume, self.volumes),
+            ("slices.csv", ScoredSlice, self.slices),
             ("lesions.csv", Lesion, self.lesions),
         ):
             path = folder / name
@@ -140,6 +152,7 @@ class VolumeMaps:
             return {}
         return {
             "volumes": [one._asdict() for one in self.volumes],
+            "slices": [one._asdict() for one in self.slices],
             "lesions": [one._asdict() for one in self.lesions],
         }
 
@@ -155,6 +168,8 @@ class VolumeMaps:
             )
             number, size = len(found), sum(one.volume_ml for one in found)
             self.lesions += found
+        profile = sorted(self._slices, key=lambda one: one[1])
+        self.slices += [ScoredSlice(self._name, place, one, p) for one, place, p in profile]
         self.volumes.append(
             ScoredVolume(self._name, score, index, p_value, len(self._slices), number, size)
         )

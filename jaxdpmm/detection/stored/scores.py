@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse
 
 from jaxdpmm.detection.scores.context import Context, LearnedContext, Ring
+from jaxdpmm.detection.scores.histograms import Histograms
 from jaxdpmm.detection.state import DetectorState, Known, Unlabelled
 from jaxdpmm.model import Mixture, Posterior, Prior
 from jaxdpmm.scoring import Fusion
@@ -21,6 +22,7 @@ from jaxdpmm.storage.model_trees import problem_of, template_of
 from jaxdpmm.storage.tree_store import named_leaves
 
 FUSION, CONTEXT, KNOWN, UNLABELLED = "fusion", "context", "known", "unlabelled"
+HISTOGRAMS = "histograms"
 CONTEXT_ARRAYS = ("counts", "columns", "ends", "centres", "ring", "prior")
 MOST_RINGS = 2**10  # patches to either side
 LARGEST = 2**53
@@ -28,7 +30,8 @@ LARGEST = 2**53
 
 def arrays_of(state: DetectorState) -> dict[str, np.ndarray]:
     """The arrays by name; none where there are no such parts."""
-    trees = {FUSION: state.fusion, KNOWN: state.known, UNLABELLED: state.unlabelled}
+    trees: dict[str, Any] = {FUSION: state.fusion, HISTOGRAMS: state.histograms}
+    trees |= {KNOWN: state.known, UNLABELLED: state.unlabelled}
     context = state.context
     arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(trees).items()}
     if context is not None:
@@ -133,6 +136,30 @@ def unlabelled_of(
     if share.shape != () or share.dtype.kind != "f" or not 0 < share < 1:
         raise ValueError("unlabelled images that are none")
     return Unlabelled(_posterior_of(found, mixture, prior, "unlabelled images"), float(share))
+
+
+def histograms_of(arrays: Mapping[str, np.ndarray], num_components: int) -> Histograms | None:
+    """What training images are made of, among the arrays of a model file; None where it does not say.
+
+    Args:
+        arrays: by name.
+        num_components: K.
+
+    Raises:
+        ValueError: the arrays are no histograms of so many components; the message is a part of a sentence.
+    """
+    found = _below(arrays, HISTOGRAMS)
+    if not found:
+        return None
+    shares, prior = (found.get(name, np.zeros(0)) for name in Histograms._fields)
+    of_components = shares.ndim == 2 and len(shares) > 0 and prior.shape == (num_components,)
+    if not of_components or shares.shape[1] != num_components:
+        raise ValueError(f"histograms that are none of {num_components} components")
+    if not all(one.dtype.kind == "f" and bool((one > 0).all()) for one in (shares, prior)):
+        raise ValueError("histograms with shares that are not positive")
+    if not np.isfinite(prior).all() or not np.allclose(shares.sum(axis=1), 1):
+        raise ValueError("histograms with shares that do not sum to one")
+    return Histograms(shares, prior)
 
 
 def _below(arrays: Mapping[str, np.ndarray], part: str) -> dict[str, np.ndarray]:

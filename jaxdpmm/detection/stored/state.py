@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from jaxdpmm.choices import CONTEXT, DISCREPANCY, ODDS, is_joint, names_of
+from jaxdpmm.choices import CONTEXT, DISCREPANCY, DIVERGENCE, ODDS, is_joint, names_of
 from jaxdpmm.detection.config import OWN, DetectorConfig
 from jaxdpmm.detection.reduction import reduction_of
 from jaxdpmm.detection.state import (
@@ -27,6 +27,7 @@ from jaxdpmm.detection.stored.scores import (
     arrays_of,
     context_of,
     fusion_of,
+    histograms_of,
     known_of,
     unlabelled_of,
 )
@@ -150,8 +151,11 @@ def _state_of(model: Model, settings: _Settings, config: DetectorConfig) -> Dete
     context = context_of(model.arrays, model.mixture.num_components)
     known = known_of(model.arrays, model.mixture, model.prior)
     unlabelled = unlabelled_of(model.arrays, model.mixture, model.prior)
-    are_there = [part is not None for part in (fusion, context, known, unlabelled)]
+    histograms = histograms_of(model.arrays, model.mixture.num_components)
+    parts = (fusion, context, known, unlabelled, histograms)
+    are_there = [part is not None for part in parts]
     wanted = [is_joint(config.score), *(one in names for one in (CONTEXT, ODDS, DISCREPANCY))]
+    wanted.append(config.image_score == DIVERGENCE)
     if are_there != wanted:
         raise ValueError(f"the parts of other scores than {' and '.join(names)}")
     facts = FitFacts(**{name: getattr(settings, name) for name in FitFacts._fields})
@@ -171,6 +175,7 @@ def _state_of(model: Model, settings: _Settings, config: DetectorConfig) -> Dete
         kept_of(model, settings.kept_images),
         known,
         unlabelled,
+        histograms,
     )
 
 
