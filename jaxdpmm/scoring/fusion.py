@@ -9,8 +9,10 @@ each score: whatever their dependence is, the result is minus the log of a p-val
 A sum finds what is somewhat odd by all scores; the largest what is very odd by one of them, and is the choice where
 scores look at different things and some see nothing in most anomalies.
 
-A share of N points is never below 1 / N, and all anomalies would be equal there. Beyond the largest of the normal
-scores, shares go on as a generalized Pareto tail, at the least an exponential one. Next file to read: `ratio.py`.
+A share of N points is never below 1 / N, and all anomalies would be equal there. Beyond the highest of the normal
+scores, shares go on as a generalized Pareto tail. That of each score has the same shape: where tails were as few normal
+points say, the score with the lightest one would outgrow all others among anomalies, however little it knows of them.
+The tail of what is combined is fitted, at the least an exponential one. Next file to read: `ratio.py`.
 
 References:
     Fisher (1925), Statistical methods for research workers, section 21.1. Tippett (1931), The methods of statistics.
@@ -39,6 +41,7 @@ COMBINE: Mapping[str, Callable[..., Array]] = {
     "largest": jnp.max,
 }  # of minus log p-values
 HEAVIEST = 0.5  # shape of the tail; a heavier one has no variance
+OF_EACH = 0.25  # shape of the tail of every score that is combined, half of the heaviest
 
 
 class Survival(NamedTuple):
@@ -64,11 +67,14 @@ class Fusion(NamedTuple):
     total: Survival
 
 
-def learn_survival(normal_scores: Num[Array | np.ndarray, " N"]) -> Survival:
+def learn_survival(
+    normal_scores: Num[Array | np.ndarray, " N"], shape: float | None = None
+) -> Survival:
     """How often normal points score at least so much.
 
     Args:
         normal_scores: of normal points that the score was not learned from.
+        shape: of the tail; None for that of the highest scores.
 
     Raises:
         ValueError: fewer than `LEAST_NORMAL` scores, or not finite.
@@ -86,7 +92,8 @@ def learn_survival(normal_scores: Num[Array | np.ndarray, " N"]) -> Survival:
     knots = ascending[places.astype(int)]
     at_least = number - np.searchsorted(ascending, knots)
     shares = (1 + at_least) / (1 + number)
-    mean, shape = _tail(ascending[number - in_tail :] - knots[-1])
+    mean, own_shape = _tail(ascending[number - in_tail :] - knots[-1])
+    shape = own_shape if shape is None else shape
     least = np.spacing(np.abs(knots[-1])) + np.finfo(np.float32).tiny
     scale = max(mean * (1 - shape), least)
     parts = knots, -np.log(shares), scale, shape
@@ -115,7 +122,7 @@ def learn_fusion(normal_scores: Num[Array | np.ndarray, "N J"], combine: str = "
     """
     check_choice("combine", combine, COMBINE)
     columns = np.asarray(normal_scores, float)
-    survivals = [learn_survival(column) for column in columns.T]
+    survivals = [learn_survival(column, OF_EACH) for column in columns.T]
     each = jax.tree.map(lambda *parts: jnp.stack(parts), *survivals)
     combined = in_tiles(jitted(_of_columns, combine), each, columns)
     return Fusion(each, learn_survival(combined))
