@@ -63,7 +63,10 @@ def main() -> None:
         short_side=options.short_side,
         score=options.score,
     )
-    settings = json.loads(json.dumps(config.to_dict())) | {"stride": options.stride}
+    settings = json.loads(json.dumps(config.to_dict())) | {
+        "stride": options.stride,
+        "num_train": options.num_train,
+    }
     records = known_records(options.json, settings)
     backbone = load_backbone(config.backbone)
     data_set = open_data_set(options.data)

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from harness import write_report
 
-from jaxdpmm.detection import DetectorConfig, ImagePatches, TrainingPatches, compile_scorer
+from jaxdpmm.detection import DetectorConfig, ImagePatches, TrainingPatches
 from jaxdpmm.detection.learning import learn
-from jaxdpmm.detection.line.drift import compare_looks, looks_of, looks_of_kept
+from jaxdpmm.detection.line.drift import compare_looks, looks_beside_kept, looks_of_kept
 from jaxdpmm.images.geometry import Preprocessing, frame_of
 from jaxdpmm.images.records import ImageRecord
 
@@ -84,11 +84,10 @@ def draw(random: np.random.Generator) -> tuple[float, float]:
     patches = TrainingPatches(np.concatenate(images), NUM_LEARNED, sources, (FRAME,) * NUM_LEARNED)
     state = learn(patches, dataclasses.replace(CONFIG, seed=int(random.integers(2**31)))).state
     reference = looks_of_kept(state, state.kept or ())
-    score_patches = compile_scorer(*state.scorer(CONFIG.score))
 
     def p_value(weights: np.ndarray) -> float:
         new = [of_features(image(random, centres, weights)) for _ in range(NUM_NEW)]
-        looks = looks_of(state, CONFIG, score_patches, new)
+        looks = looks_beside_kept(state, CONFIG, new)
         return compare_looks(reference, looks, seed=int(random.integers(2**31))).p_value
 
     return p_value(same), p_value(grown)

@@ -1,11 +1,17 @@
 """Drift: what is planted is found and named, images of the same source raise no alarm more often than stated."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from scipy import stats
 
-from jaxdpmm.detection.line.drift import Looks, compare_looks
+from jaxdpmm.detection import DetectorConfig, ImagePatches, TrainingPatches
+from jaxdpmm.detection.learning import learn
+from jaxdpmm.detection.line.drift import Looks, compare_looks, looks_beside_kept, looks_of_kept
+from jaxdpmm.images.geometry import Preprocessing, frame_of
+from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.pictures import draw_drift
 
 
@@ -13,6 +19,31 @@ def looks(random, number, weights=(6, 3, 1, 1, 0.2), shift=0.0):
     """Shares of components that differ between images, and scores."""
     shares = random.dirichlet(np.array(weights), number)
     return Looks(random.normal(size=number) + shift, shares)
+
+
+@pytest.mark.compiles_much
+def test_new_images_are_looked_at_by_mixtures_of_as_many_images_as_kept_ones():
+    """So that an image looks as it did, where it is the one that is left out for itself."""
+    random, frame, number = np.random.default_rng(4), frame_of((56, 56), Preprocessing(56, 14)), 6
+    features = (5 * random.integers(0, 3, (number * 16, 1)) + random.normal(size=(96, 3))).astype(
+        np.float32
+    )
+    sources = tuple((f"{place}.png", frame.grid) for place in range(number))
+    config = DetectorConfig(
+        num_components=4, score="predictive", keep_images=True, thresholds="none"
+    )
+    state = learn(TrainingPatches(features, number, sources, (frame,) * number), config).state
+    images = [
+        ImagePatches(ImageRecord(Path(name)), frame, part.reshape(4, 4, 3), 0.0)
+        for (name, _), part in zip(sources, np.split(features, number), strict=True)
+    ]
+    order = np.random.default_rng(config.seed).permutation(number)
+    found = looks_beside_kept(state, config, [images[place] for place in order])
+    kept = looks_of_kept(state, state.kept)
+    np.testing.assert_allclose(found.scores, kept.scores[order], rtol=1e-5)
+    np.testing.assert_array_equal(found.shares, kept.shares[order])
+    turned = looks_beside_kept(state, config, [images[place] for place in np.roll(order, 1)])
+    assert (turned.scores < np.roll(found.scores, 1)).mean() > 0.5  # learned from, so more normal
 
 
 def test_rate_holds_for_images_of_one_source():
