@@ -21,6 +21,7 @@ from jaxdpmm.detection.overlay import colour_limits
 from jaxdpmm.detection.patches import ImagePatches, TrainingPatches
 from jaxdpmm.detection.reduction import reduce_features
 from jaxdpmm.detection.scored import ScoredImage, ScorePatches
+from jaxdpmm.detection.scores.beside import check_others
 from jaxdpmm.detection.scores.composition import component_counts, scores_without
 from jaxdpmm.detection.scores.discrepancy import with_discrepancy, with_unlabelled
 from jaxdpmm.detection.scores.histograms import learn_histograms
@@ -74,7 +75,9 @@ def with_scores(
     Raises:
         ValueError: one of these scores is asked for without images, or they are not what they should be.
     """
-    return with_discrepancy(with_odds(config, anomalies), normal, unlabelled)
+    for argument, images in (("anomalies", anomalies), ("unlabelled", unlabelled)):
+        check_others(argument, images, normal)
+    return with_discrepancy(with_odds(config, anomalies), unlabelled)
 
 
 def learn(

@@ -86,7 +86,10 @@ def test_unlabelled_images_that_cannot_be_used_are_told_in_a_sentence(data, tmp_
     for more, reason in (
         (["--score", "discrepancy"], "unlabelled must be at least one further image for the score"),
         (["--unlabelled", one], "unlabelled must be at least 2 images, got 1, "),
-        (["--unlabelled", str(data.train[0].path.parent)], "must be other images than the normal"),
+        *(
+            ([f"--{name}", str(data.train[0].path.parent)], f"{name} must be other images than the")
+            for name in ("anomalies", "unlabelled")
+        ),
         (["--unlabelled", one, "--products"], "--unlabelled must be left out with --products, got"),
     ):
         assert cli.run(["fit", str(folder), "--output", str(tmp_path / "model"), *more]) == 2

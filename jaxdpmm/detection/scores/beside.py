@@ -18,6 +18,7 @@ from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.reduction import reduced
 from jaxdpmm.detection.scored import compile_scorer
 from jaxdpmm.detection.state import DetectorState
+from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.model import Mixture, Posterior
 from jaxdpmm.programs import jitted
 from jaxdpmm.scoring import nearest_predictive
@@ -48,6 +49,24 @@ def with_score_of(
     if name in names or not images:
         return config
     return dataclasses.replace(config, score=(*names, name))
+
+
+def check_others(
+    argument: str, images: Sequence[ImageRecord], normal: Sequence[ImageRecord]
+) -> None:
+    """Raise `ValueError` if images that a second mixture is learned from are among those of the first.
+
+    Args:
+        argument: what the images are passed as.
+        images: of the second mixture.
+        normal: images.
+    """
+    known = {one.path for one in normal}
+    if both := [one.path for one in images if one.path in known]:
+        raise ValueError(
+            f"{argument} must be other images than the normal ones, got {len(both)} of these, for example {both[0]}; "
+            "leave them out."
+        )
 
 
 def compile_ratio(

@@ -60,29 +60,19 @@ class Discrepancy(NamedTuple):
     draws: Hypotheses
 
 
-def with_discrepancy(
-    config: DetectorConfig, records: Sequence[ImageRecord], unlabelled: Sequence[ImageRecord]
-) -> DetectorConfig:
+def with_discrepancy(config: DetectorConfig, unlabelled: Sequence[ImageRecord]) -> DetectorConfig:
     """The settings, with the discrepancy among the scores where there are unlabelled images.
 
     Args:
         config: settings.
-        records: normal images.
-        unlabelled: others, which may be normal or not.
+        unlabelled: images that may be normal or not.
 
     Raises:
-        ValueError: the discrepancy is asked for without unlabelled images, there is a single one, or one of them is
-            also a normal image.
+        ValueError: the discrepancy is asked for without unlabelled images, or there is a single one.
     """
     if len(unlabelled) == 1:
         raise ValueError(
             f"unlabelled must be at least {FEWEST} images, got 1, {unlabelled[0].path}; give more, or leave it out."
-        )
-    known = {one.path for one in records}
-    if both := [one.path for one in unlabelled if one.path in known]:
-        raise ValueError(
-            f"unlabelled must be other images than the normal ones, got {len(both)} of these, for example {both[0]}; "
-            "leave them out."
         )
     return with_score_of(config, DISCREPANCY, "unlabelled", unlabelled, "further")
 
