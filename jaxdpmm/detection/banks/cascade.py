@@ -5,7 +5,7 @@ mapped into memory. A patch whose cosine score exceeds that of all but a share o
 training patches of the components nearest to it; any other keeps the score of the mixture, in the bank's units. A fixed
 share of each image would leave most of a large defect in the mixture's units, which cost 4 points of pixel AUPR where
 defects cover more than the share. Where all patches are compared with all components, scores are those of
-`exact.memory_bank`. Read `exact.py` first.
+`exact.memory_bank`. Read `exact.py` first, `grouped.py` next.
 """
 
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxdpmm.checks import check_at_least_one
+from jaxdpmm.detection.banks.grouped import closest_of_groups
 from jaxdpmm.detection.scored import ScorePatches, compile_scorer, num_bytes
 from jaxdpmm.model import Mixture, Posterior
 from jaxdpmm.programs import jitted
@@ -153,7 +154,7 @@ def cascade_bank(
         scores, chosen = scale * by_means, np.flatnonzero(by_means >= threshold)
         if len(chosen):
             components = in_tiles(nearest, means, x[chosen])
-            found = 1 - _closest(rows, starts, _unit(x[chosen]), components)
+            found = 1 - closest_of_groups(rows, starts, _unit(x[chosen]), components)
             scores[chosen] = np.where(np.isfinite(found), np.maximum(found, 0), scores[chosen])
         return scores.reshape(features.shape[:-1])
 
@@ -163,33 +164,6 @@ def cascade_bank(
 def _nearest(num: int, means: Means, x: Float[Array, "N D"]) -> Int[Array, "N num"]:
     """The components that hold data whose means point nearest, best first."""
     return jax.lax.top_k(x @ means.vectors.T - means.constant[None], num)[1]
-
-
-def _closest(
-    rows: np.ndarray,
-    starts: np.ndarray,
-    x: np.ndarray,
-    components: np.ndarray,
-    allowed: np.ndarray | None = None,
-) -> Float[np.ndarray, " N"]:
-    """The largest cosine of each unit vector with rows of its components; -inf where these have none.
-
-    Args:
-        rows: of all components.
-        starts: first row of each component, and the number of rows.
-        x: unit vectors, (N, D).
-        components: of each, (N, C).
-        allowed: which rows count; None for all.
-    """
-    best = np.full(len(x), -np.inf, np.float32)
-    for k in np.unique(components):
-        part = rows[starts[k] : starts[k + 1]]
-        part = part if allowed is None else part[allowed[starts[k] : starts[k + 1]]]
-        if len(part):
-            part = _unit(part) if part.dtype == np.int8 else part.astype(np.float32)
-            own = np.flatnonzero((components == k).any(axis=1))
-            best[own] = np.maximum(best[own], np.max(x[own] @ part.T, axis=1))
-    return best
 
 
 def _units(
@@ -211,7 +185,7 @@ def _units(
     x = _unit(rows[sample])
     components = in_tiles(jitted(_nearest, min(NUM_COMPONENTS, len(starts) - 1)), means, x)
     to_mean = 1 - np.sum(x * np.asarray(means.vectors)[components[:, 0]], axis=1)
-    to_row = 1 - _closest(rows, starts, x, components, order < cut)
+    to_row = 1 - closest_of_groups(rows, starts, x, components, order < cut)
     known = np.isfinite(to_row) & (to_mean > np.finfo(np.float16).eps)
     scale = float(np.median(to_row[known] / to_mean[known])) if known.any() else 1.0
     return to_mean, scale
