@@ -22,7 +22,8 @@ def choose_table(records: Records) -> str:
     """Rank correlation and regret in points, of each recipe; regret of the settings as they are, and of those chosen.
 
     Chosen are the best by the mean of two recipes, of settings that are better than the first by both of them, as
-    `jaxdpmm choose` takes them where the standard error allows.
+    `jaxdpmm choose` takes them where the standard error allows. Beside the recipes stands the rank correlation with how
+    wide components are by how far apart they are.
     """
     targets = [
         (data, figure)
@@ -36,6 +37,16 @@ def choose_table(records: Records) -> str:
         cells = [_agreement(_of(records, data), figure, some) for data, figure in targets]
         means = np.mean(cells, axis=0)
         rows.append([name, *(_text(*cell) for cell in [*cells, means])])
+    measured = {
+        data for data in {one["data"] for one in records} if _are_measured(_of(records, data))
+    }
+    cells = [
+        _width(_of(records, data), figure) if data in measured else None for data, figure in targets
+    ]
+    some = [one for one in cells if one is not None]
+    if some:
+        texts = ["-" if one is None else f"{one:+.2f}" for one in [*cells, np.mean(some)]]
+        rows.append(["width over distance", *texts])
     for name, choose in (("settings as they are", lambda some: 0), ("chosen", _unanimous)):
         regrets = [
             _regret(some, figure, choose(some))
@@ -46,6 +57,16 @@ def choose_table(records: Records) -> str:
     names = {"pixel_aupr": "pixel AUPR", "image_auroc": "image AUROC"}
     header = [f"{data}, {names[figure]}" for data, figure in targets]
     return markdown(["recipe", *header, "mean"], rows)
+
+
+def _are_measured(records: Records) -> bool:
+    return all(one.get("within_over_between") is not None for one in records)
+
+
+def _width(records: Records, figure: str) -> float:
+    """Rank correlation of the real figure with how wide components are by how far apart they are."""
+    widths = [one["within_over_between"] for one in records]
+    return float(spearmanr(widths, _real(records, figure))[0])
 
 
 def _of(records: Records, data: str) -> list[dict[str, Any]]:

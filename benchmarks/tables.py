@@ -4,6 +4,7 @@
     python benchmarks/tables.py against-bank quality-tiles.json quality-cells.json
     python benchmarks/tables.py memory memory.json
     python benchmarks/tables.py ideas benchmarks/results/ideas.json
+    python benchmarks/tables.py hard benchmarks/results/ideas.json
     python benchmarks/tables.py contamination benchmarks/results/contamination.json
     python benchmarks/tables.py choose benchmarks/results/choose.json
     python benchmarks/tables.py inference inference.json
@@ -23,6 +24,7 @@ from typing import Any
 
 from choose_tables import choose_table
 from gpu_tables import gpu_agreement_table, gpu_gains_table, gpu_table
+from ideas_tables import hard_table, ideas_table
 from table_parts import Records, grouped, interval, markdown, read_records, spread
 
 
@@ -132,19 +134,6 @@ def memory_table(records: Records) -> str:
     return markdown(header, rows)
 
 
-def ideas_table(records: Records) -> str:
-    """Image AUROC, pixel AUROC and pixel AUPR without and with each idea, means over seeds."""
-    header = ("data", "idea", "without", "with", "ms per image added")
-    rows = []
-    for runs in grouped([one for one in records if "skipped" not in one], "data", "idea"):
-        cells = (
-            " / ".join(spread([one[of] for one in runs], name, "{:.3f}") for name in runs[0][of])
-            for of in ("without", "with")
-        )
-        rows.append((runs[0]["data"], runs[0]["idea"], *cells, spread(runs, "ms_added", "{:.1f}")))
-    return markdown(header, rows)
-
-
 def contamination_table(records: Records) -> str:
     """Image AUROC and, where there are masks, pixel AUPR by the share of the defects that is learned from.
 
@@ -231,6 +220,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     "against-bank": against_bank_table,
     "memory": memory_table,
     "ideas": ideas_table,
+    "hard": hard_table,
     "choose": choose_table,
     "contamination": contamination_table,
     "inference": inference_table,

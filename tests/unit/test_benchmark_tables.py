@@ -74,7 +74,28 @@ def test_contamination_by_rate_with_what_was_left_out():
 def test_ideas_are_means_over_seeds_and_what_does_not_apply_is_left_out():
     skipped = {"data": "tiles", "idea": "matching", "seed": 0, "skipped": "sizes differ"}
     *_, row = tables.ideas_table([idea(0, 0.8, 0.9), idea(1, 0.9, 0.9), skipped]).splitlines()
-    assert row == "| tiles | fusion | 0.850 ± 0.071 / - | 0.900 ± 0.000 / - | 1.5 ± 0.7 |"
+    assert (
+        row == "| tiles | fusion | 0.850 ± 0.071 / - / - | 0.900 ± 0.000 / - / - | 1.5 ± 0.7 | 2 |"
+    )
+    parts = {name: {"image_auroc": value} for name, value in (("without", 0.7), ("with", 0.6))}
+    known = idea(0, 0.8, 0.9) | {"seen": parts, "unseen": parts}
+    *_, row = tables.ideas_table([known]).splitlines()
+    assert row == "| tiles | fusion, other kinds | 0.700 / - / - | 0.600 / - / - | - | 1 |"
+    merged = idea(0, 0.8, 0.9) | {"idea": "sites", "alone": parts["with"], "even": parts["without"]}
+    *_, row = tables.ideas_table([merged]).splitlines()
+    assert row == "| tiles | sites, all as one, evenly | 0.800 / - / - | 0.700 / - / - | - | 1 |"
+
+
+def test_false_positives_on_hard_images_are_means_over_seeds():
+    rates = [
+        {"data": "tiles", "hard_fpr95": dict.fromkeys(("with", "fused", "fused_by_atypical"), 0.2)}
+        | {"seed": seed}
+        for seed in (0, 1)
+    ]
+    for one, rate in zip(rates, (0.3, 0.5), strict=True):
+        one["hard_fpr95"]["without"] = rate
+    *_, row = tables.hard_table([*rates, idea(0, 0.8, 0.9)]).splitlines()
+    assert row == "| tiles | 40 | 20 | 20 | 20 | 2 |"
 
 
 def test_quality_has_means_over_seeds_and_dashes_without_masks():
