@@ -1,5 +1,6 @@
 """Strictness for every test: float64, no silent promotion, warnings are errors, checked shapes."""
 
+import gc
 import importlib.metadata
 import os
 from pathlib import Path
@@ -10,9 +11,12 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-# jaxlib 0.10 compiles a third faster without its fusion emitters; 0.12 no longer knows the flag.
+# jaxlib 0.10 compiles a third faster without its fusion emitters, which 0.12 no longer knows, and in one piece.
 if importlib.metadata.version("jaxlib").startswith("0.10."):
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    os.environ.setdefault(
+        "XLA_FLAGS",
+        "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+    )
 
 import jax
 import pytest
@@ -21,22 +25,53 @@ from jaxtyping import install_import_hook
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_disable_most_optimizations", True)  # what collecting compiles too
 
 # Shapes in signatures are checked at run time in the tests only.
 _hook = install_import_hook("jaxdpmm", "strict_types.check")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _compiling(request):
-    """Files that compile much and compute little are compiled without optimising, in half the time; none is kept.
+# What a process holds of memory maps: four a compiled program, and Linux allows 65,530.
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 10_000
 
-    Compiled programs hold memory maps; one process that keeps those of every test runs out of them and crashes.
-    """
-    is_quick = request.node.get_closest_marker("compiles_much") is not None
-    jax.config.update("jax_disable_most_optimizations", is_quick)
+
+def pytest_collection_finish():
+    """What was imported stays; the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_runtest_setup(item):
+    """Compile without optimising, in half the time, but where a test is about what users run or computes long."""
+    is_quick = not any(map(item.get_closest_marker, ["optimised", "slow"]))
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = str(is_quick)  # for processes that a test starts
+    if jax.config.read("jax_disable_most_optimizations") != is_quick:
+        jax.config.update("jax_disable_most_optimizations", is_quick)
+        jax.clear_caches()  # programs are found there whatever this setting was
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forgetting():
+    """Files share what they compile, until a process nears the end of its memory maps, where it would crash."""
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
-    jax.clear_caches()
+    if not MAPS.exists() or len(MAPS.read_bytes().splitlines()) > MOST_MAPS:
+        jax.clear_caches()
+
+
+@pytest.fixture
+def monkeypatch(monkeypatch, request):
+    """Programs are compiled anew where a test changes a constant, which a compiled program would not see."""
+    setattr_ = monkeypatch.setattr
+
+    def changing(target, name, *value, **options):
+        if str(target if isinstance(target, str) else name).rpartition(".")[2].isupper():
+            jax.clear_caches()
+            request.addfinalizer(jax.clear_caches)
+        setattr_(target, name, *value, **options)
+
+    monkeypatch.setattr = changing
+    return monkeypatch
 
 
 @pytest.fixture

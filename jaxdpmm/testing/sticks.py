@@ -14,6 +14,7 @@ import numpy as np
 from jax.scipy.special import betaln
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from jaxdpmm.programs import jitted
 from jaxdpmm.sticks import (
     GammaConcentration,
     StickBreaking,
@@ -149,12 +150,11 @@ def _check_ascent(
     sticks: StickBreaking, prior: Any, counts: Array, found: Sticks, allowed: float
 ) -> Sticks:
     """Update until nothing moves; the objective may not fall."""
-    update = jax.jit(lambda previous: sticks.posterior(counts, prior, previous))
-    value = jax.jit(lambda found: sticks_bound(sticks, found, prior, counts))
-    before = value(found)
+    update, value = jitted(_named, sticks, "posterior"), jitted(sticks_bound, sticks)
+    before = value(found, prior, counts)
     for number in range(NUM_UPDATES):
-        new = update(found)
-        after = value(new)
+        new = update(counts, prior, found)
+        after = value(new, prior, counts)
         if not after >= before - allowed:
             raise SticksError(
                 f"{type(sticks).__name__}.posterior must not lower counts E[log w] - kl_divergence, but update "
@@ -170,7 +170,7 @@ def _check_ascent(
 def _check_stationary(
     sticks: StickBreaking, prior: Any, counts: Array, found: Sticks, allowed: float
 ) -> None:
-    slopes = jax.jit(jax.grad(lambda found: sticks_bound(sticks, found, prior, counts)))(found)
+    slopes = jitted(_slopes, sticks)(found, prior, counts)
     relative = jax.tree.map(lambda slope, leaf: jnp.max(jnp.abs(slope * leaf)), slopes, found)
     worst = max(map(float, jax.tree.leaves(relative)))
     if not worst <= allowed:
@@ -184,12 +184,13 @@ def _check_stationary(
 def _check_settled(
     sticks: StickBreaking, prior: Any, counts: Array, last: Sticks, allowed: float
 ) -> None:
-    value = jax.jit(lambda found: sticks_bound(sticks, found, prior, counts))
-    settled = value(_call(sticks, "settled", counts, prior))
-    if not settled >= value(last) - allowed:
+    value = jitted(sticks_bound, sticks)
+    settled = value(_call(sticks, "settled", counts, prior), prior, counts)
+    best = value(last, prior, counts)
+    if not settled >= best - allowed:
         raise SticksError(
             f"{type(sticks).__name__}.settled must lead where repeated updates lead, got an objective of {settled} in "
-            f"place of {value(last)}; look for a `concentration` that jumps."
+            f"place of {best}; look for a `concentration` that jumps."
         )
 
 
@@ -215,7 +216,7 @@ def _check_weights(name: str, found: Sticks) -> None:
 
 def _check_draws(name: str, found: Sticks, num_draws: int) -> None:
     keys = jax.random.split(jax.random.key(0), num_draws)
-    draws = np.asarray(jax.jit(jax.vmap(sample_log_weights, (0, None)))(keys, found), np.float64)
+    draws = np.asarray(jitted(_weights_drawn)(keys, found), np.float64)
     for what, values, expected in (
         ("E[log w]", draws, expected_log_weights(found)),
         ("E[w]", np.exp(draws), jnp.exp(log_mean_weights(found))),
@@ -269,4 +270,16 @@ def _check_concentration_draws(
 def _call(sticks: StickBreaking, name: str, *args: Any) -> Any:
     """The jitted value of one of the functions, or a sentence why it has none."""
     what = f"{type(sticks).__name__}.{name}"
-    return called(SticksError, what, jax.jit(getattr(sticks, name)), *args)
+    return called(SticksError, what, jitted(_named, sticks, name), *args)
+
+
+def _named(sticks: StickBreaking, name: str, *args: Any) -> Any:
+    return getattr(sticks, name)(*args)
+
+
+def _weights_drawn(keys: PRNGKeyArray, found: Sticks) -> Array:
+    return jax.vmap(sample_log_weights, (0, None))(keys, found)
+
+
+def _slopes(sticks: StickBreaking, found: Sticks, prior: Any, counts: Array) -> Sticks:
+    return jax.grad(sticks_bound, 1)(sticks, found, prior, counts)

@@ -32,7 +32,6 @@ from jaxdpmm.inference import (
 from jaxdpmm.inference.base import Algorithm, Identity, Info, Objective
 from jaxdpmm.testing import AlgorithmError, check_algorithm
 
-pytestmark = pytest.mark.compiles_much
 K, D, N = 4, 2, 40
 
 ALGORITHMS = {

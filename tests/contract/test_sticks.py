@@ -27,7 +27,7 @@ from jaxdpmm.testing import SticksError, check_sticks
 PRIOR = Gamma(jnp.asarray(2.0), jnp.asarray(1.5))
 COUNTS = {
     "falling": [120.5, 30.25, 3.0, 0.5, 0.0, 0.0],
-    "empty": [0.0, 0.0, 0.0],
+    "empty": [0.0] * 6,
     "last": [0.0, 50.0],
 }
 

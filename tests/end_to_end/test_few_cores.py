@@ -7,6 +7,8 @@ import sys
 import pinned_fits
 import pytest
 
+pytestmark = pytest.mark.optimised
+
 SCRIPT = pathlib.Path(pinned_fits.__file__)
 ROOT = pathlib.Path(__file__).parents[2]
 

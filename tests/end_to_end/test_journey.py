@@ -16,6 +16,8 @@ from synthetic import SIDE, TINY_DINOV3, surface, write_backbone, write_elpv, wr
 from jaxdpmm import cli
 from jaxdpmm.images.data_sets import elpv
 
+pytestmark = pytest.mark.optimised
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -15,8 +15,6 @@ from synthetic import write_backbone, write_mvtec
 
 from jaxdpmm.cli import run
 
-pytestmark = pytest.mark.compiles_much
-
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "examples" / "site").glob("*.md"))]

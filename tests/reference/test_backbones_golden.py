@@ -12,6 +12,8 @@ from dinov2_random import DINOV3_VARIANTS, VARIANTS, random_pixels, write_checkp
 
 from jaxdpmm.features import VisionTransformer, load_backbone
 
+pytestmark = pytest.mark.optimised
+
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 CASES = [
     *(("dinov2.npz", VARIANTS, name, (112, 154)) for name in VARIANTS if "without" not in name),

@@ -12,6 +12,8 @@ from sklearn.mixture import BayesianGaussianMixture
 from jaxdpmm import DirichletProcess, Gamma, GaussianFull, GaussianTied, Mixture, Prior
 from jaxdpmm.model import expected_readout, global_update, log_joint, summarize
 
+pytestmark = pytest.mark.optimised
+
 K, D, ALPHA, MEAN_COUNT, DOF = 5, 3, 0.7, 0.1, 5.0
 
 

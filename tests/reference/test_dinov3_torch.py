@@ -7,6 +7,8 @@ from dinov2_random import DINOV3_VARIANTS, random_pixels, write_checkpoint
 
 from jaxdpmm.features import VisionTransformer, load_backbone
 
+pytestmark = pytest.mark.optimised
+
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 

@@ -10,6 +10,8 @@ from jaxdpmm import GaussianDiagonal, GaussianFull, GaussianSpherical, Mixture
 from jaxdpmm.inference import ArraySource
 from jaxdpmm.inference.paper import paper_preset, paper_start
 
+pytestmark = pytest.mark.optimised
+
 K, D, BATCH, GAMMA = 6, 3, 100, 0.2
 
 

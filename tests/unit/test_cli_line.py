@@ -9,8 +9,6 @@ from synthetic import SIDE, surface, texture, write_backbone, write_mvtec
 
 from jaxdpmm import cli
 
-pytestmark = pytest.mark.compiles_much
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

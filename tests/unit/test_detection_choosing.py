@@ -28,8 +28,6 @@ from jaxdpmm.detection.stored.state import load_detector_model
 from jaxdpmm.images.geometry import Preprocessing, frame_of
 from jaxdpmm.images.records import ImageRecord
 
-pytestmark = pytest.mark.compiles_much
-
 BASE = DetectorConfig(layers=(12,))
 FACTS = FitFacts(1, 0, False, False, None, within_over_between=0.5)
 

@@ -12,7 +12,6 @@ from jaxdpmm import cli
 from jaxdpmm.detection import Detector, DetectorConfig
 from jaxdpmm.images.layouts import open_data_set
 
-pytestmark = pytest.mark.compiles_much
 PATCH = 14
 CONFIG = DetectorConfig(num_components=3)
 

@@ -13,7 +13,6 @@ from jaxdpmm.detection import Detector, DetectorConfig, ProductDetector, evaluat
 from jaxdpmm.detection.products.figures import NONE
 from jaxdpmm.images.layouts import open_data_set, open_products
 
-pytestmark = pytest.mark.compiles_much
 RATE = 0.2  # 1 / 7 is the smallest p-value of six images
 
 

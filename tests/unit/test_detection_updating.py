@@ -25,8 +25,6 @@ from jaxdpmm.leave_out import sum_groups
 from jaxdpmm.model import stats_of
 from jaxdpmm.persist import save_model
 
-pytestmark = pytest.mark.compiles_much
-
 CONFIG = dataclasses.replace(LEAVING, num_epochs=0, num_components=6)
 KEEPING = dataclasses.replace(CONFIG, keep_images=True)
 

@@ -17,8 +17,6 @@ from jaxdpmm.images.data_sets.real_iad import read_real_iad
 from jaxdpmm.images.layouts import open_data_set
 from jaxdpmm.images.records import NORMAL
 
-pytestmark = pytest.mark.compiles_much
-
 
 def save(pixels, path):
     path.parent.mkdir(parents=True, exist_ok=True)

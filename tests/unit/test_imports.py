@@ -52,7 +52,7 @@ ALLOWED = {
     "sites": {"inference", "model", "programs", "scoring", "trees"},
     "persist": {"__version__", "families", "model", "sticks", "storage", "storage.model_trees"},
     "exported": {"scoring", "storage"},
-    "testing": {"trees", "families", "sticks", "model", "inference", "scoring"},
+    "testing": {"trees", "families", "sticks", "model", "inference", "programs", "scoring"},
     "sklearn": MODEL | {"inference", "inference.data", "scoring"},
     # detection
     "detection.metrics": set(),

@@ -29,7 +29,6 @@ from jaxdpmm.inference.coverage import cover_batches, farthest_first
 from jaxdpmm.scoring.distance import component_means
 
 KEY = jax.random.key(0)
-pytestmark = pytest.mark.compiles_much
 
 
 def points(num=300, dim=5, seed=0, dtype=np.float64):

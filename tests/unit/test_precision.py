@@ -40,6 +40,8 @@ from jaxdpmm.model import empty_stats
 from jaxdpmm.precision import full_precision
 from jaxdpmm.scoring import SCORERS
 
+pytestmark = pytest.mark.optimised
+
 # Mean error in nats per point of the predictive density and of the E-step's; others have (1e-3, 1e-3). What is over is
 # float32's own, on CPUs too: kappa (1 - cos) with kappa near 1e5, and a full covariance's expectation in 384 dimensions
 BOUND = {

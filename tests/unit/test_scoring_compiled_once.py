@@ -50,7 +50,8 @@ def count(event: str, seconds: float, **_: object) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def listener():
-    """Counts programs while this module runs."""
+    """Counts programs while this module runs, which begins with none."""
+    jax.clear_caches()
     jax.monitoring.register_event_duration_secs_listener(count)
     yield
     jax.monitoring.unregister_event_duration_listener(count)
