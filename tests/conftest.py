@@ -52,22 +52,24 @@ def pytest_runtest_setup(item):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _forgetting():
+def _changed_constants():
     """Files share what they compile, until a process nears the end of its memory maps, where it would crash."""
-    yield
-    if not MAPS.exists() or len(MAPS.read_bytes().splitlines()) > MOST_MAPS:
+    changed: set[str] = set()
+    yield changed
+    if changed or not MAPS.exists() or len(MAPS.read_bytes().splitlines()) > MOST_MAPS:
         jax.clear_caches()
 
 
 @pytest.fixture
-def monkeypatch(monkeypatch, request):
-    """Programs are compiled anew where a test changes a constant, which a compiled program would not see."""
+def monkeypatch(monkeypatch, _changed_constants):
+    """A file that changes a constant shares no programs, since a compiled program would not see the change."""
     setattr_ = monkeypatch.setattr
 
     def changing(target, name, *value, **options):
-        if str(target if isinstance(target, str) else name).rpartition(".")[2].isupper():
+        constant = str(target if isinstance(target, str) else name).rpartition(".")[2]
+        if constant.isupper() and constant not in _changed_constants:
             jax.clear_caches()
-            request.addfinalizer(jax.clear_caches)
+            _changed_constants.add(constant)
         setattr_(target, name, *value, **options)
 
     monkeypatch.setattr = changing

@@ -277,7 +277,7 @@ def _named(sticks: StickBreaking, name: str, *args: Any) -> Any:
     return getattr(sticks, name)(*args)
 
 
-def _weights_drawn(keys: PRNGKeyArray, found: Sticks) -> Array:
+def _weights_drawn(keys: Array, found: Sticks) -> Array:
     return jax.vmap(sample_log_weights, (0, None))(keys, found)
 
 
