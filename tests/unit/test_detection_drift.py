@@ -21,7 +21,6 @@ def looks(random, number, weights=(6, 3, 1, 1, 0.2), shift=0.0):
     return Looks(random.normal(size=number) + shift, shares)
 
 
-@pytest.mark.compiles_much
 def test_new_images_are_looked_at_by_mixtures_of_as_many_images_as_kept_ones():
     """So that an image looks as it did, where it is the one that is left out for itself."""
     random, frame, number = np.random.default_rng(4), frame_of((56, 56), Preprocessing(56, 14)), 6
