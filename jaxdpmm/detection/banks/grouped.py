@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from jaxdpmm.programs import bounded
 
 SIDE, DEPTH = 8, 64  # pairs and rows of one product
+LEAST_ROWS, LEAST_PAIRS, LEAST_BLOCKS = 2**13, 2**10, 2**12  # so that most images share a program
 ROWS_AT_ONCE = 2**15  # read at a time, and at least one group; of 384 numbers of 16 bits, 25 MB
 
 
@@ -100,30 +101,33 @@ def _blocks(first: np.ndarray, counts: np.ndarray, lengths: np.ndarray) -> Block
 def _products(rows: np.ndarray, x: np.ndarray, blocks: Blocks) -> Float[np.ndarray, "B SIDE"]:
     """The largest cosine of each pair of each block."""
     number = len(blocks.pair)
-    parts = (_filled(part, number) for part in (blocks.pair, blocks.row, blocks.last_row))
-    found = _compiled(rows, _filled(x, len(x) + SIDE), *parts, np.int32(number))
+    parts = (
+        _filled(part, _size(number, LEAST_BLOCKS))
+        for part in (blocks.pair, blocks.row, blocks.last_row)
+    )
+    found = _compiled(rows, _filled(x, _size(len(x) + SIDE, LEAST_PAIRS)), *parts, np.int32(number))
     return np.asarray(found)[:number]
 
 
 def _read(rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """Some rows, and room behind them, so that a block may begin at every row; no product there counts."""
     number = len(numbers)
-    read = np.empty((_size(number + DEPTH), rows.shape[1]), rows.dtype)
+    read = np.empty((_size(number + DEPTH, LEAST_ROWS), rows.shape[1]), rows.dtype)
     np.take(rows, numbers, axis=0, out=read[:number], mode="clip")
     read[number : number + DEPTH] = 0
     return read
 
 
-def _filled(part: np.ndarray, least: int) -> np.ndarray:
-    """An array and zeros behind it, at least so many rows in all; whole numbers in 32 bits."""
-    filled = np.zeros((_size(least), *part.shape[1:]), np.int32 if part.ndim == 1 else part.dtype)
+def _filled(part: np.ndarray, size: int) -> np.ndarray:
+    """An array and zeros behind it, so many rows in all; whole numbers in 32 bits."""
+    filled = np.zeros((size, *part.shape[1:]), np.int32 if part.ndim == 1 else part.dtype)
     filled[: len(part)] = part
     return filled
 
 
-def _size(least: int) -> int:
+def _size(needed: int, least: int) -> int:
     """A power of two, so that few programs serve images that differ in three numbers."""
-    return 1 << (least - 1).bit_length()
+    return max(least, 1 << (needed - 1).bit_length())
 
 
 def _largest_of_blocks(
