@@ -108,7 +108,7 @@ def calibrate(
             "images must hold at least one normal image that was not learned from, got none; give some."
         )
     parts = [_survival(table, number) for table in tables if table is not None]
-    return _calibration(parts, kept_points)
+    return _thin(Calibration(*parts), kept_points)
 
 
 def merged(parts: Sequence[Calibration]) -> Calibration:
@@ -117,8 +117,12 @@ def merged(parts: Sequence[Calibration]) -> Calibration:
     Args:
         parts: at least one, of different images.
     """
-    found = [_merged([getattr(part, of) for part in parts]) for of in Calibration._fields]
-    return _calibration(found, KEPT_POINTS)
+
+    def of(name: str) -> Survival:
+        return _merged([getattr(part, name) for part in parts])
+
+    most = of("most") if all(part.most is not None for part in parts) else None
+    return _thin(Calibration(of("image"), of("patch"), of("pixel"), most), KEPT_POINTS)
 
 
 def survival_of(calibration: Calibration | None, of: str) -> Survival:
@@ -175,9 +179,11 @@ def p_value_of_most(calibration: Calibration | None, image: ScoredImage) -> floa
     p-value is no smaller than one that is at most r with probability r.
 
     Args:
-        calibration: from `calibrate`, or None, which gives None.
+        calibration: from `calibrate`; one that is None, or does not hold this, gives None.
         image: a new one.
     """
+    if calibration is None or calibration.most is None:
+        return None
     return p_value(calibration, image.quantile(1 - MOST), "most")
 
 
@@ -209,10 +215,10 @@ def threshold(survival: Survival, rate: float, method: str = "conformal") -> flo
     return float(np.nextafter(survival.scores[first - 1], np.inf))
 
 
-def _calibration(parts: Sequence[Survival], kept_points: int) -> Calibration:
+def _thin(found: Calibration, kept_points: int) -> Calibration:
     """What has many samples per image is thinned."""
-    image, patch, pixel, most = parts
-    return Calibration(image, _thinned(patch, kept_points), _thinned(pixel, kept_points), most)
+    patch, pixel = (_thinned(part, kept_points) for part in (found.patch, found.pixel))
+    return found._replace(patch=patch, pixel=pixel)
 
 
 def _survival(table: ScoreTable, num_images: int) -> Survival:

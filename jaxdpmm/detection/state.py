@@ -39,13 +39,14 @@ class Calibration(NamedTuple):
         image: whole images.
         patch: patches.
         pixel: pixels of smoothed maps.
-        most: the score that three quarters of an image's patches do not exceed, see `calibration.p_value_of_most`.
+        most: the score that three quarters of an image's patches do not exceed, see `calibration.p_value_of_most`;
+            None where the model file is older.
     """
 
     image: Survival
     patch: Survival
     pixel: Survival
-    most: Survival
+    most: Survival | None = None
 
 
 class Examples(NamedTuple):

@@ -14,7 +14,7 @@ from jaxdpmm.persist import Model
 from jaxdpmm.storage.tree_store import named_leaves
 
 PLACE = "kept/"
-SIZES = ("rows", "labels", *Calibration._fields)
+SIZES = ("rows", "labels")  # and those of the calibration
 
 
 def is_survival(scores: np.ndarray, shares: np.ndarray, num_images: np.ndarray) -> bool:
@@ -47,6 +47,8 @@ def arrays_of_kept(kept: Sequence[KeptImage]) -> dict[str, np.ndarray]:
     }
     for of in Calibration._fields:
         parts = [getattr(one.calibration, of) for one in kept]
+        if None in parts:
+            continue
         arrays[f"sizes/{of}"] = np.array([len(part.scores) for part in parts])
         arrays[f"{of}/scores"] = np.concatenate([part.scores for part in parts])
         arrays[f"{of}/shares"] = np.concatenate([part.shares for part in parts])
@@ -79,7 +81,7 @@ def kept_of(model: Model, names: Sequence[str] | None) -> tuple[KeptImage, ...] 
 def _images(
     model: Model, arrays: Mapping[str, np.ndarray], names: Sequence[str]
 ) -> tuple[KeptImage, ...]:
-    sizes = {name: arrays[f"sizes/{name}"] for name in SIZES}
+    sizes = {name: arrays[f"sizes/{name}"] for name in (*SIZES, *_kinds(arrays))}
     number = model.mixture.num_components
     zero = np.zeros(0, np.int32)
     template = Rows(zero, zero, model.prior.component)
@@ -113,7 +115,7 @@ def _calibration(
     arrays: Mapping[str, np.ndarray], cuts: Mapping[str, np.ndarray], image: int
 ) -> Calibration:
     parts = []
-    for of in Calibration._fields:
+    for of in _kinds(arrays):
         scores, shares = (
             np.split(arrays[f"{of}/{name}"], cuts[of])[image] for name in Survival._fields[:2]
         )
@@ -121,6 +123,11 @@ def _calibration(
             raise ValueError(f"kept {of} scores that are none")
         parts.append(Survival(scores, shares, 1))
     return Calibration(*parts)
+
+
+def _kinds(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """Which scores a calibration is of; files that were written before there was `most` have none of it."""
+    return [of for of in Calibration._fields if of != "most" or "sizes/most" in arrays]
 
 
 def _check_sizes(sizes: Mapping[str, np.ndarray], number: int) -> None:

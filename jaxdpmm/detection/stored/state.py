@@ -180,7 +180,10 @@ def _state_of(model: Model, settings: _Settings, config: DetectorConfig) -> Dete
 
 
 def _calibration_of(arrays: Mapping[str, np.ndarray]) -> Calibration | None:
-    names = [f"calibration/{of}/{name}" for of in Calibration._fields for name in Survival._fields]
+    kinds = [
+        of for of in Calibration._fields if of != "most" or "calibration/most/scores" in arrays
+    ]
+    names = [f"calibration/{of}/{name}" for of in kinds for name in Survival._fields]
     found = [arrays[name] for name in names if name in arrays]
     if not found:
         return None
@@ -188,7 +191,7 @@ def _calibration_of(arrays: Mapping[str, np.ndarray]) -> Calibration | None:
         raise ValueError(f"{len(found)} of the {len(names)} arrays of its calibration")
     number = len(Survival._fields)
     parts = [found[start : start + number] for start in range(0, len(found), number)]
-    for of, part in zip(Calibration._fields, parts, strict=True):
+    for of, part in zip(kinds, parts, strict=True):
         if not is_survival(*part):
             raise ValueError(f"a calibration of {of} scores that is none")
     return Calibration(*(Survival(scores, shares, int(num)) for scores, shares, num in parts))
