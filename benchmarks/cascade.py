@@ -9,7 +9,6 @@ twentieth of all.
 """
 
 import argparse
-import pathlib
 import statistics
 from collections.abc import Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from harness import write_report
 from mixtures import cascade
+from options import parser_of
 from quality import on_processors
 from scipy.stats import spearmanr
 
@@ -91,14 +91,8 @@ def figures(
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", required=True, help="folder of a data set")
+    parser = parser_of(__doc__, "data", "short-side", "cache")
     parser.add_argument("--every", type=int, default=1, help="of the test images, each so many")
-    parser.add_argument("--short-side", type=int, default=336)
-    parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("quality-cache"))
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     return parser.parse_args()
 
 

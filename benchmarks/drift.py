@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from harness import write_report
+from options import parser_of
 
 from jaxdpmm.detection import DetectorConfig, ImagePatches, TrainingPatches
 from jaxdpmm.detection.learning import learn
@@ -109,12 +110,9 @@ def of_features(features: np.ndarray) -> ImagePatches:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--most", type=int, default=10**6, help="draws of this run")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     return parser.parse_args()
 
 

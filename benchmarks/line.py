@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from harness import write_report
+from options import parser_of
 
 from jaxdpmm.detection import Detector, DetectorConfig, stack_patches
 from jaxdpmm.detection.cache import cached_patches
@@ -91,14 +92,9 @@ def _run(detector: Detector, images: np.ndarray, number: int) -> dict[str, Any]:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", required=True, help="folder of a data set")
+    parser = parser_of(__doc__, "data", "cache")
     parser.add_argument("--images", type=int, default=1000, help="images in the loop")
     parser.add_argument("--num-train", type=int, default=100)
-    parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("quality-cache"))
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     return parser.parse_args()
 
 

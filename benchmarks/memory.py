@@ -17,6 +17,7 @@ import time
 
 import numpy as np
 from harness import peak_memory_bytes, write_report
+from options import parser_of
 
 DIM, NUM_PATCHES = 384, 1024
 IMAGES = (50, 100, 200, 400, 800)
@@ -104,12 +105,9 @@ def _row(found: dict) -> str:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--images", type=int, action="append", help="repeatable")
     parser.add_argument("--method", action="append", choices=METHODS, help="repeatable")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -7,7 +7,6 @@ ten different keys, at the number of components that the first found. `--feature
 an .npy file of real patch features; without it that record is left out. Seconds include compilation.
 """
 
-import argparse
 import pathlib
 import time
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 from harness import write_report
+from options import parser_of
 
 import jaxdpmm
 from jaxdpmm.features.store import FeatureStore
@@ -89,11 +89,8 @@ def compare(name: str, family: jaxdpmm.Family, x: np.ndarray, guess: int) -> dic
 
 def main() -> None:
     """Compare on all data sets and print a table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--features", type=pathlib.Path, help="feature store or .npy of patches")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     options = parser.parse_args()
     cases = [
         ("blobs-full", jaxdpmm.GaussianFull(5), blobs(), 20),

@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 from harness import write_report
+from options import parser_of
 
 from jaxdpmm import cli
 
@@ -73,13 +74,10 @@ def _timed(work: Any) -> float:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument(
         "--data", action="append", type=pathlib.Path, required=True, help="folder; repeatable"
     )
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     return parser.parse_args()
 
 

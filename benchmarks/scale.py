@@ -22,6 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 from harness import peak_memory_bytes, write_report
+from options import parser_of
 
 import jaxdpmm
 from jaxdpmm.features.store import FeatureStore
@@ -141,14 +142,11 @@ FITS = {
 
 def main() -> None:
     """Write, measure each size in a process of its own, fit the slope."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--folder", type=pathlib.Path, help="for the feature store")
     parser.add_argument("--largest", type=int, default=SIZES[-1], help="largest number of points")
     parser.add_argument("--start", action="store_true", help="measure a start for coverage")
     parser.add_argument("--fit", choices=FITS, help="measure this fit of 307,200 points only")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not (options.fit or options.folder):
