@@ -42,6 +42,9 @@ VARIANTS: Mapping[str, Variant] = {
         name: Variant({**PRESETS[name], "num_components": None}, (PRESETS[name]["score"],))
         for name in ("fast", "accurate")
     },
+    "fast-p": Variant(
+        {**PRESETS["fast"], "num_components": None, "p_values": True}, (("cosine",),)
+    ),
     "coverage-sweeps": Variant(
         COVERAGE | {"num_epochs": 4},
         ("predictive", "nearest_predictive", "cosine"),

@@ -115,9 +115,9 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
 
     def __post_init__(self) -> None:
         """Refuse what could only fail after minutes of work."""
-        if isinstance(self.score, list | tuple):  # one name is not fused
-            names = tuple(self.score)
-            object.__setattr__(self, "score", names[0] if len(names) == 1 else names)
+        names = names_of(self.score if isinstance(self.score, str) else tuple(self.score))
+        is_alone = len(names) == 1 and not self.p_values
+        object.__setattr__(self, "score", names[0] if is_alone else names)
         for field in dataclasses.fields(self):
             _check_setting(field, getattr(self, field.name))
         low, high = self.value_range or (0, 1)
@@ -141,8 +141,8 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
             )
         if self.keep_images and is_joint(self.score):
             raise ValueError(
-                f"score must be one score of a patch with keep_images, got {' and '.join(names_of(self.score))}; a "
-                "fusion of several cannot forget the images that it was learned from."
+                f"score must be one score of a patch with keep_images, got {' and '.join(names)}"
+                f"{' as p-values' if self.p_values else ''}; what is learned of left-out images cannot forget them."
             )
         if self.keep_images and self.image_score == DIVERGENCE:
             raise ValueError(

@@ -275,6 +275,11 @@ class ScoreSettings:
         "See `jaxdpmm.scoring.SCORERS`, and the folder `scores`.",
         choices=(*choices.SCORES, *choices.OF_IMAGES),
     )
+    p_values: bool = setting(
+        False,
+        "Scores become minus logs of p-values among left-out patches, as several scores always do.",
+        "They grow slowly where scores are high, so that strong defects spread less when maps are smoothed.",
+    )
     image_score: str = setting(
         choices.TOP,
         "What makes the score of an image, its most anomalous patches or what it is made of",

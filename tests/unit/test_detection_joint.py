@@ -155,6 +155,25 @@ def test_one_name_costs_nothing_more(learned):
     assert (state.fusion, state.context) == (None, None)
 
 
+def test_one_score_as_p_values(learned):
+    """In the same order as the score, and of normal patches an exponential variable of mean one."""
+    patches, _ = learned
+    config = dataclasses.replace(CONFIG, score="cosine", p_values=True)
+    assert config.score == ("cosine",)
+    assert DetectorConfig.from_dict(config.to_dict()) == config
+    assert dataclasses.replace(config, p_values=False).score == "cosine"
+    state = leave_images_out(fit_mixture(patches.features, config), patches, config).state
+    images = np.stack([grid(np.random.default_rng(seed)) for seed in range(50, 80)])
+    images[0, 0] *= -3
+    raw, found = (np.asarray(compile_score(state, one)(images)) for one in ("cosine", ("cosine",)))
+    order = np.argsort(raw, axis=None)
+    assert np.diff(found.ravel()[order]).min() >= 0
+    assert found[0, 0].min() > 2 * found[1:].mean() + 5
+    assert np.mean(found[1:]) == pytest.approx(1, abs=0.15)
+    with pytest.raises(ValueError, match=r"with keep_images, got cosine as p-values; what is learn"):
+        dataclasses.replace(config, keep_images=True)
+
+
 def test_the_option_is_given_once_per_score(data, backbone, tmp_path):
     scores = [part for name in SCORES for part in ("--score", name)]
     sizes = ["--short-side", str(SIDE), "--num-components", "4", "--backbone", backbone.name]
