@@ -74,44 +74,71 @@ def score(
     places = [run_folder("--output", output), new_file("--json", json, RESULT)]
     places += [maps_folder("--submission", submission)]
     check_places({"MODEL": model, "IMAGES": images}, places, weights=backbone or weights_of(model))
-    from jaxdpmm.detection.reporting.lesions import table_bytes
-    from jaxdpmm.detection.reporting.runs import RunWriter
-    from jaxdpmm.detection.reporting.volume_maps import VolumeMaps
     from jaxdpmm.images.layouts import read_images
-    from jaxdpmm.images.listing import is_file
-    from jaxdpmm.persist import write_whole
 
     records = read_images(images)
-    root = images.parent if is_file(images) else images
     detector = load_any(model, backbone)
-    data = images.resolve().name
-    writer = RunWriter(output, detector, model=str(model), data=data, rate=rate)
-    survival = detector.calibration and detector.calibration.pixel
-    maps = VolumeMaps(output / "maps", root, _threshold(detector, rate), survival, across)
-    server = _server(detector, submission, images, rate)
-    rows: list[dict] = []
-
-    def write_tables() -> None:
-        done = len(rows)
-        maps.finish()
-        if done:
-            write_whole(output / "scores.csv", table_bytes(list(rows[0]), rows[:done]))
-            maps.write_tables(output)
-            writer.finish(num_images=done)
-
-    with keeping(write_tables):  # also what is done until a signal or an error
+    folder = _Folder(detector, model, images, output, rate, across, submission)
+    with keeping(folder.finish):  # also what is done until a signal or an error
         for scored, more in scored_rows(detector, records, rate, strict):
-            name = name_text(scored.record.path.relative_to(root).as_posix())
-            pixels = _write_pictures(detector, scored, output, name, writer)
-            maps.add(scored.record, pixels, scored.score, more["p_value"])
-            if server is not None:
-                server.add(scored.record.path, pixels)
-            rows.append(_row(scored) | more)
+            folder.add(scored, more)
+    rows = folder.rows
     num_skipped = len(records) - len(rows)
     result = {"model": str(model), "images": rows, "num_skipped": num_skipped}
-    write_json(json, result | maps.tables())
+    write_json(json, result | folder.maps.tables())
     print(f"{output / 'scores.csv'}: {len(rows)} images{skipped_text(num_skipped)}")
     _tell(detector, rows, rate, holds_products(model))
+
+
+class _Folder:
+    """What is written: maps and pictures image by image, tables at the end."""
+
+    def __init__(
+        self,
+        detector: Any,
+        model: Path,
+        images: Path,
+        output: Path,
+        rate: float,
+        across: float,
+        submission: Path | None,
+    ):
+        from jaxdpmm.detection.reporting.runs import RunWriter
+        from jaxdpmm.detection.reporting.volume_maps import VolumeMaps
+        from jaxdpmm.images.listing import is_file
+
+        self.detector, self.output = detector, output
+        self.root = images.parent if is_file(images) else images
+        data = images.resolve().name
+        self.writer = RunWriter(output, detector, model=str(model), data=data, rate=rate)
+        survival = detector.calibration and detector.calibration.pixel
+        threshold = _threshold(detector, rate)
+        self.maps = VolumeMaps(output / "maps", self.root, threshold, survival, across)
+        self.server = _server(detector, submission, images, rate)
+        self.rows: list[dict] = []
+
+    def add(self, scored: Any, more: dict[str, Any]) -> None:
+        """Write the map and the picture of an image, and keep its row of the table."""
+        name = name_text(scored.record.path.relative_to(self.root).as_posix())
+        pixels = _write_pictures(self.detector, scored, self.output, name, self.writer)
+        self.maps.add(scored.record, pixels, scored.score, more["p_value"])
+        if self.server is not None:
+            self.server.add(scored.record.path, pixels)
+        self.rows.append(_row(scored) | more)
+
+    def finish(self) -> None:
+        """Write the tables of all images so far; none where there are none."""
+        from jaxdpmm.detection.reporting.lesions import table_bytes
+        from jaxdpmm.persist import write_whole
+
+        done = len(self.rows)
+        self.maps.finish()
+        if done:
+            write_whole(
+                self.output / "scores.csv", table_bytes(list(self.rows[0]), self.rows[:done])
+            )
+            self.maps.write_tables(self.output)
+            self.writer.finish(num_images=done)
 
 
 def _tell(detector: Any, rows: list[dict], rate: float, of_products: bool) -> None:
