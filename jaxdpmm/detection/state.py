@@ -150,7 +150,7 @@ class FitFacts(NamedTuple):
         num_patches: patches that were learned from.
         num_sweeps: sweeps over them.
         converged: whether the tolerance was reached.
-        truncation_binds: whether more components would be used than there may be; sweeps alone can tell.
+        truncation_binds: whether more components would be used than there may be; sweeps tell, and "auto".
         elbo_per_patch: evidence lower bound in nats per patch; None without a sweep, or of a backend without a bound.
         num_images: images that the patches are of; 0 where that is not known.
         num_held_out: images that the calibration is of, not learned from.

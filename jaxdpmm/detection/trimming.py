@@ -74,8 +74,9 @@ def fit_trimmed(
         ValueError: fewer than two images, or patches of unknown images.
     """
     # The same number of components in all rounds, so that they share what is compiled
-    number = config.truncation(len(patches.features))
-    config = dataclasses.replace(config, num_components=number)
+    if not config.is_adaptive:
+        number = config.truncation(len(patches.features))
+        config = dataclasses.replace(config, num_components=number)
     everything = np.ones(len(patches.sources) // config.rotations, bool)
     options: dict[str, Any] = {"anomalies": anomalies, "unlabelled": unlabelled}
     found = _round(patches, everything, config, progress, **options)

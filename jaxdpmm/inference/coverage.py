@@ -69,10 +69,10 @@ def farthest_first(
         weight: of each point in that mean; points of weight zero are no seeds. By default one.
     """
     weight = jnp.ones_like(x[:, 0]) if weight is None else weight
-    offset, farthest = _middle(x, weight)
+    offset, farthest = middle(x, weight)
     first = int(farthest) if first is None else first
-    state = _State.without_seeds(x, weight).with_seeds(x, offset, _rows(x, np.asarray([first])))
-    rows, state = _extend(x, offset, state, size - 1, 0.0)
+    state = Nearest.without_seeds(x, weight).with_seeds(x, offset, _rows(x, np.asarray([first])))
+    rows, state = extend(x, offset, state, size - 1, 0.0)
     rows = np.concatenate([np.asarray([first]), rows])
     return Coverage(rows, state.labels, _distances(x, jnp.asarray(state.seeds), state.labels))
 
@@ -91,9 +91,9 @@ def cover_more(
         size: most further seeds.
     """
     weight = jnp.ones_like(x[:, 0])
-    offset, _ = _middle(x, weight)
-    state = _State.without_seeds(x, weight).with_seeds(x, offset, centres)
-    return _extend(x, offset, state, size, radius**2)[0]
+    offset, _ = middle(x, weight)
+    state = Nearest.without_seeds(x, weight).with_seeds(x, offset, centres)
+    return extend(x, offset, state, size, radius**2)[0]
 
 
 def cover_batches(
@@ -119,10 +119,10 @@ def cover_batches(
     radius = 0.0
     for batch in source.sweep():
         x = flat(batch.x, units)
-        offset, farthest = _middle(x, batch.weight)
+        offset, farthest = middle(x, batch.weight)
         held = _rows(x, np.asarray([int(farthest)])) if held is None else held
-        state = _State.without_seeds(x, batch.weight).with_seeds(x, offset, held)
-        rows, state = _extend(x, offset, state, size, radius**2)
+        state = Nearest.without_seeds(x, batch.weight).with_seeds(x, offset, held)
+        rows, state = extend(x, offset, state, size, radius**2)
         held = np.concatenate([held, _rows(x, rows)])
         radius = max(radius, float(np.sqrt(max(float(jnp.max(state.squares)), 0.0))))
         if len(held) > HELD_PER_SEED * size:
@@ -157,22 +157,30 @@ def flat(x: Any, units: Float[Array, " D"] | None = None) -> Float[Array, "N D"]
     return rows if units is None else rows / units[None].astype(rows.dtype)
 
 
-class _State(NamedTuple):
-    """Seeds so far, and for each point the squared distance to the nearest (-1: never a seed) and its number."""
+class Nearest(NamedTuple):
+    """Seeds so far, and for each point the squared distance to the nearest (-1: never a seed) and its number.
+
+    Attributes:
+        squares: (N,).
+        labels: (N,).
+        seeds: in the order in which they were chosen, (S, D).
+    """
 
     squares: Float[Array, " N"]
     labels: Int[Array, " N"]
     seeds: Float[np.ndarray, "S D"]
 
     @classmethod
-    def without_seeds(cls, x: Float[Array, "N D"], weight: Float[Array, " N"]) -> "_State":
+    def without_seeds(cls, x: Float[Array, "N D"], weight: Float[Array, " N"]) -> "Nearest":
+        """Where to start, before there is a seed; points of weight zero are none."""
         squares = jnp.where(weight > 0, jnp.asarray(jnp.inf, x.dtype), -1)
         nothing = np.zeros((0, x.shape[1]), x.dtype)
         return cls(squares, jnp.zeros(x.shape[0], jnp.int32), nothing)
 
     def with_seeds(
         self, x: Float[Array, "N D"], offset: Float[Array, " D"], seeds: Float[np.ndarray, "S D"]
-    ) -> "_State":
+    ) -> "Nearest":
+        """After further seeds; distances are taken about an offset, where products of points lose the least."""
         squares, labels = self.squares, self.labels
         for start in range(0, len(seeds), MOST_AT_ONCE):
             new = seeds[start : start + MOST_AT_ONCE]
@@ -180,12 +188,12 @@ class _State(NamedTuple):
             number = len(self.seeds) + start
             filled = np.pad(new, ((0, padding), (0, 0)))
             squares, labels = _nearer(x, offset, squares, labels, filled, len(new), number)
-        return _State(squares, labels, np.concatenate([self.seeds, seeds]))
+        return Nearest(squares, labels, np.concatenate([self.seeds, seeds]))
 
 
-def _extend(
-    x: Float[Array, "N D"], offset: Float[Array, " D"], state: _State, size: int, least: float
-) -> tuple[Int[np.ndarray, " S"], _State]:
+def extend(
+    x: Float[Array, "N D"], offset: Float[Array, " D"], state: Nearest, size: int, least: float
+) -> tuple[Int[np.ndarray, " S"], Nearest]:
     """At most `size` more seeds, until no point has a squared distance above `least`."""
     rows = np.zeros(0, int)
     while len(rows) < size:
@@ -263,7 +271,7 @@ def _nearer(
 
 @jax.jit
 @full_precision()
-def _middle(x: Float[Array, "N D"], weight: Float[Array, " N"]) -> tuple[Array, Int[Array, ""]]:
+def middle(x: Float[Array, "N D"], weight: Float[Array, " N"]) -> tuple[Array, Int[Array, ""]]:
     """The mean of the points, and the number of the one farthest from it that has weight."""
     mean = weight @ x / jnp.maximum(jnp.sum(weight), jnp.finfo(x.dtype).tiny)
     squares = over_tiles(lambda x: squared_norms(x - mean[None]), x)

@@ -55,6 +55,7 @@ def initialize(
     num_iterations: int | None = None,
     start: str = "k-means",
     one_unit: bool = False,
+    adapt: bool = False,
 ) -> Posterior:
     """A posterior to start from: every point belongs to its nearest centre.
 
@@ -76,6 +77,10 @@ def initialize(
             them take rare points' components to where points are many.
         start: "k-means" or "coverage".
         one_unit: features are all in one unit, as those of a backbone are, so that distances are taken as they are.
+        adapt: with "coverage", only as many components hold data as raise the exact bound (`covering_number.py`), and
+            those are joined that explain their points better together, as long as no point is farther from its mean
+            than the farthest was before (`joining.py`). `truncation_binds` then tells whether more would be used than
+            the mixture has, and `compact` drops those that stay empty.
 
     Raises:
         TypeError: a mixture, prior or key that is none, such as a number in place of the key.
@@ -85,10 +90,14 @@ def initialize(
     check_kind("mixture", mixture, Mixture, order)
     check_kind("prior", prior, Prior, order)
     check_choice("start", start, STARTS)
+    if adapt and start != "coverage":
+        raise ValueError(
+            f'adapt must be left out with start={start!r}, got True; take start="coverage", whose seeds are in order.'
+        )
     if start == "coverage":
         steps = COVERAGE_STEPS if num_iterations is None else num_iterations
         source = as_source(x, mixture.family)
-        return covering_posterior(mixture, prior, source, steps, one_unit)
+        return covering_posterior(mixture, prior, source, steps, one_unit, adapt)
     check_key(key)
     points = x if hasattr(x, "sweep") else check_points(x, mixture.family)
     num_components = mixture.num_components

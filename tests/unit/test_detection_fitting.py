@@ -69,8 +69,20 @@ def test_number_of_components():
     assert DetectorConfig(start="k-means").truncation(30_000) == 200
     assert DetectorConfig(covariance="full").truncation(30_000) == 200
     assert DetectorConfig(num_components=7).truncation(30_000) == 7
+    assert DetectorConfig(num_components="7") == DetectorConfig(num_components=7)
+    adaptive = DetectorConfig(num_components="auto")
+    assert [adaptive.truncation(number) for number in (20, 300, 30_000)] == [20, 50, 2_400]
+    assert DetectorConfig.from_dict(adaptive.to_dict()) == adaptive
     with pytest.raises(ValueError, match=r"start must be one of k-means, coverage, got 'far'"):
         DetectorConfig(start="far")
+    for value in (3.5, "many", True):
+        with pytest.raises(
+            ValueError, match='num_components must be a whole number or "auto", got'
+        ):
+            DetectorConfig(num_components=value)
+    for settings in ({"start": "k-means"}, {"backend": "paper"}):
+        with pytest.raises(ValueError, match="num_components must be a number or left out from"):
+            DetectorConfig(num_components="auto", **settings)
 
 
 def test_number_of_sweeps():

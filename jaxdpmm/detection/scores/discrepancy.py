@@ -153,8 +153,9 @@ def _learned(
 ) -> tuple[DetectorState, Unlabelled]:
     """The mixture of unlabelled patches, and what is kept of it."""
     rows = np.concatenate([one.reshape(-1, one.shape[-1]) for one in unlabelled])
-    number = min(config.truncation(len(rows)), len(rows))
-    config = dataclasses.replace(config, num_components=number)
+    if not config.is_adaptive:
+        number = min(config.truncation(len(rows)), len(rows))
+        config = dataclasses.replace(config, num_components=number)
     others = fit_mixture(rows, config, beside=state)
     share = len(rows) / (len(rows) + state.facts.num_patches)
     return others, Unlabelled(others.posterior, share)

@@ -59,10 +59,7 @@ def merge(
     """Pairs of components joined, each with the one that explains its points best: statistics are added."""
     del key, batch
     stats = stats_of(prior, posterior)
-    partner, _ = _second_best(mixture, posterior, stats)
-    joined = jax.tree.map(lambda leaf: leaf + leaf[partner], stats.components)
-    apart = log_evidence(mixture, prior, stats.components)
-    gain = log_evidence(mixture, prior, joined) - apart - apart[partner]
+    partner, gain = gains_of_joining(mixture, prior, posterior, stats)
     chosen = _leaving(posterior, partner, gain)
     into = jnp.where(chosen, partner, jnp.arange(mixture.num_components))
 
@@ -73,6 +70,25 @@ def merge(
     return Proposal(_sorted(mixture, prior, posterior, counts, components), jnp.sum(chosen))
 
 
+def gains_of_joining(
+    mixture: Mixture, prior: Prior, posterior: Posterior, stats: Stats
+) -> tuple[Int[Array, " K"], Float[Array, " K"]]:
+    """The component that each is best joined with, and what the bound gains by it, in nats; -inf of empty ones.
+
+    Args:
+        mixture: static description.
+        prior: hyper-parameters.
+        posterior: of the statistics.
+        stats: of all components.
+    """
+    partner, _ = _second_best(mixture, posterior, stats)
+    joined = jax.tree.map(lambda leaf: leaf + leaf[partner], stats.components)
+    apart = log_evidence(mixture, prior, stats.components)
+    gain = log_evidence(mixture, prior, joined) - apart - apart[partner]
+    gain = gain + _gain_of_joining(stats.counts, stats.counts[partner])
+    return partner, jnp.where(active_components(posterior), gain, -jnp.inf)
+
+
 def delete(
     key: PRNGKeyArray, mixture: Mixture, prior: Prior, posterior: Posterior, batch: Batch
 ) -> Proposal:
@@ -81,6 +97,7 @@ def delete(
     stats = stats_of(prior, posterior)
     partner, under_partner = _second_best(mixture, posterior, stats)
     gain = under_partner - log_evidence(mixture, prior, stats.components)
+    gain = gain + _gain_of_joining(stats.counts, stats.counts[partner])
     chosen = _leaving(posterior, partner, gain)
     counts = jnp.where(chosen, 0, stats.counts)
     components = jax.tree.map(lambda leaf: _where_rows(chosen, 0, leaf), stats.components)
@@ -146,12 +163,7 @@ def _second_best(
 def _leaving(
     posterior: Posterior, partner: Int[Array, " K"], gain: Float[Array, " K"]
 ) -> Bool[Array, " K"]:
-    """Which components go, best first: none whose partner goes, none that is a partner itself.
-
-    `gain` is that of the components' evidence; joint shares of the points add theirs.
-    """
-    counts = posterior.counts
-    gain = gain + _gain_of_joining(counts, counts[partner])
+    """Which components go, best first: none whose partner goes, none that is a partner itself."""
     gain = jnp.where(active_components(posterior), gain, -jnp.inf)
 
     def consider(carry: Any, rank_and_component: Any) -> Any:
