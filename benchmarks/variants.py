@@ -38,12 +38,10 @@ VARIANTS: Mapping[str, Variant] = {
         {"covariance": "full", "num_components": 100}, ("predictive", "nearest_predictive")
     ),
     "coverage": Variant(COVERAGE, ("predictive", "nearest_predictive", "cosine")),
-    **{
-        name: Variant({**PRESETS[name], "num_components": None}, (PRESETS[name]["score"],))
-        for name in ("fast", "accurate")
-    },
-    "fast-p": Variant(
-        {**PRESETS["fast"], "num_components": None, "p_values": True}, (("cosine",),)
+    "fast": Variant({**PRESETS["fast"], "num_components": None, "p_values": True}, (("cosine",),)),
+    "fast-distances": Variant({**PRESETS["fast"], "num_components": None}, ("cosine",)),
+    "accurate": Variant(
+        {**PRESETS["accurate"], "num_components": None}, (PRESETS["accurate"]["score"],)
     ),
     "coverage-sweeps": Variant(
         COVERAGE | {"num_epochs": 4},

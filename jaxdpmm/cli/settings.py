@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from jaxdpmm.detection.settings import help_of
+from jaxdpmm.detection.fields import help_of
 
 Command = Callable[..., None]
 
@@ -20,7 +20,7 @@ def takes_settings(settings: type) -> Callable[[Command], Command]:
     """A decorator: the command with an option for each setting in place of its parameter `settings`.
 
     Args:
-        settings: dataclass whose fields are made by `detection.settings.setting`.
+        settings: dataclass whose fields are made by `detection.fields.setting`.
 
     Returns:
         The decorator. The command that it is for receives, as `settings`, a dictionary of the settings that the user
@@ -51,7 +51,7 @@ def options_of(settings: type, values: Mapping[str, Any]) -> list[str]:
     """What to write on the command line for some settings, the inverse of what a command receives.
 
     Args:
-        settings: dataclass whose fields are made by `detection.settings.setting`.
+        settings: dataclass whose fields are made by `detection.fields.setting`.
         values: of some of the fields, by name; those that are None are left out.
     """
     words: list[str] = []

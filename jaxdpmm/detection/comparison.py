@@ -45,8 +45,9 @@ def compare(
     scores = {name: method.score_patches for name, method in fitted.items()}
     whole = {name: method.score_images for name, method in fitted.items()}
     assign = compile_components(detector.state) if components else None
+    others = [name for name in fitted if name != "mixture"]
     held_out, scored = (
-        _by_name(score_images(patches, scores, detector.config, of_patches, whole), scores)
+        _by_name(score_images(patches, scores, detector.config, of_patches, whole, others), scores)
         for patches, of_patches in ((normal, None), (test, assign))
     )
     result: dict[str, Any] = {

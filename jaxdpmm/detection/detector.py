@@ -15,7 +15,7 @@ from jaxdpmm.detection.backbones import backbone_for, backbone_named, check_back
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.diagnosis import PatchDiagnosis, diagnose
 from jaxdpmm.detection.evaluate import evaluate
-from jaxdpmm.detection.learning import explained, learn, with_colours, with_scores, with_source
+from jaxdpmm.detection.learning import decided, explained, learn, with_colours, with_scores
 from jaxdpmm.detection.parts import check_parts
 from jaxdpmm.detection.patches import (
     BATCH_SIZE,
@@ -102,7 +102,7 @@ class Detector:
         if config.value_range is None:
             config = dataclasses.replace(config, value_range=value_range_of(learned))
         patches = training_patches(learned, config, backbone, strict, progress, cache)
-        config = with_source(config, bool(held_out))
+        config = decided(config, patches, bool(held_out))
         options: dict[str, Any] = {"held_out": held_out, "strict": strict, "progress": progress}
         for name, part in (("anomalies", anomalies), ("unlabelled", unlabelled)):
             stream = stream_patches(part, config, backbone, strict=strict) if part else ()

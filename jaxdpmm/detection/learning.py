@@ -15,7 +15,12 @@ from jaxdpmm.detection.calibration import calibrate
 from jaxdpmm.detection.config import AUTO, DetectorConfig
 from jaxdpmm.detection.diagnosis import examples_of
 from jaxdpmm.detection.fitting import SAMPLE_SIZE, fit_mixture
-from jaxdpmm.detection.leaving_out import ImageGroups, fuse_scores, leave_images_out
+from jaxdpmm.detection.leaving_out import (
+    ImageGroups,
+    can_fuse,
+    fuse_scores,
+    leave_images_out,
+)
 from jaxdpmm.detection.line.kept import with_kept_images
 from jaxdpmm.detection.overlay import colour_limits
 from jaxdpmm.detection.patches import ImagePatches, TrainingPatches
@@ -45,17 +50,25 @@ class Learned(NamedTuple):
     patches: TrainingPatches
 
 
-def with_source(config: DetectorConfig, is_held_out: bool) -> DetectorConfig:
-    """The settings with `thresholds` decided, where they say "auto".
+def decided(config: DetectorConfig, patches: TrainingPatches, is_held_out: bool) -> DetectorConfig:
+    """The settings with `thresholds` and `p_values` decided, where it is left open what they are.
+
+    Scores stay as they are where an image may have to be forgotten, since the p-values were learned from it as well,
+    and where images are not all trusted: which of them stand out is told in the unit of the score.
 
     Args:
         config: settings.
+        patches: of training images.
         is_held_out: whether there are images that are not learned from, for thresholds.
     """
-    if config.thresholds != AUTO:
-        return config
-    source = "held_out" if is_held_out and not config.keep_images else "leave_one_out"
-    return dataclasses.replace(config, thresholds=source)
+    changes: dict[str, Any] = {}
+    if config.thresholds == AUTO:
+        is_source = is_held_out and not config.keep_images
+        changes["thresholds"] = "held_out" if is_source else "leave_one_out"
+    if config.p_values is None and not is_joint(config.score):
+        is_trusted = config.contamination != AUTO and not float(config.contamination)
+        changes["p_values"] = is_trusted and not config.keep_images and can_fuse(patches, config)
+    return dataclasses.replace(config, **changes)
 
 
 def with_scores(

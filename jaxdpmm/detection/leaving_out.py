@@ -20,13 +20,14 @@ from jaxdpmm.detection.parts import local_step_of
 from jaxdpmm.detection.patches import ImagePatches, TrainingPatches
 from jaxdpmm.detection.reduction import reduce_features
 from jaxdpmm.detection.scored import ScoredImage, score_images
-from jaxdpmm.detection.scores.joint import columns, compile_score, learn_joint
+from jaxdpmm.detection.scores.joint import FOLDS, columns, compile_score, in_unit, learn_joint
 from jaxdpmm.detection.state import DetectorState
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.inference import LocalStep
 from jaxdpmm.leave_out import GroupSums, posterior_without, scores_without, sum_groups
 from jaxdpmm.model import empty_stats
-from jaxdpmm.scoring import SCORERS, Scorer
+from jaxdpmm.scoring import Scorer
+from jaxdpmm.scoring.fusion import LEAST_NORMAL
 
 ENOUGH_TO_FUSE = 32  # images
 
@@ -69,11 +70,23 @@ def leave_images_out(
     state = fitted._replace(posterior=posterior)
     numbers = range(len(groups))
     if not is_joint(config.score):
-        scorer = SCORERS[names_of(config.score)[0]](fitted.mixture)
-        grids = groups.left_out(sums, step, scorer, numbers, progress)
+        grids = left_out_scores(state, groups, sums, step, progress)
         return LeftOut(state, groups.scored(numbers, grids))
     state, fused = _learn_joint(state, groups, sums, step, numbers, progress, anomalies)
     return LeftOut(state, groups.scored(numbers, fused))
+
+
+def can_fuse(patches: TrainingPatches, config: DetectorConfig) -> bool:
+    """Whether there are images to leave out and patches enough to learn p-values from.
+
+    Args:
+        patches: of training images; without frames nothing is known of the images.
+        config: of the rotations.
+    """
+    sources = [patches.sources[n * config.rotations] for n in _to_fuse(patches, config)]
+    sizes = sorted(height * width for _, (height, width) in sources)
+    others = sizes[: len(sizes) - -(-len(sizes) // FOLDS)]  # each image is fused as they say
+    return bool(patches.frames) and sum(others) >= LEAST_NORMAL
 
 
 def fuse_scores(
@@ -98,14 +111,13 @@ def fuse_scores(
     Raises:
         ValueError: fewer than two images, or patches of unknown images.
     """
-    last = len(patches.sources) // config.rotations - 1
-    if last == 0:
+    numbers = _to_fuse(patches, config)
+    if len(numbers) == 1:
         raise ValueError(
             f"score must be one score of a patch where there is one training image, got "
             f"{' and '.join(names_of(config.score))}, which are fused as left-out images say; give more images."
         )
     groups, step, sums = _summed(fitted, patches, config)
-    numbers = np.unique(np.linspace(0, last, min(ENOUGH_TO_FUSE, last + 1)).astype(int)).tolist()
     return _learn_joint(fitted, groups, sums, step, numbers, progress, anomalies)[0]
 
 
@@ -199,6 +211,27 @@ class _Features(Sequence):
         return self.groups.first(number).features
 
 
+def left_out_scores(
+    state: DetectorState,
+    groups: ImageGroups,
+    sums: GroupSums,
+    step: LocalStep,
+    progress: bool = False,
+) -> Iterator[Float[np.ndarray, "h w"]]:
+    """Scores of the patches of all images, each left out of the sums, in the unit that the state has learned.
+
+    Args:
+        state: of the mixture, with a fusion where the settings name scores that need one, each of a patch alone.
+        groups: images.
+        sums: that they are part of.
+        step: the E-step of the sums.
+        progress: show a bar on standard error.
+    """
+    of_patch = columns(state.mixture, names_of(groups.config.score))
+    grids = groups.left_out(sums, step, of_patch, range(len(groups)), progress)
+    return (in_unit(state, grid) for grid in grids)
+
+
 def new_scores(
     fitted: DetectorState, patches: TrainingPatches, config: DetectorConfig
 ) -> Float[np.ndarray, " I"]:
@@ -214,6 +247,13 @@ def new_scores(
     images = (groups.first(number) for number in range(len(groups)))
     scored = score_images(images, {"": score_patches}, config)
     return np.array([one[""].score for one in scored])
+
+
+def _to_fuse(patches: TrainingPatches, config: DetectorConfig) -> list[int]:
+    """Numbers of the images that a fusion is learned from, evenly taken."""
+    number = len(patches.sources) // config.rotations
+    chosen = np.linspace(0, number - 1, min(ENOUGH_TO_FUSE, number))
+    return np.unique(chosen.astype(int)).tolist()
 
 
 def _ends(patches: TrainingPatches) -> np.ndarray:

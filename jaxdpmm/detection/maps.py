@@ -80,14 +80,21 @@ def map_weights(frame: Frame, sigma: float = SMOOTHING) -> MapWeights:
     return MapWeights(*(_pixel_weights(frame, axis, float(sigma)) for axis in (0, 1)))
 
 
-def image_score(patch_scores: Float[Array, "..."], fraction: float = 0.01) -> Float[Array, ""]:
+def image_score(
+    patch_scores: Float[Array, "..."], fraction: float = 0.01, exponent: float = 0.0
+) -> Float[Array, ""]:
     """Anomaly score of an image: mean over its most anomalous patches, at least one.
 
     The number of patches is floor(fraction * patches), as in AnomalyDINO. For a batch, `jax.vmap`.
 
+    Scores that are minus logs of p-values grow slowly where they are high, so that their mean tells less of the most
+    anomalous patch than that of distances does. With an exponent a it is log(mean(exp(a score))) / a: the mean is
+    taken of p^-a. Where a is the shape of the tail of the scores' survival, p^-a grows like the distance itself.
+
     Args:
         patch_scores: scores of the patches of one image, any shape.
         fraction: which part of the patches counts; static under jit.
+        exponent: a, per nat; 0 for the mean of the scores as they are. Static under jit.
 
     Raises:
         ValueError: fraction is not in (0, 1].
@@ -99,19 +106,26 @@ def image_score(patch_scores: Float[Array, "..."], fraction: float = 0.01) -> Fl
         raise ValueError(f"fraction must be in (0, 1], got {fraction}; 0.01 is the usual choice.")
     # The small number keeps 0.01 * 300 = 2.9999... from losing a patch.
     num_patches = max(1, int(fraction * patch_scores.size + 1e-9))
-    return jnp.mean(jax.lax.top_k(patch_scores.reshape(-1), num_patches)[0])
+    highest = jax.lax.top_k(patch_scores.reshape(-1), num_patches)[0]
+    if not exponent:
+        return jnp.mean(highest)
+    return jax.nn.logsumexp(exponent * highest, b=1 / num_patches) / exponent
 
 
 def image_scores(
-    patch_scores: Float[Array, "B h w"] | Float[np.ndarray, "B h w"], fraction: float = 0.01
+    patch_scores: Float[Array, "B h w"] | Float[np.ndarray, "B h w"],
+    fraction: float = 0.01,
+    exponent: float = 0.0,
 ) -> Float[Array, " B"]:
     """`image_score` of each image of a batch; a bounded number of compiled programs is kept."""
-    return _image_scores(float(fraction), patch_scores)
+    return _image_scores(float(fraction), float(exponent), patch_scores)
 
 
-@partial(bounded, num_static=1)
-def _image_scores(fraction: float, patch_scores: Float[Array, "B h w"]) -> Float[Array, " B"]:
-    return jax.vmap(partial(image_score, fraction=fraction))(patch_scores)
+@partial(bounded, num_static=2)
+def _image_scores(
+    fraction: float, exponent: float, patch_scores: Float[Array, "B h w"]
+) -> Float[Array, " B"]:
+    return jax.vmap(partial(image_score, fraction=fraction, exponent=exponent))(patch_scores)
 
 
 @lru_cache(maxsize=MOST_WEIGHTS)

@@ -53,7 +53,10 @@ def of_state(state: DetectorState, config: ScoreSettings) -> Fitted:
 
 
 def _mixture(features: np.ndarray, config: DetectorConfig) -> Fitted:
-    return of_state(fit_mixture(features, config), config)
+    alone = dataclasses.replace(
+        config, p_values=False
+    )  # which patches of unknown images do not tell
+    return of_state(fit_mixture(features, alone), alone)
 
 
 def _finite_mixture(features: np.ndarray, config: DetectorConfig) -> Fitted:

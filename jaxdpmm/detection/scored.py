@@ -5,13 +5,15 @@ Read `maps.py` next, which makes pixels of patches.
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxdpmm.choices import is_joint
 from jaxdpmm.detection.foreground import foreground_mask, in_foreground
 from jaxdpmm.detection.maps import anomaly_map, image_scores
 from jaxdpmm.detection.patches import ImagePatches, PatchBatch
@@ -20,6 +22,7 @@ from jaxdpmm.images.geometry import Frame
 from jaxdpmm.images.records import ImageRecord
 from jaxdpmm.programs import reshaped
 from jaxdpmm.scoring import Scorer, in_tiles
+from jaxdpmm.scoring.fusion import OF_EACH
 
 ScoreImages = Callable[[Any], Float[np.ndarray, " B"]]
 """Features of images, (B, h, w, D), to a score of each."""
@@ -98,20 +101,23 @@ def score_images(
     config: ScoreSettings,
     components: ScorePatches | None = None,
     whole: Mapping[str, ScoreImages | None] = NOTHING,
+    distances: Collection[str] = (),
 ) -> Iterator[dict[str, ScoredImage]]:
     """Every score on every image, the features computed once.
 
     Args:
         patches: features of images.
         scores: by name.
-        config: for the share of patches that makes an image's score, and whether the background counts.
+        config: for the share of patches that makes an image's score, the unit of the scores, and whether the
+            background counts.
         components: patch features to numbers of components, see `assigning.compile_components`; None to leave them out.
-        whole: scores of whole images by the same names; without one, the mean of the highest scores of patches.
+        whole: scores of whole images by the same names; without one, `image_score` of those of patches.
+        distances: names of scores that are no minus logs of p-values, where the settings name such a score.
     """
     batches = (
         PatchBatch((one.record,), (one.frame,), one.features[None], one.seconds) for one in patches
     )
-    return score_batches(batches, scores, config, components, whole)
+    return score_batches(batches, scores, config, components, whole, distances)
 
 
 def score_batches(
@@ -120,6 +126,7 @@ def score_batches(
     config: ScoreSettings,
     components: ScorePatches | None = None,
     whole: Mapping[str, ScoreImages | None] = NOTHING,
+    distances: Collection[str] = (),
 ) -> Iterator[dict[str, ScoredImage]]:
     """As `score_images`, a batch at a time, whose features stay on the device: scores alone are fetched, once.
 
@@ -131,15 +138,18 @@ def score_batches(
         config: as of `score_images`.
         components: as of `score_images`.
         whole: as of `score_images`.
+        distances: as of `score_images`.
     """
+    in_nats = set(scores) - set(distances) if is_joint(config.score) else set()
     for batch in batches:
         masks = None
         if config.foreground:
             masks = [foreground_mask(one) for one in np.asarray(batch.features)]
-        scored = {
-            name: _scored(batch, score_patches, masks, config.top_fraction, whole.get(name))
-            for name, score_patches in scores.items()
-        }
+        scored = {}
+        for name, score_patches in scores.items():
+            exponent = OF_EACH if name in in_nats else 0.0
+            of_patches = partial(image_scores, fraction=config.top_fraction, exponent=exponent)
+            scored[name] = _scored(batch, score_patches, masks, of_patches, whole.get(name))
         grids = [None] * len(batch.records) if components is None else components(batch.features)
         for number, grid in enumerate(grids):
             yield {
@@ -151,7 +161,7 @@ def _scored(
     batch: PatchBatch,
     score_patches: ScorePatches,
     masks: list[np.ndarray] | None,
-    fraction: float,
+    of_patches: Callable[[Any], Any],
     score_images: ScoreImages | None,
 ) -> list[ScoredImage]:
     """One score of every image of a batch."""
@@ -162,7 +172,7 @@ def _scored(
         grids = np.stack([in_foreground(grid, mask) for grid, mask in pairs])
     jax.block_until_ready(grids)
     seconds = (time.perf_counter() - begin) / len(batch.records)
-    of_images = score_images(batch.features) if score_images else image_scores(grids, fraction)
+    of_images = score_images(batch.features) if score_images else of_patches(grids)
     found, whole = jax.device_get((grids, of_images))
     return [
         ScoredImage(record, frame, grid, float(one), batch.seconds, seconds)

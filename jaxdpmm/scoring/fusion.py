@@ -41,7 +41,7 @@ COMBINE: Mapping[str, Callable[..., Array]] = {
     "largest": jnp.max,
 }  # of minus log p-values
 HEAVIEST = 0.5  # shape of the tail; a heavier one has no variance
-OF_EACH = 0.25  # shape of the tail of every score that is combined, half of the heaviest
+OF_EACH = 0.25  # shape of the tail of every score that is combined, per nat; half of the heaviest
 
 
 class Survival(NamedTuple):

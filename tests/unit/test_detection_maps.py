@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from jaxdpmm.detection.maps import anomaly_map, image_score, map_weights
+from jaxdpmm.detection.maps import anomaly_map, image_score, image_scores, map_weights
 from jaxdpmm.images.geometry import Frame, Preprocessing, frame_of
 from jaxdpmm.images.transforms import crop_to_multiple, resize_short_side
 
@@ -101,6 +101,15 @@ def test_image_score_is_the_mean_of_the_top():
     assert float(image_score(jnp.arange(300.0))) == pytest.approx(298)  # three patches, not two
     batch = jax.jit(jax.vmap(image_score))(scores.reshape(3, 400))
     np.testing.assert_allclose(batch, np.sort(scores.reshape(3, 400))[:, -4:].mean(axis=1))
+
+
+def test_image_score_of_logs_is_the_mean_of_what_they_are_the_logs_of():
+    distances = np.random.default_rng(1).gamma(2.0, size=(3, 400))
+    nats = jnp.asarray(np.log1p(0.25 * distances) / 0.25)
+    means = np.sort(distances)[:, -4:].mean(axis=1)
+    found = image_scores(nats.reshape(3, 20, 20), 0.01, 0.25)
+    np.testing.assert_allclose(found, np.log1p(0.25 * means) / 0.25, rtol=1e-12)
+    assert image_score(nats[0], exponent=1e-9) == pytest.approx(float(image_score(nats[0])))
 
 
 def test_image_score_fraction():

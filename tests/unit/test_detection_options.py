@@ -354,7 +354,8 @@ def test_layers_joined_as_a_mean_are_kept_with_the_model(tmp_path, data, config,
 def test_foreground_is_a_matter_of_the_settings(data, config, backbone):
     masked = dataclasses.replace(config, foreground=True)
     detector = Detector.fit(data.train, masked, backbone=backbone)
-    plain = Detector(config, detector.state, backbone)
+    seen = dataclasses.replace(detector.config, foreground=False)
+    plain = Detector(seen, detector.state, backbone)
     for ours, theirs in zip(detector.score(data.test), plain.score(data.test), strict=True):
         kept = ours.patch_scores == theirs.patch_scores
         assert kept.any()

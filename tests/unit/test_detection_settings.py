@@ -12,14 +12,8 @@ from jaxdpmm.cli.settings import takes_settings
 from jaxdpmm.detection import DetectorConfig
 from jaxdpmm.detection.cache import identity_of
 from jaxdpmm.detection.config import FeatureConfig
-from jaxdpmm.detection.settings import (
-    DetectorSettings,
-    FeatureSettings,
-    Interval,
-    documented,
-    help_of,
-    setting,
-)
+from jaxdpmm.detection.fields import Interval, documented, help_of, setting
+from jaxdpmm.detection.settings import DetectorSettings, FeatureSettings
 from jaxdpmm.inference import backends
 
 

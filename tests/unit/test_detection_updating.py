@@ -14,7 +14,7 @@ from jaxdpmm.detection import TrainingPatches, fit_mixture
 from jaxdpmm.detection.calibration import merged
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.diagnosis import examples_of
-from jaxdpmm.detection.learning import learn
+from jaxdpmm.detection.learning import decided, learn
 from jaxdpmm.detection.leaving_out import ImageGroups, new_scores
 from jaxdpmm.detection.line.updating import forgotten, updated
 from jaxdpmm.detection.parts import local_step_of
@@ -177,3 +177,43 @@ def test_what_cannot_be_forgotten_is_said():
         dataclasses.replace(KEEPING, thresholds="held_out")
     with pytest.raises(ValueError, match=r"keep_images needs at least two images .* got 1; give"):
         learn(patches_of([0]), dataclasses.replace(KEEPING, num_components=2))
+
+
+def test_the_unit_of_scores_stays_in_an_update_and_thresholds_are_of_all_images():
+    config = dataclasses.replace(CONFIG, score=("cosine", "predictive"))
+    state, new = learned(config), patches_of(range(8, 12))
+    later = updated(state, new, config)
+    assert later.fusion is state.fusion
+    names = {image.image for image in later.training_images}
+    assert (len(names), later.calibration.image.num_images) == (12, 12)
+    alone = dataclasses.replace(config, score="cosine", p_values=True)
+    state = learned(alone)
+    scores = np.array([image.score for image in updated(state, new, alone).training_images])
+    assert 1 < np.median(scores) < 10  # nats; of cosines it is below one
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_decided"),
+    [
+        ({}, True),
+        ({"keep_images": True}, False),
+        ({"contamination": 0.1}, False),
+        ({"contamination": "auto"}, False),
+        ({"p_values": False}, False),
+        ({"score": ("cosine", "predictive")}, None),
+    ],
+)
+def test_scores_are_p_values_where_images_are_trusted_and_not_kept(changes, is_decided):
+    config = dataclasses.replace(CONFIG, thresholds="auto", **changes)
+    found = decided(config, patches_of(range(8)), is_held_out=False)
+    assert (found.p_values, found.thresholds) == (is_decided, "leave_one_out")
+    assert decided(found, patches_of(range(8)), is_held_out=True) == found
+
+
+def test_scores_stay_as_they_are_where_there_is_too_little_to_leave_out():
+    for patches in (
+        patches_of([0]),
+        patches_of(range(6)),
+        patches_of(range(8))._replace(frames=()),
+    ):
+        assert decided(CONFIG, patches, is_held_out=False).p_values is False

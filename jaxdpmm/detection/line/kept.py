@@ -20,10 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from jaxdpmm.choices import names_of
 from jaxdpmm.detection.calibration import calibrate, merged
 from jaxdpmm.detection.config import DetectorConfig
-from jaxdpmm.detection.leaving_out import ImageGroups
+from jaxdpmm.detection.leaving_out import ImageGroups, left_out_scores
 from jaxdpmm.detection.parts import local_step_of
 from jaxdpmm.detection.patches import TrainingPatches
 from jaxdpmm.detection.state import DetectorState, KeptImage, Rows, TrainingImage
@@ -31,7 +30,7 @@ from jaxdpmm.inference import LocalStep
 from jaxdpmm.inference.update import from_stats
 from jaxdpmm.leave_out import GroupSums, stats_of_groups
 from jaxdpmm.model import Mixture, Stats, empty_stats, expected_readout
-from jaxdpmm.scoring import SCORERS, Scorer, predictive
+from jaxdpmm.scoring import Scorer, predictive
 from jaxdpmm.scoring.density import Predictive, log_predictive_joint
 from jaxdpmm.storage.files import name_text
 
@@ -144,9 +143,8 @@ def left_out_images(
         progress: show a bar on standard error.
     """
     step = local_step_of(groups.config, state.mixture)
-    scorer = SCORERS[names_of(groups.config.score)[0]](state.mixture)
     numbers = range(len(groups))
-    grids = groups.left_out(sums, step, scorer, numbers, progress)
+    grids = left_out_scores(state, groups, sums, step, progress)
     labels = groups.left_out(sums, step, _most_probable(state.mixture), numbers, False)
     return tuple(
         KeptImage(

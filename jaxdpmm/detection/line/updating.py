@@ -9,8 +9,9 @@ started for coverage, new patches farther from every component than any training
 own, by the rule of that start: farthest first, until none is left outside of that distance, and at most the share of
 the patches that the settings say. Thresholds then hold the new images too, each left out in turn.
 
-What forgetting leaves as it is: prior, principal axes and colours of pictures, which were set by a sample of all
-patches, the usual distances of `explain`, and thresholds from images that were held out, which do not hold the image.
+What an update leaves as it is: the unit of the scores, p-values among the images of the fit. What forgetting leaves as
+it is: prior, principal axes and colours of pictures, which were set by a sample of all patches, the usual distances of
+`explain`, and thresholds from images that were held out, which do not hold the image.
 Next file to read: `drift.py`, which tells when an update is due.
 """
 
@@ -22,7 +23,7 @@ import jax
 import numpy as np
 
 from jaxdpmm import trees
-from jaxdpmm.choices import is_joint, names_of
+from jaxdpmm.choices import OF_IMAGES, names_of
 from jaxdpmm.detection.calibration import merged
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.detector import Detector
@@ -94,10 +95,11 @@ def updated(
         config: settings of the fit.
         progress: show a bar on standard error.
     """
-    if is_joint(config.score):
+    of_images = [name for name in names_of(config.score) if name in OF_IMAGES]
+    if of_images:
         raise ValueError(
-            f"a model that is updated must have one score of a patch, got {' and '.join(names_of(config.score))}, "
-            "which are fused as all training images say; fit it anew."
+            f"a model that is updated must have scores of a patch alone, got {' and '.join(of_images)}, which all "
+            "training images say what to make of; fit it anew."
         )
     if state.histograms is not None:
         raise ValueError(

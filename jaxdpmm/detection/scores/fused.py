@@ -13,6 +13,7 @@ from jaxtyping import Float
 from jaxdpmm.detection.maps import image_scores
 from jaxdpmm.detection.scored import ScoredImage
 from jaxdpmm.scoring import Fusion, fused_scores, learn_fusion
+from jaxdpmm.scoring.fusion import OF_EACH
 
 
 def learn_fused(normal: Iterable[Sequence[ScoredImage]], combine: str = "sum") -> Fusion:
@@ -35,7 +36,7 @@ def fused_image(
     top_fraction: float = 0.01,
     combine: str = "sum",
 ) -> ScoredImage:
-    """One image with the fused scores of its patches, in nats, and the mean of the highest as its own.
+    """One image with the fused scores of its patches, in nats, and `image_score` of them as its own.
 
     Args:
         fusion: from `learn_fused` with the same `combine`.
@@ -53,7 +54,7 @@ def fused_image(
             "scores in the same order."
         )
     grid = np.asarray(fused_scores(fusion, columns, combine)).reshape(image[0].patch_scores.shape)
-    whole = float(image_scores(grid[None], top_fraction)[0])
+    whole = float(image_scores(grid[None], top_fraction, OF_EACH)[0])
     seconds = sum(one.scoring_seconds for one in image)
     return image[0]._replace(patch_scores=grid, score=whole, scoring_seconds=seconds)
 

@@ -114,6 +114,19 @@ def compile_score(state: DetectorState, score: str | tuple[str, ...]) -> ScorePa
     return score_patches
 
 
+def in_unit(state: DetectorState, found: Float[np.ndarray, "h w J"]) -> Float[np.ndarray, "h w"]:
+    """The score of the settings from `columns` that are scores of a patch alone.
+
+    Args:
+        state: with a fusion, or without where there is one column.
+        found: of one image.
+    """
+    if state.fusion is None:
+        return found[..., 0]
+    fused = fused_scores(state.fusion, found.reshape(-1, found.shape[-1]))
+    return np.asarray(fused).reshape(found.shape[:-1])
+
+
 def components_of(
     state: DetectorState, images: Iterable[Float[np.ndarray, "h w D"]]
 ) -> Iterator[Int[np.ndarray, "h w"]]:
