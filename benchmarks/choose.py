@@ -1,11 +1,11 @@
 """Whether settings that are chosen by synthetic anomalies are good for real ones: `jaxdpmm choose` against test labels.
 
 Every setting that `choose` tries, but for rotated images, is fitted to the images that `choose` learns from, and judged
-twice: by each recipe of synthetic anomalies, and by the labelled test images. All pixel figures count pixels with the
-scores of their patches. Two questions are answered for every recipe and figure: how well do the two orders of the
-settings agree (Spearman's rank correlation), and how much worse than the best setting is the one that the recipe would
-choose (regret, in points), beside the regret of the settings that one starts from. Beside the recipes stands how wide
-components are by how far apart they are, which needs no anomalies.
+twice: by each recipe of synthetic anomalies, of images and of features, and by the labelled test images. All pixel
+figures count pixels with the scores of their patches. Two questions are answered for every recipe and figure: how well
+do the two orders of the settings agree (Spearman's rank correlation), and how much worse than the best setting is the
+one that the recipe would choose (regret, in points), beside the regret of the settings that one starts from. Beside the
+recipes stands how wide components are by how far apart they are, which needs no anomalies.
 
     python benchmarks/choose.py --data path/to/bottle --data elpv --json choose.json
     python benchmarks/tables.py choose choose.json
@@ -47,12 +47,11 @@ from jaxdpmm.detection.learning import separation_facts
 from jaxdpmm.detection.scored import ScoredImage
 from jaxdpmm.features import load_backbone
 from jaxdpmm.images.layouts import open_data_set
-from jaxdpmm.images.transplants import RECIPES
 from jaxdpmm.scoring import component_means
 
 MANY_TESTS = 150
 APART = "within_over_between"
-NUM_OF_IMAGES, NUM_OF_FEATURES = 64, 36  # synthetic anomalies
+NUM_OF_FEATURES = 36  # synthetic anomalies, beside those of images
 
 
 def main() -> None:
@@ -99,8 +98,7 @@ def images_of(
         return pickle.loads(cache.read_bytes())
     data_set = open_data_set(data)
     learned, _ = learned_and_held_out(data_set.train, data_set.validation, 0.1, config.seed)
-    options = {"recipes": tuple(RECIPES), "number": NUM_OF_IMAGES, "progress": True}
-    material = prepare(learned, config, configs, backbone, **options)._replace(of_features=())
+    material = prepare(learned, config, configs, backbone, progress=True)
     wide = dataclasses.replace(config, layers=material.layers)
     chosen = data_set.test[:: 1 + (len(data_set.test) > MANY_TESTS)]
     test = [

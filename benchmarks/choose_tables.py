@@ -10,18 +10,19 @@ import numpy as np
 from scipy.stats import spearmanr
 from table_parts import Records, markdown
 
-from jaxdpmm.detection.choosing.choose import LEAST_GAIN, RECIPES_OF_FEATURES, RECIPES_OF_IMAGES
+from jaxdpmm.detection.choosing.choose import LEAST_GAIN
+from jaxdpmm.detection.choosing.trials import FIGURE
+from jaxdpmm.images.transplants import RECIPES
 
-FIGURE = "pixel_aupr"  # of synthetic anomalies
 REAL = ("pixel_aupr", "image_auroc")
 SATURATED = 0.004  # image AUROC that differs less among settings orders nothing
-CHOSEN = (*RECIPES_OF_IMAGES, *RECIPES_OF_FEATURES)
+CHOSEN = tuple(RECIPES)
 
 
 def choose_table(records: Records) -> str:
     """Rank correlation and regret in points, of each recipe; regret of the settings as they are, and of those chosen.
 
-    Chosen are the best by the mean of two recipes, of settings that are better than the first by both of them, as
+    Chosen are the best by the mean over the recipes of images, where they are better than the first by enough, as
     `jaxdpmm choose` takes them where the standard error allows. Beside the recipes stands the rank correlation with how
     wide components are by how far apart they are.
     """
@@ -31,7 +32,7 @@ def choose_table(records: Records) -> str:
         for figure in REAL
         if np.ptp(_real(_of(records, data), figure)) > SATURATED
     ]
-    recipes = {name: (name,) for name in records[0]["recipes"]} | {" and ".join(CHOSEN): CHOSEN}
+    recipes = {name: (name,) for name in records[0]["recipes"]} | {", ".join(CHOSEN): CHOSEN}
     rows = []
     for name, some in recipes.items():
         cells = [_agreement(_of(records, data), figure, some) for data, figure in targets]
@@ -47,7 +48,7 @@ def choose_table(records: Records) -> str:
     if some:
         texts = ["-" if one is None else f"{one:+.2f}" for one in [*cells, np.mean(some)]]
         rows.append(["width over distance", *texts])
-    for name, choose in (("settings as they are", lambda some: 0), ("chosen", _unanimous)):
+    for name, choose in (("settings as they are", lambda some: 0), ("chosen", _chosen)):
         regrets = [
             _regret(some, figure, choose(some))
             for data, figure in targets
@@ -85,13 +86,11 @@ def _agreement(records: Records, figure: str, recipes: Sequence[str]) -> tuple[f
     return float(correlation), _regret(records, figure, int(np.argmax(found)))
 
 
-def _unanimous(records: Records) -> int:
-    """The best by the mean over recipes of those that are better than the first by each of them, and by enough."""
+def _chosen(records: Records) -> int:
+    """The best by the mean over the recipes of images, if it is better than the first by enough."""
     found = np.array([[one["recipes"][name][FIGURE] for name in CHOSEN] for one in records])
-    gains = found - found[:1]
-    is_better = (gains > 0).all(axis=1) & (gains.mean(axis=1) > LEAST_GAIN)
-    is_better[0] = True
-    return int(np.argmax(np.where(is_better, found.mean(axis=1), -1)))
+    gains = found.mean(axis=1) - found[0].mean()
+    return int(np.argmax(gains)) if gains.max() > LEAST_GAIN else 0
 
 
 def _regret(records: Records, figure: str, chosen: int) -> float:

@@ -15,7 +15,8 @@ change of the library.
 `known-N` learns from N of the anomalous test images, of every second kind, and is judged by the others, those of kinds
 that it has seen and of others apart. `unlabelled-P` learns from at most 40 test images that it is not judged by, P in a
 hundred of which are anomalous, without their labels. All other ideas see normal images only.
-`separation` changes no score. `sites` compares the exact merge of sites with the merge that is weighed for each image.
+`context` is judged by real anomalies, and by parts of images in wrong places (`ideas_context.py`). `separation` changes
+no score. `sites` compares the exact merge of sites with the merge that is weighed for each image.
 `residual` is another score in place of the detector's. `atypical` leaves the most atypical tenth of the training images
 out for its "without", and keeps them, as the detector does, for its "with". Other ideas are fused with the detector's
 score by the sum, and by the largest beside it.
@@ -34,6 +35,7 @@ import jax
 import numpy as np
 from harness import write_report
 from ideas_atypical import atypical
+from ideas_context import context
 from ideas_data import (
     DENSITY,
     Setting,
@@ -52,12 +54,6 @@ from tables import ideas_table
 
 from jaxdpmm.detection import DetectorConfig, compile_scorer
 from jaxdpmm.detection.fitting import fit_mixture
-from jaxdpmm.detection.scores.context import (
-    choose_context,
-    context_scores,
-    count_context,
-    prepare_context,
-)
 from jaxdpmm.detection.scores.histograms import histogram_score, learn_histograms
 from jaxdpmm.detection.scores.matching import learn_places, match
 from jaxdpmm.detection.state import DetectorState
@@ -106,20 +102,6 @@ def _low_rank(setting: Setting) -> DetectorState:
         config = dataclasses.replace(setting.config, covariance="low_rank", rank=8)
         setting.shared["low_rank"] = fit_mixture(rows, config)
     return setting.shared["low_rank"]
-
-
-def context(setting: Setting) -> Outcome:
-    """The detector's score, and the probability of a patch's component given those around it."""
-    labels = labels_by(setting.state)
-    counts = count_context(map(labels, setting.train), setting.state.mixture.num_components)
-    chosen = choose_context(counts, [labels(one) for one in features_of(setting.held_out)])
-    model = prepare_context(chosen)
-    found, seconds = timed(
-        lambda one: context_scores(model, labels(one)), features_of(setting.test)
-    )
-    held_out = [context_scores(model, labels(one)) for one in features_of(setting.held_out)]
-    more = {"exponent": model.exponent, "num_pairs": int(counts.pairs.nnz)}
-    return joined(setting, held_out, found, seconds, more=more | {"alone": figures(setting, found)})
 
 
 def matching(setting: Setting) -> Outcome:

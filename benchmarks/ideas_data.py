@@ -81,7 +81,7 @@ def fitted_setting(
     images = [list(cached_patches(part, config, backbone, cache)) if part else [] for part in parts]
     base = ([np.asarray(score(one)) for one in features_of(part)] for part in images[:2])
     names = tuple(pathlib.Path(name).name for name, _ in patches.sources)
-    truth = [_truth(one) for one in images[1]]
+    truth = [truth_of(one) for one in images[1]]
     return Setting(config, state, train, *images, *base, names, truth, patches, {})
 
 
@@ -158,7 +158,8 @@ def figures(
     }
 
 
-def _truth(image: ImagePatches) -> np.ndarray | None:
+def truth_of(image: ImagePatches) -> np.ndarray | None:
+    """Anomalous pixels of an image, of those that count; None where they are not known."""
     mask = true_mask(_image(image, np.zeros(image.frame.grid)))
     return None if mask is None else mask[::STRIDE, ::STRIDE]
 

@@ -10,6 +10,7 @@ from typing import Any
 from table_parts import Records, grouped, markdown, spread
 
 PARTS = {"seen": "kinds that are known", "unseen": "other kinds"}
+MOVED = "parts in a wrong place"
 SITES = {"alone": "each alone", "even": "all as one, evenly"}  # in place of the weighed merge
 AREAS = ("image_auroc", "pixel_auroc", "pixel_aupr")
 RATES = {
@@ -23,8 +24,8 @@ RATES = {
 def ideas_table(records: Records) -> str:
     """Image AUROC, pixel AUROC and pixel AUPR without and with each idea, means over seeds.
 
-    Known anomalies have further rows for kinds that are known and for others, sites for other ways to use them. What
-    changes no score has none.
+    Known anomalies have further rows for kinds that are known and for others, the context for parts in a wrong place,
+    sites for other ways to use them. What changes no score has none.
     """
     header = ("data", "idea", "without", "with", "ms per image added", "seeds")
     rows = []
@@ -56,6 +57,8 @@ def _parts(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for part, text in PARTS.items():
         if PARTS.keys() <= record.keys():
             yield {**key, **record[part], "idea": f"{record['idea']}, {text}"}
+    if "moved" in record:
+        yield {**key, **record["moved"], "idea": f"{record['idea']}, {MOVED}"}
     for way, text in SITES.items():
         if record["idea"] == "sites":
             without = record["without"]

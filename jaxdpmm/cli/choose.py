@@ -145,19 +145,16 @@ def _name(config: "DetectorConfig", start: "DetectorConfig") -> str:
 
 
 def _used(material: "Material", num_images: int) -> str:
-    from jaxdpmm.detection.choosing.trials import NUM_OF_FEATURES
-
     number = len(material.learned) // material.rotations
-    num_synthetic = len(material.synthetic) + NUM_OF_FEATURES * len(material.of_features)
     return (
         f"learned from {number} of {num_images} normal images, judged by {len(material.held_out)} others and "
-        f"{num_synthetic} synthetic anomalies of these"
+        f"{len(material.synthetic)} synthetic anomalies of these"
     )
 
 
 def _table(start: "DetectorConfig", tried: Sequence["Trial"], choice: "Choice") -> str:
     """The best trials, the chosen one and that of the settings as they are."""
-    from jaxdpmm.detection.choosing.choose import FIGURE
+    from jaxdpmm.detection.choosing.trials import FIGURE
     from jaxdpmm.detection.evaluate import LABELS
 
     order = sorted(range(len(tried)), key=lambda place: -tried[place].figures[FIGURE])

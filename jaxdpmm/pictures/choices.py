@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from jaxdpmm.choices import names_of
-from jaxdpmm.detection.choosing.choose import FIGURE, Choice
-from jaxdpmm.detection.choosing.trials import Trial
+from jaxdpmm.detection.choosing.choose import Choice
+from jaxdpmm.detection.choosing.trials import FIGURE, Trial
 from jaxdpmm.detection.evaluate import LABELS
 
 if TYPE_CHECKING:

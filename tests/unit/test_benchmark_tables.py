@@ -81,6 +81,9 @@ def test_ideas_are_means_over_seeds_and_what_does_not_apply_is_left_out():
     known = idea(0, 0.8, 0.9) | {"seen": parts, "unseen": parts}
     *_, row = tables.ideas_table([known]).splitlines()
     assert row == "| tiles | fusion, other kinds | 0.700 / - / - | 0.600 / - / - | - | 1 |"
+    moved = idea(0, 0.8, 0.9) | {"idea": "context", "moved": parts}
+    *_, row = tables.ideas_table([moved]).splitlines()
+    assert row.startswith("| tiles | context, parts in a wrong place | 0.700 / - / - | 0.600")
     merged = idea(0, 0.8, 0.9) | {"idea": "sites", "alone": parts["with"], "even": parts["without"]}
     *_, row = tables.ideas_table([merged]).splitlines()
     assert row == "| tiles | sites, all as one, evenly | 0.800 / - / - | 0.700 / - / - | - | 1 |"

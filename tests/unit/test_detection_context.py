@@ -12,6 +12,7 @@ from jaxdpmm.detection.scores.context import (
     log_context,
     nearest_component,
     prepare_context,
+    ring_apart,
     without,
 )
 from jaxdpmm.families import GaussianSpherical
@@ -88,6 +89,27 @@ def test_a_normal_patch_in_a_wrong_place_is_found_by_context_alone():
     scores = context_scores(model, odd)
     assert np.unravel_index(np.argmax(scores), scores.shape) == (4, 2)
     assert scores[4, 2] > scores[2, 6] + 1
+
+
+def test_a_part_of_many_patches_in_a_wrong_place_is_odd_to_what_is_apart_from_it_alone():
+    """Its own patches are all that its inner ones have next to them."""
+    half = np.random.default_rng(0).integers(2, size=(9, 24, 24))
+    images = list(half + 2 * (np.arange(24) >= 12))  # two kinds on the left, two on the right
+    odd = images[8].copy()
+    part = np.s_[9:14, 3:8]
+    odd[part] = images[8][9:14, 16:21]
+    is_odd = np.zeros(odd.shape, bool)
+    is_odd[part] = True
+
+    def scores_by(ring):
+        context = count_context(images[:6], 4, ring)
+        model = prepare_context(choose_context(context, images[6:8], ring))
+        return context_scores(model, odd)
+
+    assert ring_apart(images) == Ring(3, 6)
+    apart, next_to_it = scores_by(ring_apart(images)), scores_by(Ring(1, 1))
+    assert apart[is_odd].min() > np.quantile(apart[~is_odd], 0.9)
+    assert next_to_it[is_odd].min() < np.median(next_to_it[~is_odd])
 
 
 def test_rings_are_unordered_so_that_rotated_images_score_alike():

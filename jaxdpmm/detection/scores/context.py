@@ -1,9 +1,12 @@
 """Whether a patch's component belongs where it is: its probability given the components in a ring around it.
 
 The ring is a bag, how often each component occurs in it, so that a rotated image has the same probabilities; the patch
-itself is masked out. Given the component k of the patch, the n members of its ring are draws from a distribution over
-components that is k's own, with a Dirichlet prior about the shares of all rings. With that distribution integrated
-out, the ring has a Dirichlet-multinomial probability, and Bayes' rule gives the component of the patch:
+itself is masked out, and for a detector so is all that is nearer than an eighth of the image's side (`ring_apart`):
+neighbours look alike because a backbone sees both at once, and those of a patch in a wrong place are in a wrong place
+with it, so that next to it nothing is odd. Given the component k of the patch, the n members of its ring are draws from
+a distribution over components that is k's own, with a Dirichlet prior about the shares of all rings. With that
+distribution integrated out, the ring has a Dirichlet-multinomial probability, and Bayes' rule gives the component of
+the patch:
 
     p(k | ring) is proportional to p(k) DirichletMultinomial(ring; a m + counts of k)^exponent
 
@@ -16,6 +19,8 @@ table twice over, and the logarithms that a ring needs are sparse as well, since
 image of P patches needs P x K numbers, as its scores do. Next file to read: `histograms.py`.
 
 References:
+    Madan et al. (2023), Self-supervised masked convolutional transformer block for anomaly detection (there a network
+    predicts a masked centre from what is some way off).
     Bae, Lee and Kim (2023), PNI: industrial anomaly detection using position and neighborhood information (there by
     a network). Minka (2000), Estimating a Dirichlet distribution (the Dirichlet-multinomial).
 """
@@ -39,7 +44,7 @@ from jaxdpmm.scoring import Scorer, component_means
 from jaxdpmm.scoring.distance import Means, barrier
 
 CONCENTRATIONS = (1.0, 10.0, 100.0)
-EXPONENTS = (0.125, 0.25, 0.5, 1.0)
+EXPONENTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 
 
 class Context(NamedTuple):
@@ -55,13 +60,13 @@ class Context(NamedTuple):
 
 
 class Ring(NamedTuple):
-    """Which patches are around a patch: those `inner` to `outer` rows or columns away, whichever is more."""
+    """Which patches are around a patch: in eight directions, four of them diagonals, those `inner` to `outer` away."""
 
-    inner: int = 1
-    outer: int = 1
+    inner: int
+    outer: int
 
 
-NEAREST = Ring()
+NEAREST = Ring(1, 1)
 """The eight patches next to a patch."""
 
 
@@ -121,6 +126,18 @@ def nearest_component(mixture: Mixture) -> Scorer:
     return Scorer(prepare, score)
 
 
+def ring_apart(grids: Iterable[Int[np.ndarray, "h w"]]) -> Ring:
+    """The patches in eight directions, from an eighth to a quarter of the shorter side of the smallest image away.
+
+    A part that is not larger, and not where it belongs, is held against what surrounds it.
+
+    Args:
+        grids: of images, at least one.
+    """
+    away = max(1, min(min(one.shape) for one in grids) // 4)
+    return Ring(max(1, away // 2), away)
+
+
 def count_context(
     grids: Iterable[Int[np.ndarray, "h w"]], num_components: int, ring: Ring = NEAREST
 ) -> Context:
@@ -152,14 +169,14 @@ def rings(labels: Int[np.ndarray, "h w"], num_components: int, ring: Ring) -> An
     check_at_least_one("inner", ring.inner, "the patch itself is left out")
     check_at_least_one("outer", ring.outer - ring.inner + 1, "a ring ends where it begins or later")
     height, width = labels.shape
-    reach = range(-ring.outer, ring.outer + 1)
     number = np.arange(labels.size).reshape(labels.shape)
     patches, members = [], []
-    for down, right in itertools.product(reach, reach):
-        if max(abs(down), abs(right)) >= ring.inner:
-            here, there = zip(_overlap(height, down), _overlap(width, right), strict=True)
-            patches.append(number[here].ravel())
-            members.append(labels[there].ravel())
+    for away in range(ring.inner, ring.outer + 1):
+        for down, right in itertools.product((-away, 0, away), repeat=2):
+            if down or right:
+                here, there = zip(_overlap(height, down), _overlap(width, right), strict=True)
+                patches.append(number[here].ravel())
+                members.append(labels[there].ravel())
     shape = labels.size, num_components
     return _one_hot(np.concatenate(patches), np.concatenate(members), shape)
 
@@ -188,7 +205,7 @@ def prepare_context(learned: LearnedContext) -> ContextModel:
     prior = concentration * (members + 1 / num_components) / (members.sum() + 1)
     shares = (context.centres + 1 / num_components) / (total + 1)
     totals = np.asarray(context.pairs.sum(axis=1), float).ravel() + concentration
-    most = (2 * ring.outer + 1) ** 2 - (2 * ring.inner - 1) ** 2
+    most = 8 * (ring.outer - ring.inner + 1)
     columns = context.pairs.T.tocsr()  # a row for each member of a ring
     prior_of_entry = np.repeat(prior, np.diff(columns.indptr))
     logs = tuple(

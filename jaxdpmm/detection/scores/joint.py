@@ -9,7 +9,7 @@ images, in nats.
 
 Fusion and context are learned from training images that are scored as if they had not been there (`../leaving_out.py`).
 Where thresholds come from the same images, each is fused as the others say (`FOLDS`), so that its own patches are not
-among those that tell what is usual. The exponent of the context alone, one of twelve settings, is chosen by images
+among those that tell what is usual. The exponent of the context alone, one of eighteen settings, is chosen by images
 that are judged with it. Next file to read: `../leaving_out.py`.
 """
 
@@ -34,6 +34,7 @@ from jaxdpmm.detection.scores.context import (
     count_context,
     nearest_component,
     prepare_context,
+    ring_apart,
     without,
 )
 from jaxdpmm.detection.scores.known import compile_odds, learn_known
@@ -224,13 +225,14 @@ def _learn_context(
     left_out: Mapping[int, np.ndarray], labels: Sequence[np.ndarray], num_components: int
 ) -> LearnedContext:
     """Counts of all images, taken as some of those that are left out from the counts say."""
-    counts = count_context(labels, num_components)
+    ring = ring_apart(labels)
+    counts = count_context(labels, num_components, ring)
     step = max(
         2, -(-len(left_out) // MOST_CHOOSING)
     )  # at most half of them, so that counts are left
     chosen = list(left_out)[::step]
-    rest = without(counts, count_context((labels[one] for one in chosen), num_components))
-    best = choose_context(rest, [left_out[one] for one in chosen])
+    rest = without(counts, count_context((labels[one] for one in chosen), num_components, ring))
+    best = choose_context(rest, [left_out[one] for one in chosen], ring)
     return best._replace(counts=counts)
 
 
@@ -239,7 +241,7 @@ def _with_context(
 ) -> np.ndarray:
     """Columns of a left-out image, with its scores by the context without it."""
     num_components = len(context.counts.centres)
-    rest = without(context.counts, count_context([counted], num_components))
+    rest = without(context.counts, count_context([counted], num_components, context.ring))
     finish = _compile_context(context._replace(counts=rest))
     return _finished({place: finish}, grid, None)
 
