@@ -43,6 +43,14 @@ VARIANTS: Mapping[str, Variant] = {
     "accurate": Variant(
         {**PRESETS["accurate"], "num_components": None}, (PRESETS["accurate"]["score"],)
     ),
+    **{
+        name: Variant({**PRESETS["fast"], **number}, (PRESETS["fast"]["score"],))
+        for name, number in (
+            ("fast-auto", {"num_components": "auto"}),
+            ("fast-half", {"num_components": None, "share": 0.005}),
+            ("fast-double", {"num_components": None, "share": 0.02}),
+        )
+    },
     "coverage-sweeps": Variant(
         COVERAGE | {"num_epochs": 4},
         ("predictive", "nearest_predictive", "cosine"),

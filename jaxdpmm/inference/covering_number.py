@@ -22,6 +22,7 @@ from jaxdpmm.inference.labelled import labelled_bound, labelled_statistics
 from jaxdpmm.model import Mixture, Prior
 
 ALWAYS_TRIED = 64  # seeds; the bound of fewer can fall and rise again, as modes of many kinds lie
+AT_ONCE = 1024  # seeds of data in batches, of which all are looked for before the first is used
 PRECISION = 64  # the best size is sought to one part in so many of it
 
 States = tuple[Nearest, ...]
@@ -87,15 +88,7 @@ class _Sequence:
         """One seed, two, four and so on, until there are as many as components or as different points."""
         limit = self.mixture.num_components
         if self.source.num_batches > 1:
-            seeds = cover_batches(self.source, limit, self.units)
-            states = tuple(
-                Nearest.without_seeds(flat(batch.x, self.units), batch.weight)
-                for batch in self.source.sweep()
-            )
-            while len(states[0].seeds) < len(seeds):
-                number = len(states[0].seeds)
-                states = self.with_seeds(states, seeds[number : max(1, 2 * number)])
-                yield states
+            yield from self._doubled_of_batches(limit)
             return
         (batch,) = self.source.sweep()
         x = flat(batch.x, self.units)
@@ -108,6 +101,24 @@ class _Sequence:
             number = len(state.seeds)
             rows, state = extend(x, offset, state, min(number, limit - number), 0.0)
             is_more = len(rows) > 0
+
+    def _doubled_of_batches(self, limit: int) -> Iterator[States]:
+        """The same of many batches; some thousand seeds are looked for at once, and others anew where those are few."""
+        number = most = 0
+        while most < limit:
+            most = min(max(AT_ONCE, 4 * most), limit)
+            seeds = cover_batches(self.source, most, self.units)
+            states = tuple(
+                Nearest.without_seeds(flat(batch.x, self.units), batch.weight)
+                for batch in self.source.sweep()
+            )
+            while number < len(seeds):
+                wanted = min(max(1, 2 * number), len(seeds))
+                states = self.with_seeds(states, seeds[len(states[0].seeds) : wanted])
+                yield states
+                number = wanted
+            if len(seeds) < most:  # there are no more different points
+                return
 
     def with_seeds(self, states: States, seeds: Float[np.ndarray, "S D"]) -> States:
         """The states after further seeds, which all of them share."""
