@@ -22,10 +22,12 @@ import numpy as np
 from harness import num_cores
 
 from jaxdpmm.detection.banks import faiss_bank, greedy_coreset, k_means_rows, memory_bank
+from jaxdpmm.detection.maps import image_scores
 from jaxdpmm.detection.methods import Fitted
 from jaxdpmm.detection.scored import compile_scorer
 from jaxdpmm.scoring import in_tiles
 from jaxdpmm.scoring.distance import unit_vectors
+from jaxdpmm.scoring.fusion import OF_EACH, learn_survival, minus_log_p
 
 NUM_NEIGHBOURS = 3  # of PatchCore's reweighting; its default is 9
 CLOSE = 1e-5  # difference of cosine distances, below which two rows count as equally near
@@ -69,6 +71,23 @@ def coreset(share: float, learned: Learned) -> Peer:
     size = round(share * len(learned.features))
     chosen = greedy_coreset(learned.features, size, key=jax.random.key(learned.seed))
     return _bank_of(learned.features[chosen])
+
+
+def bank_in_nats(learned: Learned) -> Peer:
+    """The exact bank, its distances as minus logs of p-values among held-out patches, the unit of our presets."""
+    fitted = _bank_of(learned.features).fitted
+    usual = learn_survival(fitted.score_patches(learned.queries), OF_EACH)
+    in_nats = jax.jit(minus_log_p)
+
+    def score_patches(features: Any) -> np.ndarray:
+        distances = jnp.asarray(fitted.score_patches(features))
+        return np.asarray(in_nats(usual, distances.ravel())).reshape(distances.shape)
+
+    def image_score(features: np.ndarray, scores: np.ndarray) -> float:
+        del features
+        return float(image_scores(scores[None], exponent=OF_EACH)[0])
+
+    return Peer(fitted._replace(score_patches=score_patches), image_score)
 
 
 def k_means(learned: Learned) -> Peer:
@@ -236,6 +255,7 @@ def _bank_of(rows: np.ndarray) -> Peer:
 
 
 PEERS: dict[str, Callable[[Learned], Peer]] = {
+    "bank-p": bank_in_nats,
     "coreset-10": functools.partial(coreset, 0.1),
     "k-means-equal": k_means,
     "patchcore": functools.partial(patchcore, 0.01),

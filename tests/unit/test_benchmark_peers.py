@@ -11,7 +11,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import peers
 import quality
 
-from jaxdpmm.detection import DetectorConfig
+from jaxdpmm.detection import DetectorConfig, compile_scorer
+from jaxdpmm.detection.banks import memory_bank
 
 GRIDS = ((4, 6), (5, 5))
 
@@ -50,6 +51,19 @@ def test_reweighting_is_equation_7():
     )  # distances of the farther point to the row, and the two next to that
     expected = (1 - np.exp(1) / around.sum()) * 1.0
     assert peers.reweighted(x, scores, rows) == pytest.approx(expected)
+
+
+def test_a_bank_in_nats_has_the_order_of_the_bank(learned):
+    more = np.random.default_rng(2).normal(size=(200, learned.features.shape[1]))
+    peer = peers.bank_in_nats(learned._replace(queries=more.astype(np.float32)))
+    new = 2 * more[::-1][:60].reshape(6, 10, -1).astype(np.float32)
+    plain = np.asarray(compile_scorer(memory_bank(), learned.features)(new))
+    scores = peer.fitted.score_patches(new)
+    assert scores.shape == (6, 10)
+    order = np.argsort(plain, axis=None)
+    assert np.diff(scores.ravel()[order]).min() >= 0
+    assert scores.min() >= 0
+    assert scores.max() <= peer.image_score(new, scores) * 1.001  # one patch of 60
 
 
 @pytest.mark.parametrize("name", ["coreset-10", "k-means-equal"])
