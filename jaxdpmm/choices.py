@@ -81,6 +81,7 @@ PRESETS = {
         "num_epochs": 40,
         "tolerance": 0.0,
         "score": "cosine",
+        "p_values": False,
         "sigma": 0.0,
     },
 }

@@ -102,7 +102,6 @@ class Detector:
         if config.value_range is None:
             config = dataclasses.replace(config, value_range=value_range_of(learned))
         patches = training_patches(learned, config, backbone, strict, progress, cache)
-        config = decided(config, patches, bool(held_out))
         options: dict[str, Any] = {"held_out": held_out, "strict": strict, "progress": progress}
         for name, part in (("anomalies", anomalies), ("unlabelled", unlabelled)):
             stream = stream_patches(part, config, backbone, strict=strict) if part else ()
@@ -128,7 +127,7 @@ class Detector:
             patches: of training images.
             config: settings.
             backbone: that made the features.
-            held_out: further normal images, which thresholds come from where `config.thresholds` is "held_out".
+            held_out: further normal images, which thresholds come from unless the settings say otherwise.
             strict: one of them that cannot be read is an error, instead of a warning and a gap.
             progress: show bars on standard error.
             anomalies: patches of images that are known to be anomalous.
@@ -137,7 +136,7 @@ class Detector:
         Raises:
             ValueError: features that are not finite, or fewer than components.
         """
-        config = config.resolved(backbone)
+        config = decided(config.resolved(backbone), patches, bool(held_out))
         options: dict[str, Any] = {"anomalies": anomalies, "unlabelled": unlabelled}
         fitted, patches = learn(patches, config, progress=progress, **options)
         state = explained(fitted, patches, config.seed)

@@ -16,7 +16,6 @@ from jaxdpmm.detection.backbones import backbone_for, backbone_named, check_back
 from jaxdpmm.detection.calibration import p_value_of_most
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.detector import Detector
-from jaxdpmm.detection.learning import decided
 from jaxdpmm.detection.parts import check_parts
 from jaxdpmm.detection.patches import BATCH_SIZE, ImagePatches, stream_batches
 from jaxdpmm.detection.products.file import read_products, write_products
@@ -231,7 +230,6 @@ def _fit_one(
         tqdm.write(f"{name}:")
     learned, held_out = chosen_records(data.train, data.validation, config)
     patches = training_patches(learned, config, backbone, strict, progress, cache)
-    config = decided(config, patches, bool(held_out))
     options: dict[str, Any] = {"held_out": held_out, "strict": strict, "progress": progress}
     detector = Detector.fit_patches(patches, config, backbone, **options)
     names = [source for source, _ in patches.sources]
