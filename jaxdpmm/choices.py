@@ -70,7 +70,7 @@ PRESETS = {
         "start": "coverage",
         "share": 0.02,
         "covariance": "low_rank",
-        "rank": 8,
+        "rank": 2,
         "num_epochs": 0,
         "score": ("cosine", "residual", "spherical"),
     },

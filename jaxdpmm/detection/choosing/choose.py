@@ -35,7 +35,7 @@ ROTATIONS = 4
 
 PLAIN = {"covariance": "spherical", "share": 0.01}
 WIDER = {"covariance": "spherical", "share": 0.02}
-TANGENT = {"covariance": "low_rank", "rank": 8, "share": 0.02}
+TANGENT = {name: PRESETS["accurate"][name] for name in ("covariance", "rank", "share")}
 
 MIXTURES: tuple[tuple[dict[str, Any], tuple[Any, ...]], ...] = (
     (PLAIN, ("cosine", "nearest_predictive")),
