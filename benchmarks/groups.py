@@ -1,171 +1,118 @@
-"""Nearest of thousands of vectors by way of groups of about sqrt(K) vectors, against the screen of `shortlist.py`.
+"""The nearest of many means of real patches: groups, of which each patch visits some, against a screen of all means.
 
-Groups are those of k-means in the 64 coordinates of the screen, large ones halved along their main axis, all filled up
-to one size. Each patch visits the groups whose centres are nearest: pairs of patch and group are sorted by group and
-dealt into blocks, so that a block is one product with columns that lie side by side. Of each, the smallest entries of
-bins are kept, as in the screen. Recall is the share of patches whose nearest vector is among the six that are found.
+Means are those of the patches nearest to as many patches drawn at random, looked for by the library's own search. Time
+is that of 1,024 patches of one image; recall is the share of all held-out patches with a mean among NUM_FOUND that is
+as near as the nearest of all.
 
-    python benchmarks/groups.py --json groups.json
+    python benchmarks/groups.py --cache FOLDER --json benchmarks/results/groups.json
 
-What it shows, and why no score uses it: `benchmarks/README.md`.
+FOLDER holds the stores of features that `quality.py --cache FOLDER` leaves, `NAME-train` and `NAME-other`. What it
+shows: `benchmarks/README.md`.
 """
 
-import functools
-import math
-from typing import Any, NamedTuple
+import argparse
+import pathlib
+import statistics
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from harness import Case, main, num_cores, record
-from inference_data import DIM, random_features
+from harness import interleave, write_report
 
-from jaxdpmm.distances import nearest_centres, squared_distances, squared_norms
-from jaxdpmm.grouping import group_by_component, pairs_of
-from jaxdpmm.scoring.shortlist import FAR, LAST, nearest_rows, screen_of
+from jaxdpmm.distances import squared_distances
+from jaxdpmm.features.store import FeatureStore
+from jaxdpmm.scoring.scorer import in_tiles
+from jaxdpmm.scoring.screen import screen_of
+from jaxdpmm.scoring.shortlist import nearest_rows
 
-NUM_PATCHES, NUM_FOUND = 1024, 6
-COMPONENTS, VISITED = (3000, 10**4, 3 * 10**4, 10**5), (16, 32)
-NUM_SWEEPS, BLOCK_SIZE, SLOTS = 4, 32, 2
-BITS = 128  # room for a column's place among the groups of a patch, and for a bin
+COMPONENTS = (3000, 16384, 30000, 10**5)
+NUM_PATCHES, NUM_IMAGES, NUM_FOUND, NUM_RUNS = 1024, 8, 6, 15
+ROUNDING = 1e-5  # of a squared distance between unit vectors
+SEARCHES = {"groups": 1, "screen": 10**9}  # vectors from which on there are groups
+ROWS_AT_ONCE = 512
 
-
-class Grouped(NamedTuple):
-    """G groups of S columns, as those of a `Screen`; `numbers` is which vector each holds."""
-
-    columns: Any
-    squares: Any
-    centres: Any
-    numbers: Any
+prepared = jax.jit(lambda vectors, least: screen_of(vectors, least_grouped=least), static_argnums=1)
 
 
-def grouped(columns: np.ndarray, squares: np.ndarray) -> Grouped:
-    """Vectors in groups of about sqrt(K)."""
-    number = math.isqrt(len(columns))
-    size = -(-number // (16 * SLOTS)) * 16 * SLOTS
-    centres = jnp.asarray(columns[:: len(columns) // number])
-    assign = jax.jit(nearest_centres)
-    for _ in range(NUM_SWEEPS):
-        labels = np.asarray(assign(columns, centres))
-        sums = np.zeros(centres.shape, np.float32)
-        np.add.at(sums, labels, columns)
-        centres = jnp.asarray(
-            sums / np.maximum(np.bincount(labels, minlength=len(sums)), 1)[:, None]
-        )
-    groups = [
-        part
-        for k in range(len(sums))
-        for part in halved(columns, np.flatnonzero(labels == k), size)
-    ]
-    numbers = np.stack([np.pad(part, (0, size - len(part)), constant_values=-1) for part in groups])
-    is_filled = numbers >= 0
-    held = np.where(is_filled[..., None], columns[numbers], 0)
-    means = np.stack([columns[part].mean(axis=0) for part in groups])
-    parts = -2 * held.transpose(0, 2, 1), np.where(is_filled, squares[numbers], FAR), means, numbers
-    return Grouped(*(jnp.asarray(part) for part in parts))
+@jax.jit
+def found_of(screen: Any, x: jax.Array) -> jax.Array:
+    """The numbers of NUM_FOUND vectors per patch."""
+    return nearest_rows(screen, x, NUM_FOUND)
 
 
-def halved(columns: np.ndarray, members: np.ndarray, size: int) -> list[np.ndarray]:
-    """Members in parts of at most `size`."""
-    if len(members) <= size:
-        return [members] if len(members) else []
-    own = columns[members] - columns[members].mean(axis=0)
-    along = own @ np.linalg.eigh(own.T @ own)[1][:, -1]
-    return [
-        part
-        for half in np.array_split(members[np.argsort(along)], 2)
-        for part in halved(columns, half, size)
-    ]
+@jax.jit
+def least_of_all(vectors: jax.Array, x: jax.Array) -> jax.Array:
+    """Squared distance to the nearest of all vectors."""
+    return jnp.min(squared_distances(x, vectors), axis=1)
 
 
-def smallest(bits: jax.Array, number: int) -> jax.Array:
-    """Rows of the smallest entries of each column: `_smallest` of `shortlist.py` the other way round."""
-    room = 1 << (len(bits) - 1).bit_length()
-    entries = bits & -room | jnp.arange(len(bits), dtype=jnp.int32)[:, None]
-    found = [jnp.min(entries, axis=0)]
-    while len(found) < number:
-        found.append(jnp.min(jnp.where(entries > found[-1][None], entries, LAST), axis=0))
-    return jnp.stack(found) & (room - 1)
+def unit_rows(store: FeatureStore, start: int, stop: int) -> np.ndarray:
+    """Rows of a store divided by their norms."""
+    rows = np.asarray(store[start:stop], np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def as_bits(squares: jax.Array) -> jax.Array:
-    """Whole numbers in the same order."""
-    return jax.lax.bitcast_convert_type(jnp.maximum(squares, 0), jnp.int32)
+def means_of(rows: np.ndarray, number: int) -> np.ndarray:
+    """As many means of patches that are alike, of unit norm."""
+    seeds = rows[np.random.default_rng(0).permutation(len(rows))[:number]]
+    screen = prepared(jnp.asarray(seeds), SEARCHES["groups"])
+    labels = np.asarray(in_tiles(jax.jit(lambda s, x: nearest_rows(s, x, 1)[:, 0]), screen, rows))
+    order = np.argsort(labels, kind="stable")
+    named, first = np.unique(labels[order], return_index=True)
+    means = seeds.copy()
+    means[named] = np.add.reduceat(rows[order], first, axis=0)
+    return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 
-def search(visited: int, held: Grouped, offset: Any, axes: Any, x: jax.Array) -> jax.Array:
-    """Numbers of NUM_FOUND vectors for each patch, (N, NUM_FOUND)."""
-    centred = x - offset[None]
-    points, norms = centred @ axes, squared_norms(centred)
-    num_groups, _, size = held.columns.shape
-    chosen = smallest(as_bits(squared_distances(held.centres, points)), visited).T
-    group, point = pairs_of(chosen)
-    blocks, padded, num_bins = (
-        group_by_component(group, num_groups, BLOCK_SIZE),
-        jnp.append(point, 0),
-        size // SLOTS,
+def distances_of(means: np.ndarray, found: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Squared distance of each patch to the nearest of the means found for it."""
+    parts = []
+    for start in range(0, len(x), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        differences = means[found[rows]] - x[rows, None]
+        parts.append(np.min(np.sum(differences**2, axis=2), axis=1))
+    return np.concatenate(parts)
+
+
+def compared(rows: np.ndarray, x: np.ndarray, number: int) -> dict[str, Any]:
+    """Time and recall of both searches among as many means."""
+    means = means_of(rows, number)
+    least = np.asarray(in_tiles(least_of_all, jnp.asarray(means), x, ROWS_AT_ONCE))
+    entry: dict[str, Any] = {"num_components": number, "num_patches": NUM_PATCHES}
+    screens = {name: prepared(jnp.asarray(means), at) for name, at in SEARCHES.items()}
+    image = jnp.asarray(x[:NUM_PATCHES])
+    timed = interleave(
+        *(lambda screen=screen: found_of(screen, image) for screen in screens.values()), NUM_RUNS
     )
-
-    def fill(number: Any, found: jax.Array) -> jax.Array:
-        members, k = padded[blocks.pairs[number]], blocks.component[number]
-        squares = (
-            points[members] @ held.columns[k] + norms[members][:, None] + held.squares[k][None]
-        )
-        bits = (as_bits(squares) & -BITS).reshape(len(members), SLOTS, num_bins)
-        return found.at[number].set(jnp.min(bits | jnp.arange(SLOTS)[None, :, None], axis=1))
-
-    found = jnp.zeros((*blocks.pairs.shape, num_bins), jnp.int32)
-    found = jax.lax.fori_loop(0, blocks.num_used, fill, found).reshape(-1, num_bins)
-    place = jnp.zeros(len(group), jnp.int32)
-    place = place.at[blocks.pairs.ravel()].set(jnp.arange(blocks.pairs.size), mode="drop")
-    turn = SLOTS * jnp.arange(visited)[None, :, None]
-    best = jnp.min(found[place].reshape(len(x), visited, num_bins) | turn, axis=1).T
-    bins = smallest(best, NUM_FOUND)
-    turn = jnp.take_along_axis(best, bins, axis=0) & (BITS - 1)
-    group = jnp.take_along_axis(chosen.T, turn // SLOTS, axis=0)
-    return held.numbers[group, turn % SLOTS * num_bins + bins].T
+    for (name, screen), runs in zip(screens.items(), timed, strict=True):
+        found = np.asarray(in_tiles(found_of, screen, x, NUM_PATCHES))
+        more = distances_of(means, found, x) - least
+        entry[f"{name}_ms"] = 1e3 * statistics.median(cpu for _, cpu in runs)
+        entry[f"{name}_recall"] = float(np.mean(more < ROUNDING))
+        entry[f"{name}_largest_error"] = float(more.max())  # of a squared distance, twice a cosine
+    return entry
 
 
-@functools.cache
-def prepared(number: int) -> tuple[Any, ...]:
-    """Vectors, patches, a screen, the same vectors in groups, and the nearest of all."""
-    vectors, x = (
-        jnp.asarray(random_features(size, seed)) for size, seed in ((number, 2), (NUM_PATCHES, 1))
+def main() -> None:
+    """Both searches for each number of means, a line for each and a JSON file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cache", type=pathlib.Path, required=True, help="folder of stores")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the report there")
+    options = parser.parse_args()
+    train = max(options.cache.glob("*-train"), key=lambda path: FeatureStore(path).shape[0])
+    store, other = (
+        FeatureStore(path) for path in (train, train.with_name(train.name[:-6] + "-other"))
     )
-    screen = jax.jit(screen_of)(vectors)
-    centred = np.asarray(vectors - screen.offset[None])
-    held = grouped(centred @ np.asarray(screen.axes), np.sum(centred**2, axis=1))
-    return x, screen, held, np.asarray(nearest_centres(x, vectors))
-
-
-def case(number: int, visited: int, quick: bool) -> Case:
-    """Groups against the screen."""
-    x, screen, held, nearest = prepared(number)
-    compiled, by_screen = jax.jit(search, static_argnums=0), jax.jit(nearest_rows, static_argnums=2)
-    visited = min(visited, len(held.centres))
-
-    def ours() -> jax.Array:
-        return compiled(visited, held, screen.offset, screen.axes, x)
-
-    def peer() -> jax.Array:
-        return by_screen(screen, x, NUM_FOUND)
-
-    recalls = (
-        float(np.mean(np.any(np.asarray(side()) == nearest[:, None], axis=1)))
-        for side in (ours, peer)
-    )
-    extras = dict(zip(("recall", "recall_of_screen"), recalls, strict=True))
-    extras |= {"num_components": number, "num_groups": len(held.centres), "visited": visited}
-    return Case(
-        ours, peer, extras | {"num_patches": NUM_PATCHES, "dim": DIM, "threads": num_cores()}
-    )
-
-
-for number in COMPONENTS:
-    for visited in VISITED:
-        record(f"groups-{number}-{visited}", peer="screen")(
-            functools.partial(case, number, visited)
-        )
+    rows = unit_rows(store, 0, store.shape[0])
+    starts = np.linspace(0, other.shape[0] - NUM_PATCHES, NUM_IMAGES).astype(int)
+    x = np.concatenate([unit_rows(other, start, start + NUM_PATCHES) for start in starts])
+    entries = []
+    for number in COMPONENTS:
+        entries.append(compared(rows, x, number))
+        print({name: round(value, 4) for name, value in entries[-1].items()}, flush=True)
+    if options.json:
+        write_report(options.json, entries, num_train=len(rows), num_queries=len(x))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from jaxdpmm.families.kernels import by_platform
 from jaxdpmm.model import Mixture, Posterior, active_components, centre
 from jaxdpmm.precision import full_precision
 from jaxdpmm.scoring.scorer import Scorer
-from jaxdpmm.scoring.shortlist import Screen, is_screened, nearest_rows, screen_of
+from jaxdpmm.scoring.screen import Screen, screen_of
+from jaxdpmm.scoring.shortlist import is_screened, nearest_rows
 
 NUM_MEANS = 6  # whose cosines are computed in all dimensions, where there are thousands
 
@@ -55,9 +56,12 @@ def cosine(mixture: Mixture, num_candidates: int = NUM_MEANS, screened: bool = T
     """1 - max_k cos(x, mean_k) over components that hold data: the score of arXiv 2509.19997.
 
     With `shortlist.LEAST_SCREENED` components or more, a processor finds the nearest means through a screen, in less
-    than half of the time. It misses the nearest mean of fewer than 1 in 1,000 patches of images, whose scores are then
-    too large, by 0.006 at most of 6,144 patches and K from 1,000 to 10,000. An accelerator compares all means: the
-    product takes it microseconds, less than to start the operations that a screen consists of.
+    than half of the time, and with `groups.LEAST_GROUPED` or more through groups, in a time that grows with the root of
+    their number. For means of components of several patches that misses the nearest of about 1 in 1,000 patches of
+    images, whose scores are then too large, by 0.006 at most of 6,144 patches and K from 1,000 to 10,000. Of rows of a
+    bank, each one patch, it misses up to 6 in 1,000, and of 100,000 means of five patches each 3 in 1,000: vectors that
+    many are too much alike for the coordinates of a screen. An accelerator compares all means: the product takes it
+    microseconds, less than to start the operations that a screen consists of.
 
     Args:
         mixture: of components that have means.

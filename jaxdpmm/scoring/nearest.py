@@ -1,8 +1,9 @@
 """The predictive density over a few components per point: what full covariance costs N K D^2 for, at N C D^2.
 
 In hundreds of dimensions a point's density is that of its best component, which is almost always among those whose
-means are nearest: cheap to find, N K D, and cheaper by a screen where there are thousands (`shortlist.py`). Sums over
-fewer components are smaller, so the score is never below that of all, `density.predictive`, and equals it where C = K.
+means are nearest: cheap to find, N K D, and cheaper by a screen or by groups where there are thousands
+(`shortlist.py`). Sums over fewer components are smaller, so the score is never below that of all, `density.predictive`,
+and equals it where C = K.
 Next file to read: `distance.py`.
 """
 
@@ -14,13 +15,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from jaxdpmm.checks import check_at_least_one
+from jaxdpmm.chosen import chosen_entries
 from jaxdpmm.distances import relative_squares, squared_norms
-from jaxdpmm.grouping import chosen_entries
 from jaxdpmm.model import Mixture, Posterior, centre
 from jaxdpmm.scoring.density import Predictive, predictive
 from jaxdpmm.scoring.distance import Means, barrier, component_means
 from jaxdpmm.scoring.scorer import Scorer
-from jaxdpmm.scoring.shortlist import Screen, is_screened, nearest_rows, screen_of
+from jaxdpmm.scoring.screen import Screen, screen_of
+from jaxdpmm.scoring.shortlist import is_screened, nearest_rows
 
 NUM_CANDIDATES = 8
 
@@ -44,8 +46,9 @@ def nearest_predictive(
 ) -> Scorer:
     """Minus log sum of E[w_k] p(x | data of k) over the components whose means are nearest to x.
 
-    With `shortlist.LEAST_SCREENED` components or more, the nearest means are searched through a screen, which
-    misses few of them; `shortlist.shortlist_recall` says how many.
+    With `shortlist.LEAST_SCREENED` components or more, the nearest means are searched through a screen, and on a
+    processor with `groups.LEAST_GROUPED` or more through groups, which miss few of them;
+    `shortlist.shortlist_recall` says how many.
 
     Args:
         mixture: of components that have means.
@@ -80,6 +83,7 @@ def nearest_predictive(
             densities = chosen_entries(matrix, of_components, x, chosen)
         else:
             densities = jnp.take_along_axis(matrix(of_components, x), chosen, axis=1)
-        return -jax.nn.logsumexp(weights[chosen] + densities, axis=1)
+        weights = weights.at[chosen].get(mode="fill", fill_value=-jnp.inf)  # K stands for none
+        return -jax.nn.logsumexp(weights + densities, axis=1)
 
     return Scorer(prepare, score)

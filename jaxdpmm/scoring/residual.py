@@ -33,7 +33,8 @@ from jaxdpmm.model import Mixture, Posterior, active_components
 from jaxdpmm.precision import full_precision
 from jaxdpmm.scoring.distance import barrier, component_means
 from jaxdpmm.scoring.scorer import Scorer
-from jaxdpmm.scoring.shortlist import Screen, is_screened, nearest_rows, screen_of
+from jaxdpmm.scoring.screen import Screen, screen_of
+from jaxdpmm.scoring.shortlist import is_screened, nearest_rows
 
 NUM_NEAREST = 4
 FOUND_PER_NEAREST = (

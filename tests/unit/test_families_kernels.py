@@ -11,9 +11,10 @@ from patches import FAMILIES, NUM_CLUSTERS, mixture_of, patches, posterior_of, p
 from tf32 import equations
 
 from jaxdpmm import Mixture
+from jaxdpmm.chosen import chosen_entries
 from jaxdpmm.families import kernels
 from jaxdpmm.families.gaussian_full import BLOCK, ROWS
-from jaxdpmm.grouping import chosen_entries, group_by_component, pair_statistics
+from jaxdpmm.grouping import group_by_component, pair_statistics
 from jaxdpmm.model import expected_readout
 from jaxdpmm.scoring import predictive
 

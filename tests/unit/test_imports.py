@@ -15,7 +15,7 @@ PACKAGE = Path(jaxdpmm.__file__).parent
 HEAVY = ["flax", "numpyro", "transformers", "torch", "PIL", "sklearn", "matplotlib", "optax"]
 
 MODEL = {"trees", "checks", "points", "families", "sticks", "model"}
-FITTING = MODEL | {"bound", "grouping", "precision", "programs", "inference"}
+FITTING = MODEL | {"bound", "chosen", "grouping", "precision", "programs", "inference"}
 WINGS = {f"inference.{wing}" for wing in ("backends", "data", "growth", "local_steps")}
 ALLOWED = {
     # what knows of nothing
@@ -36,6 +36,7 @@ ALLOWED = {
     "model": MODEL,
     "bound": {"trees", "sticks", "model"},
     "grouping": {"trees", "precision", "families", "sticks", "model"},
+    "chosen": {"families", "grouping"},
     "storage.model_trees": {"model", "sticks", "storage"},
     # how it is fitted; `inference` itself is what the wings stand on, and what puts them together
     "inference": FITTING | WINGS | {"choices", "distances", "storage"},
@@ -45,7 +46,7 @@ ALLOWED = {
     "inference.growth": FITTING | WINGS,
     "inference.numpyro": FITTING | WINGS,
     # what is done with it
-    "scoring": MODEL | {"choices", "distances", "grouping", "precision", "programs"},
+    "scoring": MODEL | {"choices", "chosen", "distances", "grouping", "precision", "programs"},
     "summaries": {"checks", "model", "programs"},
     "separation": {"distances", "model", "programs", "scoring"},
     "leave_out": MODEL | {"inference", "inference.local_steps", "programs", "scoring"},

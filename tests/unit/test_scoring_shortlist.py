@@ -7,19 +7,14 @@ import numpy as np
 import pytest
 
 import jaxdpmm
+from jaxdpmm.chosen import chosen_entries
 from jaxdpmm.export import ONNX_SCORERS
 from jaxdpmm.families.kernels import one_version
-from jaxdpmm.grouping import chosen_entries
 from jaxdpmm.model import centre, global_update, summarize
 from jaxdpmm.scoring import SCORERS, cosine, nearest_predictive, predictive, residual, score
 from jaxdpmm.scoring.distance import Means, ScreenedMeans
-from jaxdpmm.scoring.shortlist import (
-    LEAST_SCREENED,
-    Screen,
-    nearest_rows,
-    screen_of,
-    shortlist_recall,
-)
+from jaxdpmm.scoring.screen import Screen, screen_of
+from jaxdpmm.scoring.shortlist import LEAST_SCREENED, nearest_rows, shortlist_recall
 from jaxdpmm.scoring.uncertainty import score_over_draws, stack_draws
 from jaxdpmm.testing import check_scorer
 

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
 from jaxdpmm.checks import check_at_least_one
-from jaxdpmm.grouping import chosen_entries, chosen_statistics
+from jaxdpmm.chosen import chosen_entries
+from jaxdpmm.grouping import chosen_statistics
 from jaxdpmm.inference.base import Layout, LocalResult, LocalStep, Memory
 from jaxdpmm.inference.local_steps.dense import over_tiles
 from jaxdpmm.model import Batch, Mixture, Readout, Stats, centre, log_joint
