@@ -57,11 +57,11 @@ def cosine(mixture: Mixture, num_candidates: int = NUM_MEANS, screened: bool = T
 
     With `shortlist.LEAST_SCREENED` components or more, a processor finds the nearest means through a screen, in less
     than half of the time, and with `groups.LEAST_GROUPED` or more through groups, in a time that grows with the root of
-    their number. For means of components of several patches that misses the nearest of about 1 in 1,000 patches of
-    images, whose scores are then too large, by 0.006 at most of 6,144 patches and K from 1,000 to 10,000. Of rows of a
-    bank, each one patch, it misses up to 6 in 1,000, and of 100,000 means of five patches each 3 in 1,000: vectors that
-    many are too much alike for the coordinates of a screen. An accelerator compares all means: the product takes it
-    microseconds, less than to start the operations that a screen consists of.
+    their number. With up to 16,384 means of components that misses the nearest of 1 or 2 in 1,000 patches of images,
+    whose scores are then too large, by 0.02 at most of 8,192 patches. With 30,000 or more, of few patches each, it is 2
+    or 3 in 1,000 and 0.08, and of rows of a bank, each one patch, up to 6 in 1,000: so many vectors are too much alike
+    in few coordinates (`benchmarks/groups.py`). An accelerator compares all means: the product takes it microseconds,
+    less than to start the operations that a screen consists of.
 
     Args:
         mixture: of components that have means.
