@@ -59,7 +59,7 @@ def cosine(mixture: Mixture, num_candidates: int = NUM_MEANS, screened: bool = T
     than half of the time, and with `groups.LEAST_GROUPED` or more through groups, in a time that grows with the root of
     their number. With up to 16,384 means of components that misses the nearest of 1 or 2 in 1,000 patches of images,
     whose scores are then too large, by 0.02 at most of 8,192 patches. With 30,000 or more, of few patches each, it is 2
-    or 3 in 1,000 and 0.08, and of rows of a bank, each one patch, up to 6 in 1,000: so many vectors are too much alike
+    to 4 in 1,000 and 0.08, and of rows of a bank, each one patch, up to 6 in 1,000: so many vectors are too much alike
     in few coordinates (`benchmarks/groups.py`). An accelerator compares all means: the product takes it microseconds,
     less than to start the operations that a screen consists of.
 
