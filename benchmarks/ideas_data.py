@@ -3,7 +3,7 @@
 import pathlib
 import pickle
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +17,7 @@ from jaxdpmm.detection.fitting import fit_mixture
 from jaxdpmm.detection.maps import image_scores
 from jaxdpmm.detection.metrics import ScoreTable, add_scores, area_under_roc, average_precision
 from jaxdpmm.detection.patches import TrainingPatches
-from jaxdpmm.detection.scores.joint import components_of
+from jaxdpmm.detection.scores.nearest import components_of
 from jaxdpmm.detection.state import DetectorState
 from jaxdpmm.detection.training import training_patches
 from jaxdpmm.images.layouts import open_data_set
@@ -113,10 +113,10 @@ def with_base(base: Grids, new: Iterable[np.ndarray]) -> Grids:
     ]
 
 
-def fused_grids(normal: Grids, test: Grids, combine: str) -> Grids:
+def fused_grids(normal: Grids, test: Grids, combine: str, in_nats: Collection[int] = ()) -> Grids:
     """Several scores of each patch as one, learned from those of normal images; (J, h, w) each."""
     columns = np.concatenate([one.reshape(len(one), -1).T for one in normal])
-    fusion = learn_fusion(columns, combine)
+    fusion = learn_fusion(columns, combine, in_nats)
     return [
         np.asarray(fused_scores(fusion, one.reshape(len(one), -1).T, combine)).reshape(
             one.shape[1:]

@@ -1,6 +1,7 @@
 """Ideas that learn from more than normal images, for `ideas.py`; what an idea gives."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,10 +17,9 @@ from ideas_data import (
 )
 
 from jaxdpmm.detection import ImagePatches, compile_scorer
-from jaxdpmm.detection.scores.beside import compile_ratio
-from jaxdpmm.detection.scores.discrepancy import with_unlabelled
 from jaxdpmm.detection.scores.known import compile_odds, learn_known
-from jaxdpmm.scoring.ratio import hypotheses_of_all
+from jaxdpmm.detection.scores.prevalence import compile_evidence
+from jaxdpmm.detection.scores.unlabelled import with_unlabelled
 
 NUM_UNLABELLED = 40
 
@@ -51,11 +51,12 @@ def joined(
     seconds: list[float],
     chosen: Sequence[int] | None = None,
     more: dict[str, Any] | None = None,
+    in_nats: Collection[int] = (),
 ) -> Outcome:
-    """The detector's score and others, fused: by the sum, and beside it by the largest."""
+    """The detector's score and others, fused: by the sum, and beside it by the largest; some in nats already."""
     normal = with_base(setting.base_held_out[-len(held_out) :], held_out)
     new = with_base(setting.base_test, test)
-    by = {combine: fused_grids(normal, new, combine) for combine in ("sum", "largest")}
+    by = {combine: fused_grids(normal, new, combine, in_nats) for combine in ("sum", "largest")}
     of_largest = figures(setting, by["largest"], chosen)
     more = (more or {}) | {"with_largest": of_largest}
     return Outcome(by["sum"], seconds, chosen, more=more)
@@ -98,23 +99,17 @@ def known(number: int, setting: Setting) -> Outcome:
 
 
 def unlabelled(percent: int, setting: Setting) -> Outcome:
-    """The detector's score, and the discrepancy of unlabelled images, so many in a hundred of which are anomalous."""
+    """The detector's score, and the evidence of unlabelled images, so many in a hundred of which are anomalous."""
     is_spare = bool(setting.spare)
     chosen = range(len(setting.test))[int(not is_spare) :: 1 + (not is_spare)]
     mixed = _mixed(setting.spare or setting.test[::2], setting.config.seed, percent)
-    state = with_unlabelled(setting.state, setting.config, features_of(mixed))
-    of_all = state.unlabelled
-    ratio = compile_ratio(state, of_all.posterior, hypotheses_of_all((), (), of_all.share))
-    density = compile_scorer(*state.scorer(DENSITY))
-
-    def score(features: np.ndarray) -> np.ndarray:
-        return ratio(features, np.asarray(density(features)))
-
+    state = with_unlabelled(setting.state, setting.config, setting.patches, features_of(mixed))
+    score = partial(compile_evidence(state, state.unlabelled), column=None)
     found, seconds = timed(score, features_of(setting.test))
     held_out = [score(one) for one in features_of(setting.held_out)]
     more = {"alone": figures(setting, found, chosen), "num_unlabelled": len(mixed)}
     more |= {"num_anomalous": sum(bool(one.record.label) for one in mixed)}
-    return joined(setting, held_out, found, seconds, chosen, more)
+    return joined(setting, held_out, found, seconds, chosen, more, in_nats=[1])
 
 
 def _mixed(images: list[ImagePatches], seed: int, percent: int) -> list[ImagePatches]:

@@ -43,7 +43,7 @@ ODDS = "odds"
 """The anomaly score of a patch beside those of known anomalies, see `detection.scores.known`."""
 
 DISCREPANCY = "discrepancy"
-"""The anomaly score of a patch beside those of unlabelled images, see `detection.scores.discrepancy`."""
+"""The anomaly score of a patch beside those of unlabelled images, see `detection.scores.prevalence`."""
 
 OF_IMAGES = (CONTEXT, ODDS, DISCREPANCY)
 """Anomaly scores that are learned from images; even one of them alone is made a p-value among normal patches."""

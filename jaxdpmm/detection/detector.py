@@ -86,7 +86,7 @@ class Detector:
             progress: show bars on standard error.
             cache: folder to keep features in, for killed and later runs; rotated images are not kept.
             anomalies: known anomalous images; with some, `odds` is one of the scores (`scores/known.py`).
-            unlabelled: normal or not; with some, `discrepancy` is one of the scores (`scores/discrepancy.py`).
+            unlabelled: normal or not; with some, `discrepancy` is one of the scores (`scores/prevalence.py`).
 
         Raises:
             FileNotFoundError: no such backbone or image.

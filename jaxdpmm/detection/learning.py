@@ -28,10 +28,10 @@ from jaxdpmm.detection.reduction import reduce_features
 from jaxdpmm.detection.scored import ScoredImage, ScorePatches
 from jaxdpmm.detection.scores.beside import check_others
 from jaxdpmm.detection.scores.composition import component_counts, scores_without
-from jaxdpmm.detection.scores.discrepancy import with_discrepancy, with_unlabelled
 from jaxdpmm.detection.scores.histograms import learn_histograms
 from jaxdpmm.detection.scores.joint import COLOUR_LIMITS
 from jaxdpmm.detection.scores.known import with_odds
+from jaxdpmm.detection.scores.unlabelled import with_discrepancy, with_unlabelled
 from jaxdpmm.detection.state import DetectorState, FitFacts, TrainingImage
 from jaxdpmm.detection.trimming import Trimmed, fit_trimmed
 from jaxdpmm.images.records import ImageRecord
@@ -117,7 +117,7 @@ def learn(
     further = [one.features for one in unlabelled]
     if config.contamination != AUTO and not float(config.contamination):
         state = fit_mixture(patches.features, config, progress=progress)
-        state = with_unlabelled(state, config, further)
+        state = with_unlabelled(state, config, patches, further)
     else:
         options: dict[str, Any] = {"anomalies": anomalies, "unlabelled": further}
         trimmed = fit_trimmed(patches, config, progress=progress, **options)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from jaxdpmm.choices import is_joint, names_of
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.parts import local_step_of
-from jaxdpmm.detection.patches import ImagePatches, TrainingPatches
+from jaxdpmm.detection.patches import ImagePatches, TrainingPatches, ends_of
 from jaxdpmm.detection.reduction import reduce_features
 from jaxdpmm.detection.scored import ScoredImage, score_images
 from jaxdpmm.detection.scores.joint import FOLDS, columns, compile_score, in_unit, learn_joint
@@ -132,7 +132,7 @@ def chosen_images(patches: TrainingPatches, chosen: np.ndarray, rotations: int) 
     if chosen.all():
         return patches
     kept = np.flatnonzero(np.repeat(chosen, rotations))
-    ends = _ends(patches)
+    ends = ends_of(patches)
     features = np.zeros((0, patches.features.shape[1]), np.float32)
     return TrainingPatches(
         np.concatenate(
@@ -149,7 +149,7 @@ class ImageGroups:
 
     def __init__(self, fitted: DetectorState, patches: TrainingPatches, config: DetectorConfig):
         self.patches, self.config, self.fitted = patches, config, fitted
-        self.ends = _ends(patches)[:: config.rotations]
+        self.ends = ends_of(patches)[:: config.rotations]
 
     def __len__(self) -> int:
         return len(self.ends) - 1
@@ -254,11 +254,6 @@ def _to_fuse(patches: TrainingPatches, config: DetectorConfig) -> list[int]:
     number = len(patches.sources) // config.rotations
     chosen = np.linspace(0, number - 1, min(ENOUGH_TO_FUSE, number))
     return np.unique(chosen.astype(int)).tolist()
-
-
-def _ends(patches: TrainingPatches) -> np.ndarray:
-    """First row of every source, and the number of rows."""
-    return np.cumsum([0, *(height * width for _, (height, width) in patches.sources)])
 
 
 def _summed(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
 from jaxdpmm.detection.backbones import check_given, check_sources
@@ -76,6 +76,15 @@ class TrainingPatches(NamedTuple):
     num_images: int
     sources: tuple[tuple[str, tuple[int, int]], ...] = ()
     frames: tuple[Frame, ...] = ()
+
+
+def ends_of(patches: TrainingPatches) -> Int[np.ndarray, " I"]:
+    """First row of every source, and the number of rows.
+
+    Args:
+        patches: with sources.
+    """
+    return np.cumsum([0, *(height * width for _, (height, width) in patches.sources)])
 
 
 def stream_batches(

@@ -132,15 +132,21 @@ class Known(NamedTuple):
 
 
 class Unlabelled(NamedTuple):
-    """What unlabelled images hold, see `scores/discrepancy.py`.
+    """What unlabelled images hold beside normal ones, see `scores/prevalence.py`.
 
     Attributes:
-        posterior: of their patches, under the prior of the detector.
-        share: of all patches, normal and unlabelled, that are theirs.
+        posterior: of the patches of both, under the prior of the detector.
+        among_unlabelled: in how many unlabelled images each of its components occurs.
+        among_normal: the same for normal images.
+        num_unlabelled: images.
+        num_normal: images.
     """
 
     posterior: Posterior
-    share: float
+    among_unlabelled: Int[np.ndarray, " K"]
+    among_normal: Int[np.ndarray, " K"]
+    num_unlabelled: int
+    num_normal: int
 
 
 class FitFacts(NamedTuple):

@@ -28,7 +28,7 @@ from jaxdpmm.detection.config import AUTO, MOST_CONTAMINATION, DetectorConfig
 from jaxdpmm.detection.fitting import fit_mixture
 from jaxdpmm.detection.leaving_out import chosen_images, leave_images_out, new_scores
 from jaxdpmm.detection.patches import ImagePatches, TrainingPatches
-from jaxdpmm.detection.scores.discrepancy import with_unlabelled
+from jaxdpmm.detection.scores.unlabelled import with_unlabelled
 from jaxdpmm.detection.state import DetectorState
 
 MOST_ROUNDS = 3
@@ -116,7 +116,7 @@ def _round(
     """A fit of some images, and what it says of all of them."""
     part = chosen_images(patches, is_kept, config.rotations)
     fitted = fit_mixture(part.features, config, progress=progress)
-    fitted = with_unlabelled(fitted, config, unlabelled)
+    fitted = with_unlabelled(fitted, config, part, unlabelled)
     left_out = leave_images_out(fitted, part, config, progress=progress, anomalies=anomalies)
     fitted = left_out.state
     scores = np.zeros(len(is_kept))

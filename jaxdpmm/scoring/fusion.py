@@ -12,14 +12,17 @@ scores look at different things and some see nothing in most anomalies.
 A share of N points is never below 1 / N, and all anomalies would be equal there. Beyond the highest of the normal
 scores, shares go on as a generalized Pareto tail. That of each score has the same shape: where tails were as few normal
 points say, the score with the lightest one would outgrow all others among anomalies, however little it knows of them.
-The tail of what is combined is fitted, at the least an exponential one. Next file to read: `ratio.py`.
+The tail of what is combined is fitted, at the least an exponential one.
+
+A score that is in nats already, such as the log of how much more often something occurs than usual, can be added as it
+is (`in_nats`): made a p-value of its own, it would count as much where it tells little. Next file to read: `ratio.py`.
 
 References:
     Fisher (1925), Statistical methods for research workers, section 21.1. Tippett (1931), The methods of statistics.
     Hosking and Wallis (1987), Parameter and quantile estimation for the generalized Pareto distribution.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -110,19 +113,27 @@ def minus_log_p(survival: Survival, scores: Float[Array, " N"]) -> Float[Array, 
     return within + jnp.where(is_heavy, heavy, excess)
 
 
-def learn_fusion(normal_scores: Num[Array | np.ndarray, "N J"], combine: str = "sum") -> Fusion:
+def learn_fusion(
+    normal_scores: Num[Array | np.ndarray, "N J"],
+    combine: str = "sum",
+    in_nats: Collection[int] = (),
+) -> Fusion:
     """Learn how normal points score, one score per column.
 
     Args:
         normal_scores: J scores of N normal points that the scores were not learned from.
         combine: "sum" or "largest", as `fuse` will be told.
+        in_nats: numbers of the columns that are combined as they are, 0 or more: log ratios of probabilities, say.
 
     Raises:
         ValueError: fewer than `LEAST_NORMAL` points, not finite, or an unknown `combine`.
     """
     check_choice("combine", combine, COMBINE)
     columns = np.asarray(normal_scores, float)
-    survivals = [learn_survival(column, OF_EACH) for column in columns.T]
+    survivals = [
+        _as_it_is() if place in in_nats else learn_survival(column, OF_EACH)
+        for place, column in enumerate(columns.T)
+    ]
     each = jax.tree.map(lambda *parts: jnp.stack(parts), *survivals)
     combined = in_tiles(jitted(_of_columns, combine), each, columns)
     return Fusion(each, learn_survival(combined))
@@ -188,6 +199,12 @@ def fusion_of(
     """
     columns = [score(scorer, one, normal) for scorer, one in zip(scorers, fitted, strict=True)]
     return learn_fusion(np.stack(columns, axis=1), combine)
+
+
+def _as_it_is() -> Survival:
+    """Of a score that is 0 or more and in nats already: all of it is an exponential tail of scale one."""
+    parts = np.zeros(NUM_KNOTS), np.zeros(NUM_KNOTS), 1.0, 0.0
+    return Survival(*(jnp.asarray(part, float) for part in parts))
 
 
 def _combined(each: Survival, scores: Float[Array, "N J"], combine: str) -> Float[Array, " N"]:

@@ -93,8 +93,8 @@ def test_a_detector_with_known_anomalies_and_unlabelled_images_is_kept(data, bac
     config, state = load_detector_model(tmp_path / "one")
     assert config.score == ("cosine", "odds", "discrepancy")
     assert state.known.num_images == sum(one.label for one in data.test)
-    num_learned = state.facts.num_images
-    assert state.unlabelled.share == len(data.test) / (len(data.test) + num_learned)
+    beside = state.unlabelled
+    assert (beside.num_unlabelled, beside.num_normal) == (len(data.test), state.facts.num_images)
     first, second = (Detector.load(tmp_path / "one", backbone=backbone) for _ in range(2))
     second.save(tmp_path / "two")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()

@@ -65,6 +65,23 @@ def test_each_score_counts_whatever_its_unit():
     assert max(odd) - min(odd) < 2
 
 
+def test_a_score_in_nats_is_added_as_it_is():
+    x = np.abs(correlated(0.0, 0))[:, :2] * np.array([5.0, 1])
+    fusion, plain = learn_fusion(x, in_nats=[1]), learn_fusion(x)
+    survivals = [
+        jax.tree.map(lambda leaf, place=place: leaf[place], fusion.each) for place in (0, 1)
+    ]
+    first, second = (
+        minus_log_p(one, jnp.asarray(column)) for one, column in zip(survivals, x.T, strict=True)
+    )
+    np.testing.assert_allclose(second, x[:, 1], rtol=1e-6)
+    alone = jax.tree.map(lambda leaf: leaf[0], plain.each)
+    np.testing.assert_array_equal(first, minus_log_p(alone, jnp.asarray(x[:, 0])))
+    np.testing.assert_allclose(
+        fuse(fusion, jnp.asarray(x)), minus_log_p(fusion.total, first + second), rtol=1e-6
+    )
+
+
 def test_the_fused_score_grows_with_each_score_and_never_saturates():
     fusion = learn_fusion(correlated(0.5, 0))
     steps = np.linspace(-4, 60, 200)

@@ -1,8 +1,8 @@
 """A second mixture beside that of normal patches, and the log ratio of the two as a score of patches.
 
-The first is of normal patches, the second of known anomalies (`known.py`) or of unlabelled images (`discrepancy.py`),
-under the same prior and by the same reduction. Of both, the density of the component that fits best is taken
-(`nearest_predictive`). Next file to read: `../../scoring/ratio.py`.
+The first is of normal patches, the second of known anomalies (`known.py`), under the same prior and by the same
+reduction. Of both, the density of the component that fits best is taken (`nearest_predictive`). Next file to read:
+`../../scoring/ratio.py`.
 """
 
 import dataclasses
@@ -54,11 +54,11 @@ def with_score_of(
 def check_others(
     argument: str, images: Sequence[ImageRecord], normal: Sequence[ImageRecord]
 ) -> None:
-    """Raise `ValueError` if images that a second mixture is learned from are among those of the first.
+    """Raise `ValueError` if images that something else is learned from are among the normal ones.
 
     Args:
         argument: what the images are passed as.
-        images: of the second mixture.
+        images: anomalous or unlabelled ones.
         normal: images.
     """
     known = {one.path for one in normal}

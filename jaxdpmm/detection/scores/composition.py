@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 from jaxdpmm.detection.scored import ScoreImages
 from jaxdpmm.detection.scores.histograms import histogram_score, learn_histograms
-from jaxdpmm.detection.scores.joint import components_of
+from jaxdpmm.detection.scores.nearest import components_of
 from jaxdpmm.detection.state import DetectorState
 
 

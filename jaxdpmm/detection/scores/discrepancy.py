@@ -1,13 +1,13 @@
-"""Unlabelled images beside normal ones: a second mixture of their patches, and where the two disagree.
+"""Two mixtures, one of normal patches and one of unlabelled ones: where they disagree, and how sure that is.
 
-A mixture of the unlabelled patches and one of the normal ones under the same prior make, side by side, one of all
-patches. The score `discrepancy` is the log ratio of its density to that of the normal ones
-(`../../scoring/ratio.py`): a kind of patch that the unlabelled images add has a large one, however rare normal ones
-are. Normal images need not be gone through again, and one that is left out of the normal mixture is left out of both.
+Under the same prior the two make, side by side, a mixture of all patches. The log ratio of its density to that of the
+normal ones (`../../scoring/ratio.py`) is large for a kind of patch that the unlabelled images add, however rare normal
+ones are. It is a ratio of patches, in which a kind that one image alone has counts as much as one that many have. The
+score `discrepancy` of a detector counts images instead (`prevalence.py`).
 
-How sure that is comes from a bootstrap over images (`fit_discrepancy`): each draw takes images with replacement, and
-the posterior of a draw is the prior and the sum of its images' statistics, under the assignments of the fit; none is
-fitted anew. Next file to read: `joint.py`.
+How sure the ratio is comes from a bootstrap over images (`fit_discrepancy`): each draw takes images with replacement,
+and the posterior of a draw is the prior and the sum of its images' statistics, under the assignments of the fit; none
+is fitted anew. Next file to read: `prevalence.py`.
 
 References:
     Cai, Chen, Yang, Zhou and Cheng (2023), Dual-distribution discrepancy with self-supervised refinement for anomaly
@@ -24,14 +24,11 @@ from jaxtyping import Array, Float
 
 from jaxdpmm import trees
 from jaxdpmm.checks import check_at_least_one
-from jaxdpmm.choices import DISCREPANCY
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.fitting import fit_mixture
 from jaxdpmm.detection.parts import local_step_of
 from jaxdpmm.detection.reduction import reduce_features
-from jaxdpmm.detection.scores.beside import with_score_of
-from jaxdpmm.detection.state import DetectorState, Unlabelled
-from jaxdpmm.images.records import ImageRecord
+from jaxdpmm.detection.state import DetectorState
 from jaxdpmm.inference import from_stats
 from jaxdpmm.leave_out import stats_of_groups
 from jaxdpmm.model import Posterior, empty_stats, expected_readout
@@ -60,41 +57,6 @@ class Discrepancy(NamedTuple):
     draws: Hypotheses
 
 
-def with_discrepancy(config: DetectorConfig, unlabelled: Sequence[ImageRecord]) -> DetectorConfig:
-    """The settings, with the discrepancy among the scores where there are unlabelled images.
-
-    Args:
-        config: settings.
-        unlabelled: images that may be normal or not.
-
-    Raises:
-        ValueError: the discrepancy is asked for without unlabelled images, or there is a single one.
-    """
-    if len(unlabelled) == 1:
-        raise ValueError(
-            f"unlabelled must be at least {FEWEST} images, got 1, {unlabelled[0].path}; give more, or leave it out."
-        )
-    return with_score_of(config, DISCREPANCY, "unlabelled", unlabelled, "further")
-
-
-def with_unlabelled(
-    state: DetectorState, config: DetectorConfig, unlabelled: Sequence[Grid]
-) -> DetectorState:
-    """The state, with what unlabelled images hold where there are some.
-
-    Args:
-        state: of the mixture of normal patches.
-        config: settings, by which theirs is fitted as well.
-        unlabelled: features of images that may be normal or not.
-
-    Raises:
-        ValueError: features that are not finite.
-    """
-    if not unlabelled:
-        return state
-    return state._replace(unlabelled=_learned(state, config, unlabelled)[1])
-
-
 def fit_discrepancy(
     normal: DetectorState,
     config: DetectorConfig,
@@ -120,7 +82,7 @@ def fit_discrepancy(
             f"images and unlabelled must be at least {FEWEST} images each, so that draws of them differ, got "
             f"{len(images)} and {len(unlabelled)}; give more, or leave the unlabelled ones out."
         )
-    others, learned = _learned(normal, config, unlabelled)
+    others, share = _learned(normal, config, unlabelled)
     random = np.random.default_rng(config.seed)
     pairs = zip(
         _drawn(normal, config, images, num_draws, random),
@@ -128,7 +90,7 @@ def fit_discrepancy(
         strict=True,
     )
     scorer = log_ratio(predictive(others.mixture), predictive(normal.mixture))
-    draws = [hypotheses_of_all(*pair, learned.share) for pair in pairs]
+    draws = [hypotheses_of_all(*pair, share) for pair in pairs]
     return Discrepancy(normal, scorer, stack_draws(draws))
 
 
@@ -150,15 +112,14 @@ def discrepancy_scores(
 
 def _learned(
     state: DetectorState, config: DetectorConfig, unlabelled: Sequence[Grid]
-) -> tuple[DetectorState, Unlabelled]:
-    """The mixture of unlabelled patches, and what is kept of it."""
+) -> tuple[DetectorState, float]:
+    """The mixture of unlabelled patches, and the share of all patches that they are."""
     rows = np.concatenate([one.reshape(-1, one.shape[-1]) for one in unlabelled])
     if not config.is_adaptive:
         number = min(config.truncation(len(rows)), len(rows))
         config = dataclasses.replace(config, num_components=number)
     others = fit_mixture(rows, config, beside=state)
-    share = len(rows) / (len(rows) + state.facts.num_patches)
-    return others, Unlabelled(others.posterior, share)
+    return others, len(rows) / (len(rows) + state.facts.num_patches)
 
 
 def _rows(state: DetectorState, features: Any) -> Float[np.ndarray, "N q"]:

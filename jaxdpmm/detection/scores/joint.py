@@ -3,9 +3,9 @@
 A score of `jaxdpmm.scoring` is of a patch alone, and one such score runs as it is. Several are numbers side by side,
 one column per score, that a fusion makes one of (`../../scoring/fusion.py`). The context is of a patch among those
 around it: its column holds numbers of components, of which `context.py` makes scores where an image's grid is known.
-The odds of known anomalies and the discrepancy of unlabelled images begin as a density of normal patches, to which
-`known.py` and `discrepancy.py` add the other. What is fused is minus the log of a p-value among patches of normal
-images, in nats.
+The odds of known anomalies begin as a density of normal patches, to which `known.py` adds the other. The discrepancy of
+unlabelled images is of another mixture alone (`prevalence.py`), and its column is empty until then. What is fused is
+minus the log of a p-value among patches of normal images, in nats; the discrepancy is in nats and added as it is.
 
 Fusion and context are learned from training images that are scored as if they had not been there (`../leaving_out.py`).
 Where thresholds come from the same images, each is fused as the others say (`FOLDS`), so that its own patches are not
@@ -13,20 +13,19 @@ among those that tell what is usual. The exponent of the context alone, one of e
 that are judged with it. Next file to read: `../leaving_out.py`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from jaxdpmm.choices import CONTEXT, DISCREPANCY, ODDS, is_joint, names_of
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.patches import ImagePatches
 from jaxdpmm.detection.reduction import reduced
 from jaxdpmm.detection.scored import ScorePatches, compile_scorer
-from jaxdpmm.detection.scores.beside import compile_ratio
 from jaxdpmm.detection.scores.context import (
     LearnedContext,
     choose_context,
@@ -38,11 +37,19 @@ from jaxdpmm.detection.scores.context import (
     without,
 )
 from jaxdpmm.detection.scores.known import compile_odds, learn_known
-from jaxdpmm.detection.state import DetectorState, Unlabelled
+from jaxdpmm.detection.scores.nearest import components_of
+from jaxdpmm.detection.scores.prevalence import compile_evidence
+from jaxdpmm.detection.state import DetectorState
 from jaxdpmm.model import Mixture
 from jaxdpmm.programs import reshaped
-from jaxdpmm.scoring import SCORERS, Scorer, fused_scores, learn_fusion, nearest_predictive
-from jaxdpmm.scoring.ratio import hypotheses_of_all
+from jaxdpmm.scoring import (
+    SCORERS,
+    Fusion,
+    Scorer,
+    fused_scores,
+    learn_fusion,
+    nearest_predictive,
+)
 
 FOLDS = 10  # parts of the images, each of which is fused as the others say
 MOST_CHOOSING = 8  # images that choose how a context is taken
@@ -50,16 +57,26 @@ USUAL, RARE = (
     float(np.log(2)),
     float(np.log(1000)),
 )  # of minus log p-values, the median and the 99.9 % quantile
-COLUMNS = {
-    **SCORERS,
-    CONTEXT: nearest_component,
-    ODDS: nearest_predictive,
-    DISCREPANCY: nearest_predictive,
-}
+IN_NATS = (DISCREPANCY,)  # scores that are added as they are
 COLOUR_LIMITS = USUAL, 2 * RARE - USUAL  # as `overlay.colour_limits` would find them
 
 Finish = Callable[[Any, Float[np.ndarray, "..."]], Float[np.ndarray, "..."]]
 """Features of images, (..., h, w, D), and a column of what is seen in each patch alone, (..., h, w), to scores."""
+
+
+@lru_cache
+def _empty(mixture: Mixture) -> Scorer:
+    """A column of zeros, for a score that sees nothing in a patch by the mixture of normal ones."""
+    del mixture
+    return Scorer(lambda posterior: (), lambda params, x: jnp.zeros(len(x), x.dtype))
+
+
+COLUMNS = {
+    **SCORERS,
+    CONTEXT: nearest_component,
+    ODDS: nearest_predictive,
+    DISCREPANCY: _empty,
+}
 
 
 @lru_cache
@@ -68,7 +85,8 @@ def columns(mixture: Mixture, names: tuple[str, ...]) -> Scorer:
 
     Args:
         mixture: static description.
-        names: in `COLUMNS`; the number of the patch's component stands for the context, a density for the ratios.
+        names: in `COLUMNS`; the number of the patch's component stands for the context, a density for the odds,
+            zero for the discrepancy.
 
     Raises:
         TypeError: the family does not have one of the scores.
@@ -128,15 +146,6 @@ def in_unit(state: DetectorState, found: Float[np.ndarray, "h w J"]) -> Float[np
     return np.asarray(fused).reshape(found.shape[:-1])
 
 
-def components_of(
-    state: DetectorState, images: Iterable[Float[np.ndarray, "h w D"]]
-) -> Iterator[Int[np.ndarray, "h w"]]:
-    """The number of the component whose mean is nearest to each patch of each image, as a context counts them."""
-    fitted = state.posterior, state.reduction
-    found = compile_scorer(reduced(nearest_component(state.mixture)), fitted)
-    return (np.asarray(found(features)).astype(int) for features in images)
-
-
 def learn_joint(
     state: DetectorState,
     config: DetectorConfig,
@@ -167,7 +176,7 @@ def learn_joint(
         state, odds = state._replace(known=known), {place: compile_odds(state, known)}
         left_out = {n: _finished(odds, grid, images[n]) for n, grid in left_out.items()}
     if state.unlabelled is not None:
-        finish = {names.index(DISCREPANCY): _compile_discrepancy(state, state.unlabelled)}
+        finish = {names.index(DISCREPANCY): compile_evidence(state, state.unlabelled, 1)}
         left_out = {n: _finished(finish, grid, images[n]) for n, grid in left_out.items()}
     if CONTEXT in names:
         place = names.index(CONTEXT)
@@ -180,8 +189,7 @@ def learn_joint(
             for number, grid in left_out.items()
         }
     grids = list(left_out.values())
-    fusion = learn_fusion(np.concatenate([grid.reshape(-1, len(names)) for grid in grids]))
-    return state._replace(fusion=fusion), _as_others_say(grids)
+    return state._replace(fusion=_fusion_of(grids, names)), _as_others_say(grids, names)
 
 
 def _finishers(state: DetectorState, names: tuple[str, ...]) -> dict[int, Finish]:
@@ -192,7 +200,7 @@ def _finishers(state: DetectorState, names: tuple[str, ...]) -> dict[int, Finish
     if state.known is not None:
         finishers[names.index(ODDS)] = compile_odds(state, state.known)
     if state.unlabelled is not None:
-        finishers[names.index(DISCREPANCY)] = _compile_discrepancy(state, state.unlabelled)
+        finishers[names.index(DISCREPANCY)] = compile_evidence(state, state.unlabelled)
     return finishers
 
 
@@ -203,11 +211,6 @@ def _finished(finishers: Mapping[int, Finish], found: Any, features: Any) -> Any
     for place, finish in finishers.items():
         found[..., place] = finish(features, found[..., place])
     return found
-
-
-def _compile_discrepancy(state: DetectorState, unlabelled: Unlabelled) -> Finish:
-    hypotheses = hypotheses_of_all((), (), unlabelled.share)
-    return compile_ratio(state, unlabelled.posterior, hypotheses)
 
 
 def _compile_context(context: LearnedContext) -> Finish:
@@ -246,14 +249,19 @@ def _with_context(
     return _finished({place: finish}, grid, None)
 
 
-def _as_others_say(grids: list[np.ndarray]) -> list[np.ndarray]:
+def _fusion_of(grids: Sequence[np.ndarray], names: tuple[str, ...]) -> Fusion:
+    """A fusion of the columns of these images, all of them scores."""
+    rows = np.concatenate([grid.reshape(-1, len(names)) for grid in grids])
+    return learn_fusion(rows, in_nats=[names.index(name) for name in IN_NATS if name in names])
+
+
+def _as_others_say(grids: list[np.ndarray], names: tuple[str, ...]) -> list[np.ndarray]:
     """Each image fused by a fusion that was learned from the others, some of them at a time."""
     fused: list[Any] = [None] * len(grids)
     number = min(FOLDS, len(grids))
     for fold in range(number):
         others = [grid for place, grid in enumerate(grids) if place % number != fold]
-        rows = np.concatenate([grid.reshape(-1, grid.shape[-1]) for grid in others])
-        fusion = learn_fusion(rows)
+        fusion = _fusion_of(others, names)
         for place in range(fold, len(grids), number):
             flat = grids[place].reshape(-1, grids[place].shape[-1])
             fused[place] = np.asarray(fused_scores(fusion, flat)).reshape(grids[place].shape[:-1])

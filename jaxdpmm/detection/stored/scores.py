@@ -123,7 +123,7 @@ def unlabelled_of(
 
     Args:
         arrays: by name.
-        mixture: of the file; that of the unlabelled images has another number of components.
+        mixture: of the file; that of normal and unlabelled patches has another number of components.
         prior: of both.
 
     Raises:
@@ -132,10 +132,16 @@ def unlabelled_of(
     found = _below(arrays, UNLABELLED)
     if not found:
         return None
-    share = found.pop("share", np.zeros(0))
-    if share.shape != () or share.dtype.kind != "f" or not 0 < share < 1:
+    if "share" in found:
+        raise ValueError("unlabelled images by the ratio of two densities, which is no longer used")
+    among_unlabelled, among_normal, *numbers = (
+        found.pop(name, np.zeros(0)) for name in Unlabelled._fields[1:]
+    )
+    posterior = _posterior_of(found, mixture, prior, "unlabelled images")
+    pairs = zip((among_unlabelled, among_normal), numbers, strict=True)
+    if not all(_is_occurrence(*pair, len(posterior.counts)) for pair in pairs):
         raise ValueError("unlabelled images that are none")
-    return Unlabelled(_posterior_of(found, mixture, prior, "unlabelled images"), float(share))
+    return Unlabelled(posterior, among_unlabelled, among_normal, *map(int, numbers))
 
 
 def histograms_of(arrays: Mapping[str, np.ndarray], num_components: int) -> Histograms | None:
@@ -195,6 +201,15 @@ def _is_survival(found: Survival, shape: tuple[int, ...]) -> bool:
     ascend = all(bool((np.diff(one, axis=-1) >= 0).all()) for one in (knots, logs))
     in_range = bool((scale > 0).all()) and bool(((tail >= 0) & (tail <= HEAVIEST)).all())
     return ascend and in_range and bool((logs >= 0).all())
+
+
+def _is_occurrence(among: np.ndarray, number: np.ndarray, num_components: int) -> bool:
+    """Whether these are in how many of so many images each component occurs."""
+    if among.shape != (num_components,) or number.shape != ():
+        return False
+    if among.dtype.kind != "i" or number.dtype.kind != "i":
+        return False
+    return bool(0 < number < LARGEST and (among >= 0).all() and (among <= number).all())
 
 
 def _is_context(found: list[np.ndarray], num_components: int) -> bool:
