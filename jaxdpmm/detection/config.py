@@ -150,7 +150,8 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
         if self.keep_images and is_joint(self.score):
             raise ValueError(
                 f"score must be one score of a patch with keep_images, got {' and '.join(names)}"
-                f"{' as p-values' if self.p_values else ''}; what is learned of left-out images cannot forget them."
+                f"{' as p-values' if self.p_values else ''}; name one without p_values, since what is learned of "
+                "left-out images cannot forget them."
             )
         if self.keep_images and self.image_score == DIVERGENCE:
             raise ValueError(

@@ -171,7 +171,7 @@ def test_one_score_as_p_values(learned):
     assert found[0, 0].min() > 2 * found[1:].mean() + 5
     assert np.mean(found[1:]) == pytest.approx(1, abs=0.15)
     with pytest.raises(
-        ValueError, match=r"with keep_images, got cosine as p-values; what is learn"
+        ValueError, match=r"with keep_images, got cosine as p-values; name one witho"
     ):
         dataclasses.replace(config, keep_images=True)
 
