@@ -203,6 +203,11 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
         return 0 if (self.start, self.backend) == ("coverage", "cavi") else NUM_SWEEPS
 
     @property
+    def trusts_all(self) -> bool:
+        """Whether no training image is to be left out as anomalous."""
+        return self.contamination != AUTO and not float(self.contamination)
+
+    @property
     def is_adaptive(self) -> bool:
         """Whether the bound decides how many components there are."""
         return self.num_components == AUTO

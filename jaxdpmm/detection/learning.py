@@ -66,8 +66,8 @@ def decided(config: DetectorConfig, patches: TrainingPatches, is_held_out: bool)
         is_source = is_held_out and not config.keep_images
         changes["thresholds"] = "held_out" if is_source else "leave_one_out"
     if config.p_values is None and not is_joint(config.score):
-        is_trusted = config.contamination != AUTO and not float(config.contamination)
-        changes["p_values"] = is_trusted and not config.keep_images and can_fuse(patches, config)
+        stays = config.trusts_all and not config.keep_images  # whatever was learned from
+        changes["p_values"] = stays and can_fuse(patches, config)
     return dataclasses.replace(config, **changes)
 
 
@@ -115,7 +115,7 @@ def learn(
     """
     others: list[TrainingImage] = []
     further = [one.features for one in unlabelled]
-    if config.contamination != AUTO and not float(config.contamination):
+    if config.trusts_all:
         state = fit_mixture(patches.features, config, progress=progress)
         state = with_unlabelled(state, config, patches, further)
     else:

@@ -229,7 +229,7 @@ def left_out_scores(
     """
     of_patch = columns(state.mixture, names_of(groups.config.score))
     grids = groups.left_out(sums, step, of_patch, range(len(groups)), progress)
-    return (in_unit(state, grid) for grid in grids)
+    return (in_unit(state.fusion, grid) for grid in grids)
 
 
 def new_scores(
@@ -278,7 +278,7 @@ def _learn_joint(
     numbers: Sequence[int],
     progress: bool,
     anomalies: Sequence[ImagePatches],
-) -> tuple[DetectorState, list[Float[np.ndarray, "h w"]]]:
+) -> tuple[DetectorState, Iterator[Float[np.ndarray, "h w"]]]:
     """What several scores need to be one, learned from some of the images, each left out."""
     scorer = columns(state.mixture, names_of(groups.config.score))
     grids = groups.left_out(sums, step, scorer, numbers, progress)

@@ -13,7 +13,7 @@ among those that tell what is usual. The exponent of the context alone, one of e
 that are judged with it. Next file to read: `../leaving_out.py`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -133,16 +133,16 @@ def compile_score(state: DetectorState, score: str | tuple[str, ...]) -> ScorePa
     return score_patches
 
 
-def in_unit(state: DetectorState, found: Float[np.ndarray, "h w J"]) -> Float[np.ndarray, "h w"]:
-    """The score of the settings from `columns` that are scores of a patch alone.
+def in_unit(fusion: Fusion | None, found: Float[np.ndarray, "h w J"]) -> Float[np.ndarray, "h w"]:
+    """The score of the settings from `columns` that are scores.
 
     Args:
-        state: with a fusion, or without where there is one column.
+        fusion: of the columns; None for one that is the score itself.
         found: of one image.
     """
-    if state.fusion is None:
+    if fusion is None:
         return found[..., 0]
-    fused = fused_scores(state.fusion, found.reshape(-1, found.shape[-1]))
+    fused = fused_scores(fusion, found.reshape(-1, found.shape[-1]))
     return np.asarray(fused).reshape(found.shape[:-1])
 
 
@@ -152,7 +152,7 @@ def learn_joint(
     left_out: Mapping[int, Float[np.ndarray, "h w J"]],
     images: Sequence[Float[np.ndarray, "h w D"]],
     anomalies: Sequence[ImagePatches] = (),
-) -> tuple[DetectorState, list[Float[np.ndarray, "h w"]]]:
+) -> tuple[DetectorState, Iterator[Float[np.ndarray, "h w"]]]:
     """Learn what the scores of the settings need: a context and known anomalies, if they are among them, and a fusion.
 
     Args:
@@ -255,14 +255,15 @@ def _fusion_of(grids: Sequence[np.ndarray], names: tuple[str, ...]) -> Fusion:
     return learn_fusion(rows, in_nats=[names.index(name) for name in IN_NATS if name in names])
 
 
-def _as_others_say(grids: list[np.ndarray], names: tuple[str, ...]) -> list[np.ndarray]:
-    """Each image fused by a fusion that was learned from the others, some of them at a time."""
-    fused: list[Any] = [None] * len(grids)
+def _as_others_say(
+    grids: list[np.ndarray], names: tuple[str, ...]
+) -> Iterator[Float[np.ndarray, "h w"]]:
+    """Each image fused by a fusion that was learned from the others, some of them at a time, when it is asked for."""
     number = min(FOLDS, len(grids))
-    for fold in range(number):
-        others = [grid for place, grid in enumerate(grids) if place % number != fold]
-        fusion = _fusion_of(others, names)
-        for place in range(fold, len(grids), number):
-            flat = grids[place].reshape(-1, grids[place].shape[-1])
-            fused[place] = np.asarray(fused_scores(fusion, flat)).reshape(grids[place].shape[:-1])
-    return fused
+    fusions: dict[int, Fusion] = {}
+    for place, grid in enumerate(grids):
+        fold = place % number
+        if fold not in fusions:
+            others = [one for other, one in enumerate(grids) if other % number != fold]
+            fusions[fold] = _fusion_of(others, names)
+        yield in_unit(fusions[fold], grid)
