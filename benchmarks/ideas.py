@@ -170,7 +170,7 @@ IDEAS: dict[str, Callable[[Setting], Outcome]] = {
 def main() -> None:
     """Say which records are known as they become so, then print the table; write `--json`."""
     options = _options()
-    config = DetectorConfig(backbone=options.backbone, short_side=options.short_side)
+    config = DetectorConfig(backbone=options.backbone, short_side=options.short_side, whiten=False)
     settings = json.loads(json.dumps(dataclasses.asdict(config)))
     records = known_records(options.json, settings)
     backbone = load_backbone(options.backbone)

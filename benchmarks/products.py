@@ -26,7 +26,7 @@ SHOWN = ("image_auroc", "pixel_auroc", "pixel_aupr")
 def main() -> None:
     """Print which products are taken for which, and the figures of each; write `--json`."""
     options = _options()
-    config = DetectorConfig(backbone=options.backbone, short_side=options.short_side)
+    config = DetectorConfig(backbone=options.backbone, short_side=options.short_side, whiten=False)
     data = {
         pathlib.Path(path).name: some_of(open_data_set(path), options.num_images)
         for path in options.data

@@ -75,6 +75,7 @@ def main() -> None:
         num_components=options.num_components,
         num_epochs=options.num_epochs,
         tolerance=options.tolerance,
+        whiten=False,
     )
     settings = plain(config)
     records = known_records(options.json, settings)

@@ -32,16 +32,19 @@ COVERAGE = {
     "num_components": None,
     "num_epochs": 0,
 }
+FAST = {**PRESETS["fast"], "num_components": None}
 VARIANTS: Mapping[str, Variant] = {
     "mixture": Variant(scores=("predictive", "cosine")),
     "mixture-full": Variant(
         {"covariance": "full", "num_components": 100}, ("predictive", "nearest_predictive")
     ),
     "coverage": Variant(COVERAGE, ("predictive", "nearest_predictive", "cosine")),
-    "fast": Variant({**PRESETS["fast"], "num_components": None, "p_values": True}, (("cosine",),)),
-    "fast-distances": Variant({**PRESETS["fast"], "num_components": None}, ("cosine",)),
+    "fast": Variant(FAST | {"p_values": True, "whiten": True}, (("cosine",),)),
+    "fast-plain": Variant(FAST | {"p_values": True}, (("cosine",),)),
+    "fast-distances": Variant(FAST, ("cosine",)),
     "accurate": Variant(
-        {**PRESETS["accurate"], "num_components": None}, (PRESETS["accurate"]["score"],)
+        {**PRESETS["accurate"], "num_components": None, "whiten": True},
+        (PRESETS["accurate"]["score"],),
     ),
     **{
         name: Variant({**PRESETS["fast"], **number}, (PRESETS["fast"]["score"],))

@@ -72,7 +72,7 @@ PRESETS = {
         "covariance": "low_rank",
         "rank": 2,
         "num_epochs": 0,
-        "score": ("cosine", "residual", "spherical"),
+        "score": ("cosine", "residual"),
     },
     "paper": {
         "backend": "paper",
@@ -81,6 +81,7 @@ PRESETS = {
         "num_epochs": 40,
         "tolerance": 0.0,
         "score": "cosine",
+        "whiten": False,
         "p_values": False,
         "sigma": 0.0,
     },
@@ -88,8 +89,8 @@ PRESETS = {
 """One word for a setting of the whole detector: the settings that differ from their defaults.
 
 "fast" is the default: means of components, at a hundredth of a memory bank's time and size. "accurate" has twice as
-many components, the directions in which the patches of each vary (`scoring.residual`) and how widely
-(`scoring.spherical`), and fuses three scores. "paper" is the published setting (arXiv 2509.19997, section 3).
+many components and the directions in which the patches of each vary (`scoring.residual`), and fuses two scores.
+"paper" is the published setting (arXiv 2509.19997, section 3).
 """
 
 JOINS = ("concatenate", "mean")

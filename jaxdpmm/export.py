@@ -178,7 +178,7 @@ def _scorer_of(
     def function(features: Float[Array, "N D"]) -> Float[Array, " N"]:
         return scorer.score(params, features)
 
-    return " + ".join(names), function, shape[0] if reduction is None else reduction.mean.shape[0]
+    return " + ".join(names), function, shape[0] if reduction is None else reduction.axes.shape[0]
 
 
 def _of_names(model: Model, scorers: Sequence[Scorer]) -> tuple[Scorer, Any]:

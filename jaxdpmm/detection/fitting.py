@@ -12,8 +12,9 @@ from jaxtyping import PRNGKeyArray
 from jaxdpmm import trees
 from jaxdpmm.detection.config import DetectorConfig
 from jaxdpmm.detection.parts import algorithm_of, batch_size_of, mixture_of, start_of
-from jaxdpmm.detection.reduction import principal_axes, reduce_features
+from jaxdpmm.detection.reduction import Reduction, principal_axes, reduce_features
 from jaxdpmm.detection.state import DetectorState, FitFacts
+from jaxdpmm.detection.whitening import learn_whitening
 from jaxdpmm.inference import Algorithm, FitResult, LocalStep, Objective, fit, truncation_binds
 from jaxdpmm.inference.data.pieces import draw_sample
 from jaxdpmm.model import Mixture, Posterior, Prior, compact, default_prior
@@ -50,11 +51,11 @@ def fit_mixture(
     """
     keys = jax.random.split(jax.random.key(config.seed), 4)
     key_sample, key_start, key_fit, key_axes = keys
-    reduction, prior = (None, None) if beside is None else (beside.reduction, beside.prior)
-    if beside is None and config.num_principal is not None:
-        reduction = principal_axes(features, config.num_principal, key_axes)
-    if reduction is not None:
-        features = reduce_features(reduction, features)
+    if beside is None:
+        reduction, prior = _reduction_of(config, features, key_axes), None
+    else:
+        reduction, prior = beside.reduction, beside.prior
+    features = reduce_features(reduction, features)
     mixture = mixture_of(config, features.shape[1], config.truncation(len(features)))
     prior = prior or _prior_of(config, mixture, draw_sample(key_sample, features, SAMPLE_SIZE))
     algorithm = algorithm_of(config, mixture, prior, local_step)
@@ -67,6 +68,12 @@ def fit_mixture(
         facts = facts._replace(truncation_binds=truncation_binds(posterior))
     smaller, posterior = compact(mixture, algorithm.prior, posterior)
     return DetectorState(smaller, algorithm.prior, posterior, facts, reduction)
+
+
+def _reduction_of(config: DetectorConfig, features: Any, key: PRNGKeyArray) -> Reduction | None:
+    if config.num_principal is not None:
+        return principal_axes(features, config.num_principal, key)
+    return learn_whitening(features, key) if config.is_whitened else None
 
 
 def _prior_of(config: DetectorConfig, mixture: Mixture, sample: Any) -> Prior:

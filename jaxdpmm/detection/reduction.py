@@ -1,7 +1,7 @@
-"""Fewer dimensions before a mixture: the first principal components of training patches, kept with the model.
+"""What is done to features before a mixture, kept with the model: fewer of them, or less of what varies everywhere.
 
-Full covariances cost D^2 a component and need many patches; in a tenth of the dimensions they cost a hundredth. Read
-`fitting.py` next.
+Principal components make full covariances cheap: in a tenth of the dimensions they cost a hundredth. Whitening takes
+back directions in which patches vary about every mean, see `whitening.py`, which is the next file to read.
 """
 
 from collections.abc import Mapping
@@ -19,17 +19,58 @@ from jaxdpmm.scoring import Scorer, in_tiles
 from jaxdpmm.scoring.scorer import TILE_SIZE
 
 SAMPLE_SIZE = 50_000
-MEAN, AXES = "principal/mean", "principal/axes"  # in a model file
 
 
-class Reduction(NamedTuple):
+class Principal(NamedTuple):
     """What is subtracted from features, and the directions that they are projected on."""
 
     mean: Float[Array, " D"]
     axes: Float[Array, "D q"]
 
+    def project(self, x: Float[Array, "N D"]) -> Float[Array, "N q"]:
+        """Coordinates along the axes."""
+        return (x - self.mean[None].astype(x.dtype)) @ self.axes.astype(x.dtype)
 
-def principal_axes(features: Any, number: int, key: PRNGKeyArray) -> Reduction:
+
+class Whitened(NamedTuple):
+    """Directions in which features vary about component means, and what coordinates along them are multiplied by."""
+
+    axes: Float[Array, "D q"]
+    factors: Float[Array, " q"]
+
+    def project(self, x: Float[Array, "N D"]) -> Float[Array, "N D"]:
+        """Vectors of length one, with less of these directions."""
+        axes = self.axes.astype(x.dtype)
+        less = (x @ axes) * (self.factors.astype(x.dtype) - 1)[None]
+        x = x + less @ axes.T
+        squares = jnp.sum(x * x, axis=1, keepdims=True)
+        return x * jax.lax.rsqrt(jnp.maximum(squares, jnp.finfo(x.dtype).tiny))
+
+
+Reduction = Principal | Whitened
+
+NAMES: dict[str, type[Reduction]] = {"principal": Principal, "whitened": Whitened}
+"""Of the arrays in a model file, and what they are parts of."""
+
+
+class ReducedRows:
+    """Rows of a store that are reduced when they are read, so that no more of them are in memory than are asked for."""
+
+    def __init__(self, reduction: Reduction, rows: Any):
+        self.reduction, self.rows = reduction, rows
+        self.dtype = np.dtype(np.float32)
+        self.shape = (len(rows), *np.shape(reduce_features(reduction, rows[:1]))[1:])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: Any) -> np.ndarray:
+        found = np.asarray(self.rows[place], np.float32)
+        flat = found.reshape(-1, found.shape[-1])
+        return _in_parts(self.reduction, flat).reshape(*found.shape[:-1], -1)
+
+
+def principal_axes(features: Any, number: int, key: PRNGKeyArray) -> Principal:
     """Mean and the directions of largest variance of a sample of features.
 
     Args:
@@ -48,10 +89,26 @@ def principal_axes(features: Any, number: int, key: PRNGKeyArray) -> Reduction:
     sample = draw_sample(key, features, SAMPLE_SIZE).astype(np.float64)
     mean = sample.mean(axis=0)
     centred = sample - mean[None]
-    axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :number]
+    axes, _ = ordered_axes(centred.T @ centred)
+    return Principal(jnp.asarray(mean, jnp.float32), jnp.asarray(axes[:, :number], jnp.float32))
+
+
+def ordered_axes(
+    scatter: Float[np.ndarray, "D D"],
+) -> tuple[Float[np.ndarray, "D D"], Float[np.ndarray, " D"]]:
+    """Directions of largest scatter, one per column, and the scatter along each, largest first."""
+    values, axes = np.linalg.eigh(scatter)
+    axes = axes[:, ::-1]
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
-    axes = axes * np.sign(largest)  # else their signs differ from machine to machine
-    return Reduction(jnp.asarray(mean, jnp.float32), jnp.asarray(axes, jnp.float32))
+    return axes * np.sign(largest), values[::-1]  # else their signs differ from machine to machine
+
+
+def arrays_of(reduction: Reduction | None) -> dict[str, np.ndarray]:
+    """The arrays of a model file that `reduction_of` reads."""
+    if reduction is None:
+        return {}
+    (kind,) = (name for name, cls in NAMES.items() if isinstance(reduction, cls))
+    return {f"{kind}/{name}": np.asarray(part) for name, part in reduction._asdict().items()}
 
 
 def reduction_of(
@@ -66,28 +123,30 @@ def reduction_of(
     Raises:
         ValueError: the arrays do not fit the mixture; the message is a part of a sentence.
     """
-    if not {MEAN, AXES} & set(arrays):
-        return None
-    mean, axes = (arrays.get(name, np.zeros(0)) for name in (MEAN, AXES))
-    is_finite = all(
-        array.dtype.kind == "f" and bool(np.isfinite(array).all()) for array in (mean, axes)
-    )
-    if mean.ndim != 1 or axes.shape != (mean.size, *(point_shape or ())) or not is_finite:
-        raise ValueError(
-            f"principal axes of shapes {mean.shape} and {axes.shape} for points of shape {point_shape}"
-        )
-    return Reduction(jnp.asarray(mean), jnp.asarray(axes))
+    for kind, cls in NAMES.items():
+        names = [f"{kind}/{name}" for name in cls._fields]
+        if not set(names) & set(arrays):
+            continue
+        parts = [arrays.get(name, np.zeros(0)) for name in names]
+        shapes = " and ".join(str(part.shape) for part in parts)
+        if not (_are_finite(parts) and _are_axes(cls, *parts, point_shape or ())):
+            raise ValueError(f"{kind} axes of shapes {shapes} for points of shape {point_shape}")
+        return cls(*map(jnp.asarray, parts))
+    return None
 
 
 def reduce_features(reduction: Reduction | None, features: Any) -> Any:
-    """Coordinates of features along the axes of a reduction, (N, q); without one, the features as they are."""
+    """Features as a mixture takes them, (N, q); without a reduction, the features as they are.
+
+    Args:
+        reduction: what is done to them.
+        features: (N, D); rows of what is not in memory are reduced when they are read.
+    """
     if reduction is None:
         return features
-    parts = [
-        in_tiles(_project, reduction, np.asarray(features[start : start + TILE_SIZE], np.float32))
-        for start in range(0, len(features), TILE_SIZE)
-    ]
-    return np.concatenate(parts)
+    if isinstance(features, np.ndarray | jax.Array | list):
+        return _in_parts(reduction, features)
+    return ReducedRows(reduction, features)
 
 
 @lru_cache
@@ -107,8 +166,29 @@ def reduced(scorer: Scorer) -> Scorer:
     return Scorer(prepare, score)
 
 
+def _are_finite(parts: list[np.ndarray]) -> bool:
+    return all(part.dtype.kind == "f" and bool(np.isfinite(part).all()) for part in parts)
+
+
+def _are_axes(
+    cls: type[Reduction], first: np.ndarray, second: np.ndarray, point_shape: tuple[int, ...]
+) -> bool:
+    """Whether parts of a reduction have the shapes of one for a mixture of such points."""
+    if cls is Principal:
+        return first.ndim == 1 and second.shape == (first.size, *point_shape)
+    return second.ndim == 1 and first.shape == (*point_shape, second.size)
+
+
+def _in_parts(reduction: Reduction, features: Any) -> np.ndarray:
+    """A tile at a time, so that no second copy of all features is on the device."""
+    parts = [
+        in_tiles(_project, reduction, np.asarray(features[start : start + TILE_SIZE], np.float32))
+        for start in range(0, max(len(features), 1), TILE_SIZE)
+    ]
+    return np.concatenate(parts)
+
+
 @jax.jit
 @full_precision()
 def _project(reduction: Reduction, x: Float[Array, "N D"]) -> Float[Array, "N q"]:
-    mean, axes = reduction
-    return (x - mean[None].astype(x.dtype)) @ axes.astype(x.dtype)
+    return reduction.project(x)

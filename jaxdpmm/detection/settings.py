@@ -152,6 +152,12 @@ class MixtureSettings:
         "Number of principal components that features are reduced to before the mixture. Default: no reduction.",
         within=POSITIVE,
     )
+    whiten: bool | None = setting(
+        None,
+        "Less of the directions in which patches vary about every mean, before the mixture. Default: yes, unless "
+        "images are kept or num_principal is given.",
+        "See `detection/whitening.py`. What is learned for it of all patches cannot forget an image.",
+    )
     start: str = setting(
         "coverage",
         "Start of the fit, where coverage has components for rare normal patches too",

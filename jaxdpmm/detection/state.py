@@ -188,7 +188,7 @@ class DetectorState(NamedTuple):
         prior: hyper-parameters.
         posterior: fitted, of the mixture's number of components.
         facts: what is told of the fit.
-        reduction: the projection of features before the mixture; None for features as they are.
+        reduction: what is done to features before the mixture; None for features as they are.
         examples: training patches of each component.
         calibration: scores of held-out or left-out normal images; None where there were none.
         training_images: by their score without themselves, the most atypical first; none with held-out images.
@@ -223,7 +223,7 @@ class DetectorState(NamedTuple):
     def num_inputs(self) -> int:
         """Number of features that scores take, before they are reduced."""
         if self.reduction is not None:
-            return self.reduction.mean.shape[0]
+            return self.reduction.axes.shape[0]
         (dim,) = self.mixture.family.point_shape or (0,)
         return dim
 

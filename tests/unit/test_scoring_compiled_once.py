@@ -22,7 +22,7 @@ from jaxdpmm import (
 )
 from jaxdpmm.detection.assigning import assign
 from jaxdpmm.detection.banks import greedy_coreset, k_means_rows, memory_bank
-from jaxdpmm.detection.reduction import Reduction, reduce_features
+from jaxdpmm.detection.reduction import Principal, reduce_features
 from jaxdpmm.detection.scored import compile_scorer
 from jaxdpmm.detection.state import DetectorState, FitFacts
 from jaxdpmm.families import Gaussian
@@ -80,7 +80,7 @@ def fitted(x: np.ndarray, family: Gaussian = DIAGONAL):
 def state(x: np.ndarray) -> DetectorState:
     """A mixture whose features are reduced."""
     wide = np.random.default_rng(int(x[0, 0] > 1)).normal(size=(DIM + 2, DIM))
-    axes = Reduction(jnp.zeros(DIM + 2, jnp.float32), jnp.asarray(wide, jnp.float32))
+    axes = Principal(jnp.zeros(DIM + 2, jnp.float32), jnp.asarray(wide, jnp.float32))
     return DetectorState(*fitted(x), FitFacts(len(x), 0, False, False, None), axes)
 
 

@@ -28,7 +28,9 @@ from jaxdpmm.features.given import given_features
 from jaxdpmm.images.geometry import Frame
 
 NAME = "means of images"
-ROUTER = DetectorConfig(thresholds="none", p_values=False, top_fraction=1.0, sigma=0.0)
+ROUTER = DetectorConfig(
+    thresholds="none", whiten=False, p_values=False, top_fraction=1.0, sigma=0.0
+)
 FEWEST_IMAGES = 2  # so that something is left without each
 MOST_COMPONENTS = 1000  # of as many as there are images
 _ONE = Frame((1, 1), (1, 1), (0, 0), (1, 1), 1)

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxdpmm.choices import CONTEXT, DISCREPANCY, DIVERGENCE, ODDS, is_joint, names_of
 from jaxdpmm.detection.config import OWN, DetectorConfig
+from jaxdpmm.detection.reduction import arrays_of as reduction_arrays
 from jaxdpmm.detection.reduction import reduction_of
 from jaxdpmm.detection.state import (
     Calibration,
@@ -65,9 +66,9 @@ class _Settings(msgspec.Struct):
 
 def model_of(config: DetectorConfig, state: DetectorState) -> Model:
     """What a model file holds of a detector."""
-    trees = {"principal": state.reduction, "calibration": state.calibration}
-    arrays = {name: np.asarray(leaf) for name, leaf in named_leaves(trees).items()}
-    arrays |= arrays_of(state)
+    calibration = named_leaves({"calibration": state.calibration})
+    arrays = {name: np.asarray(leaf) for name, leaf in calibration.items()}
+    arrays |= reduction_arrays(state.reduction) | arrays_of(state)
     settings = {
         "detector": config.to_dict(),
         "backbone_sha256": state.backbone_sha256,
