@@ -67,7 +67,7 @@ class ReducedRows:
     def __getitem__(self, place: Any) -> np.ndarray:
         found = np.asarray(self.rows[place], np.float32)
         flat = found.reshape(-1, found.shape[-1])
-        return _in_parts(self.reduction, flat).reshape(*found.shape[:-1], -1)
+        return _in_parts(self.reduction, flat).reshape(*found.shape[:-1], self.shape[1])
 
 
 def principal_axes(features: Any, number: int, key: PRNGKeyArray) -> Principal:
@@ -129,7 +129,7 @@ def reduction_of(
             continue
         parts = [arrays.get(name, np.zeros(0)) for name in names]
         shapes = " and ".join(str(part.shape) for part in parts)
-        if not (_are_finite(parts) and _are_axes(cls, *parts, point_shape or ())):
+        if not (_are_finite(parts) and _are_axes(cls, parts, point_shape or ())):
             raise ValueError(f"{kind} axes of shapes {shapes} for points of shape {point_shape}")
         return cls(*map(jnp.asarray, parts))
     return None
@@ -170,10 +170,9 @@ def _are_finite(parts: list[np.ndarray]) -> bool:
     return all(part.dtype.kind == "f" and bool(np.isfinite(part).all()) for part in parts)
 
 
-def _are_axes(
-    cls: type[Reduction], first: np.ndarray, second: np.ndarray, point_shape: tuple[int, ...]
-) -> bool:
+def _are_axes(cls: type[Reduction], parts: list[np.ndarray], point_shape: tuple[int, ...]) -> bool:
     """Whether parts of a reduction have the shapes of one for a mixture of such points."""
+    first, second = parts
     if cls is Principal:
         return first.ndim == 1 and second.shape == (first.size, *point_shape)
     return second.ndim == 1 and first.shape == (*point_shape, second.size)

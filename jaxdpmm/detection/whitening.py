@@ -52,7 +52,7 @@ def learn_whitening(features: Any, key: PRNGKeyArray) -> Whitened:
     apart = _about_means(sample, np.asarray(seeds.labels))
     axes, scatter = ordered_axes(apart.T @ apart)
     scatter = np.maximum(scatter, 0)
-    kept = KEPT * max(float(scatter.mean()), np.finfo(np.float32).tiny)
+    kept = KEPT * max(float(scatter.mean()), float(np.finfo(np.float32).tiny))
     factors = 1 / np.sqrt(1 + scatter / kept)
     number = min(NUM_AXES, len(factors) - 1)
     rest = factors[number:].mean()  # of the others, which stay as they are

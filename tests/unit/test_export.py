@@ -14,7 +14,7 @@ from jax import export as jax_export
 
 import jaxdpmm
 from jaxdpmm import cli
-from jaxdpmm.detection.reduction import AXES, MEAN
+from jaxdpmm.detection.reduction import Principal, arrays_of
 from jaxdpmm.export import export_onnx, export_scorer, load_scorer
 from jaxdpmm.families import GaussianLowRank, VonMisesFisher
 from jaxdpmm.families.product import Block, ProductFamily
@@ -167,11 +167,12 @@ def quiet(runtime):
 
 def test_detector_that_reduces_its_features(tmp_path):
     random = np.random.default_rng(1)
-    arrays = {MEAN: np.ones(8, np.float32), AXES: random.normal(size=(8, 5)).astype(np.float32)}
+    axes = random.normal(size=(8, 5)).astype(np.float32)
+    arrays = arrays_of(Principal(np.ones(8, np.float32), axes))
     model = model_of(arrays=arrays)._replace(settings={"detector": {"score": "cosine"}})
     export_scorer(model, tmp_path / "scorer", platforms=("cpu",))
     x = random.normal(size=(6, 8)).astype(np.float32)
-    reduced_x = (x - arrays[MEAN]) @ arrays[AXES]
+    reduced_x = (x - 1) @ axes
     expected = score(cosine(model.mixture), model.posterior, reduced_x)
     np.testing.assert_allclose(load_scorer(tmp_path / "scorer")(x), expected, rtol=1e-5, atol=1e-6)
 
