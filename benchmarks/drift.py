@@ -30,7 +30,7 @@ NUM_KINDS, NUM_FEATURES = 5, 4
 NUM_LEARNED, NUM_NEW = 20, 10
 RATES = (0.1, 0.05, 0.01)
 CONFIG = DetectorConfig(
-    num_components=8, score="predictive", keep_images=True, thresholds="leave_one_out"
+    whiten=False, num_components=8, score="predictive", keep_images=True, thresholds="leave_one_out"
 )
 GROWN = (
     3.0,

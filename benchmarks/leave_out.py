@@ -33,6 +33,10 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         **{"start": "coverage", "covariance": "spherical", "num_epochs": 0},
         "score": "cosine",
     },
+    "whitened": {
+        **{"start": "coverage", "covariance": "spherical", "num_epochs": 0},
+        **{"score": "cosine", "whiten": True},
+    },
     "diagonal": {"num_components": 100, "num_epochs": 20, "tolerance": 0.1},
     "full": {"covariance": "full", "num_components": 50, "num_epochs": 5, "tolerance": 0.1},
 }

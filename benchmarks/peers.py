@@ -24,7 +24,9 @@ from harness import num_cores
 from jaxdpmm.detection.banks import faiss_bank, greedy_coreset, k_means_rows, memory_bank
 from jaxdpmm.detection.maps import image_scores
 from jaxdpmm.detection.methods import Fitted
+from jaxdpmm.detection.reduction import reduce_features
 from jaxdpmm.detection.scored import compile_scorer
+from jaxdpmm.detection.whitening import learn_whitening
 from jaxdpmm.scoring import in_tiles
 from jaxdpmm.scoring.distance import unit_vectors
 from jaxdpmm.scoring.fusion import OF_EACH, learn_survival, minus_log_p
@@ -88,6 +90,20 @@ def bank_in_nats(learned: Learned) -> Peer:
         return float(image_scores(scores[None], exponent=OF_EACH)[0])
 
     return Peer(fitted._replace(score_patches=score_patches), image_score)
+
+
+def bank_whitened(learned: Learned) -> Peer:
+    """The same of features that are whitened as those of our presets are."""
+    whitened = learn_whitening(learned.features, jax.random.key(learned.seed))
+    rows, queries = (reduce_features(whitened, x) for x in (learned.features, learned.queries))
+    peer = bank_in_nats(learned._replace(features=rows, queries=queries))
+
+    def score_patches(features: Any) -> np.ndarray:
+        x = np.asarray(features)
+        reduced = reduce_features(whitened, x.reshape(-1, x.shape[-1]))
+        return peer.fitted.score_patches(reduced.reshape(x.shape))
+
+    return peer._replace(fitted=peer.fitted._replace(score_patches=score_patches))
 
 
 def k_means(learned: Learned) -> Peer:
@@ -256,6 +272,7 @@ def _bank_of(rows: np.ndarray) -> Peer:
 
 PEERS: dict[str, Callable[[Learned], Peer]] = {
     "bank-p": bank_in_nats,
+    "bank-whitened": bank_whitened,
     "coreset-10": functools.partial(coreset, 0.1),
     "k-means-equal": k_means,
     "patchcore": functools.partial(patchcore, 0.01),

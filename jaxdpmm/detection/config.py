@@ -153,16 +153,6 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
                 f"{' as p-values' if self.p_values else ''}; name one without p_values, since what is learned of "
                 "left-out images cannot forget them."
             )
-        if self.whiten and (self.keep_images or self.num_principal is not None):
-            other = "keep_images" if self.keep_images else "num_principal"
-            why = (
-                "what is learned of all patches cannot forget an image"
-                if self.keep_images
-                else "one of the two is done to features"
-            )
-            raise ValueError(
-                f"whiten must be left out with {other}, got True; leave out one of them, since {why}."
-            )
         if self.keep_images and self.image_score == DIVERGENCE:
             raise ValueError(
                 'image_score must be "top" with keep_images, got "divergence"; leave it out, since what an image is '
@@ -205,13 +195,6 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         is_own = {name: isinstance(values[name], cls) for name, cls in OWN.items()}
         return {name: None if is_own.get(name) else value for name, value in values.items()}
-
-    @property
-    def is_whitened(self) -> bool:
-        """Whether features are whitened before the mixture, where `whiten` leaves it open too."""
-        if self.whiten is not None:
-            return self.whiten
-        return not self.keep_images and self.num_principal is None
 
     def sweeps(self) -> int:
         """Most sweeps over the patches: `num_epochs`, or what suits the start and the backend."""

@@ -73,7 +73,7 @@ def fit_mixture(
 def _reduction_of(config: DetectorConfig, features: Any, key: PRNGKeyArray) -> Reduction | None:
     if config.num_principal is not None:
         return principal_axes(features, config.num_principal, key)
-    return learn_whitening(features, key) if config.is_whitened else None
+    return learn_whitening(features, key) if config.whiten else None
 
 
 def _prior_of(config: DetectorConfig, mixture: Mixture, sample: Any) -> Prior:

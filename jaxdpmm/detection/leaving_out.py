@@ -1,6 +1,7 @@
 """Every training image scored as if it had not been there: thresholds from all images, and which of them are atypical.
 
-All patches of an image, rotated ones included, are one group of `../leave_out.py`. Several scores become one here, as
+All patches of an image, rotated ones included, are one group of `../leave_out.py`. What features are reduced or
+whitened by is learned from a sample of all patches and stays as it is. Several scores become one here, as
 `scores/joint.py` says, since this is where normal patches are scored that were not learned from. Next file to read:
 `trimming.py`, which fits again without the images that look anomalous.
 """

@@ -39,12 +39,12 @@ class Whitened(NamedTuple):
     factors: Float[Array, " q"]
 
     def project(self, x: Float[Array, "N D"]) -> Float[Array, "N D"]:
-        """Vectors of length one, with less of these directions."""
+        """Vectors of the length that they had, with less of these directions."""
         axes = self.axes.astype(x.dtype)
         less = (x @ axes) * (self.factors.astype(x.dtype) - 1)[None]
-        x = x + less @ axes.T
-        squares = jnp.sum(x * x, axis=1, keepdims=True)
-        return x * jax.lax.rsqrt(jnp.maximum(squares, jnp.finfo(x.dtype).tiny))
+        turned = x + less @ axes.T
+        before, after = (jnp.sum(one * one, axis=1, keepdims=True) for one in (x, turned))
+        return turned * jnp.sqrt(before / jnp.maximum(after, jnp.finfo(x.dtype).tiny))
 
 
 Reduction = Principal | Whitened

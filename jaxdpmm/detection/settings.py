@@ -152,11 +152,10 @@ class MixtureSettings:
         "Number of principal components that features are reduced to before the mixture. Default: no reduction.",
         within=POSITIVE,
     )
-    whiten: bool | None = setting(
-        None,
-        "Less of the directions in which patches vary about every mean, before the mixture. Default: yes, unless "
-        "images are kept or num_principal is given.",
-        "See `detection/whitening.py`. What is learned for it of all patches cannot forget an image.",
+    whiten: bool = setting(
+        True,
+        "Less of the directions in which patches vary about every mean, before the mixture.",
+        "See `detection/whitening.py`. Principal components take its place where `num_principal` is given.",
     )
     start: str = setting(
         "coverage",

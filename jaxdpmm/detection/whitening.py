@@ -10,7 +10,7 @@ multiplied by
 so that a direction of v = s m keeps half of its variance. Full whitening (s = 0) raises directions in which nothing
 varies to the same weight as all others, and loses rare anomalies among their noise. In speaker recognition this is
 within-class covariance normalization, with classes that are known; here the clusters are those of a start for coverage,
-a hundredth of the patches. Vectors are then made of length one again. Next file to read: `fitting.py`.
+a hundredth of the patches. Vectors then get the length back that they had. Next file to read: `fitting.py`.
 
 References:
     Hatch, Kajarekar and Stolcke (2006), Within-class covariance normalization for SVM-based speaker recognition.

@@ -46,6 +46,7 @@ from jaxdpmm.scoring import (
     SCORERS,
     Fusion,
     Scorer,
+    fuse,
     fused_scores,
     learn_fusion,
     nearest_predictive,
@@ -121,9 +122,11 @@ def compile_score(state: DetectorState, score: str | tuple[str, ...]) -> ScorePa
             f"score must be one of a patch alone where training patches are not known as images, got "
             f"{' and '.join(names)}, which are fused as left-out images say; fit with Detector.fit, or name one score."
         )
-    fitted = state.posterior, state.reduction
-    of_patch = compile_scorer(reduced(columns(state.mixture, names)), fitted)
+    fitted, scorer = (state.posterior, state.reduction), reduced(columns(state.mixture, names))
     finishers = _finishers(state, names)
+    if not finishers:  # all of it is of a patch alone, and one program
+        return compile_scorer(_of_columns(scorer), (fitted, fusion))
+    of_patch = compile_scorer(scorer, fitted)
 
     def score_patches(features: Any) -> Any:
         found = _finished(finishers, of_patch(features), features)
@@ -131,6 +134,20 @@ def compile_score(state: DetectorState, score: str | tuple[str, ...]) -> ScorePa
         return reshaped(fused, *features.shape[:-1])
 
     return score_patches
+
+
+@lru_cache
+def _of_columns(scorer: Scorer) -> Scorer:
+    """The columns of a scorer as one score. It is fitted on a pair: what `scorer` is fitted on, and a `Fusion`."""
+
+    def prepare(fitted: tuple[Any, Fusion]) -> Any:
+        return scorer.prepare(fitted[0]), fitted[1]
+
+    def score(params: tuple[Any, Fusion], x: Float[Array, "N D"]) -> Float[Array, " N"]:
+        prepared, fusion = params
+        return fuse(fusion, scorer.score(prepared, x))
+
+    return Scorer(prepare, score)
 
 
 def in_unit(fusion: Fusion | None, found: Float[np.ndarray, "h w J"]) -> Float[np.ndarray, "h w"]:
