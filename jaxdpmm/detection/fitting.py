@@ -73,7 +73,8 @@ def fit_mixture(
 def _reduction_of(config: DetectorConfig, features: Any, key: PRNGKeyArray) -> Reduction | None:
     if config.num_principal is not None:
         return principal_axes(features, config.num_principal, key)
-    return learn_whitening(features, key) if config.whiten else None
+    # Anomalies among the images would be part of what varies
+    return learn_whitening(features, key) if config.whiten and config.trusts_all else None
 
 
 def _prior_of(config: DetectorConfig, mixture: Mixture, sample: Any) -> Prior:

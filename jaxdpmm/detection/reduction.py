@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxdpmm.inference.data.pieces import draw_sample
+from jaxdpmm.points import compute_type
 from jaxdpmm.precision import full_precision
 from jaxdpmm.scoring import Scorer, in_tiles
 from jaxdpmm.scoring.scorer import TILE_SIZE
@@ -58,14 +59,14 @@ class ReducedRows:
 
     def __init__(self, reduction: Reduction, rows: Any):
         self.reduction, self.rows = reduction, rows
-        self.dtype = np.dtype(np.float32)
+        self.dtype = compute_type(np.dtype(rows.dtype))
         self.shape = (len(rows), *np.shape(reduce_features(reduction, rows[:1]))[1:])
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, place: Any) -> np.ndarray:
-        found = np.asarray(self.rows[place], np.float32)
+        found = np.asarray(self.rows[place])
         flat = found.reshape(-1, found.shape[-1])
         return _in_parts(self.reduction, flat).reshape(*found.shape[:-1], self.shape[1])
 
@@ -181,10 +182,15 @@ def _are_axes(cls: type[Reduction], parts: list[np.ndarray], point_shape: tuple[
 def _in_parts(reduction: Reduction, features: Any) -> np.ndarray:
     """A tile at a time, so that no second copy of all features is on the device."""
     parts = [
-        in_tiles(_project, reduction, np.asarray(features[start : start + TILE_SIZE], np.float32))
+        in_tiles(_project, reduction, _computed(features[start : start + TILE_SIZE]))
         for start in range(0, max(len(features), 1), TILE_SIZE)
     ]
     return np.concatenate(parts)
+
+
+def _computed(rows: Any) -> np.ndarray:
+    rows = np.asarray(rows)
+    return rows.astype(compute_type(rows.dtype), copy=False)
 
 
 @jax.jit

@@ -155,7 +155,8 @@ class MixtureSettings:
     whiten: bool = setting(
         True,
         "Less of the directions in which patches vary about every mean, before the mixture.",
-        "See `detection/whitening.py`. Principal components take its place where `num_principal` is given.",
+        "See `detection/whitening.py`. Not where `num_principal` is given, which takes its place, or contamination is "
+        "not 0, since anomalies would be part of what varies.",
     )
     start: str = setting(
         "coverage",

@@ -29,6 +29,7 @@ from jaxdpmm.points import check_finite
 
 KEPT = 5.0  # s; a direction of five times the mean variance keeps half
 NUM_AXES = 32
+LEAST_REST = 4  # features per axis; of fewer than four, none counts less
 SHARE = 0.01  # of all patches, the clusters: as many as a mixture has components by default
 LEAST_CLUSTERS = 50
 LEAST_PER_CLUSTER = 10  # patches of the sample on average, of which their mean takes one
@@ -54,7 +55,7 @@ def learn_whitening(features: Any, key: PRNGKeyArray) -> Whitened:
     scatter = np.maximum(scatter, 0)
     kept = KEPT * max(float(scatter.mean()), float(np.finfo(np.float32).tiny))
     factors = 1 / np.sqrt(1 + scatter / kept)
-    number = min(NUM_AXES, len(factors) - 1)
+    number = min(NUM_AXES, len(factors) // LEAST_REST)
     rest = factors[number:].mean()  # of the others, which stay as they are
     return Whitened(
         jnp.asarray(axes[:, :number], jnp.float32),

@@ -8,6 +8,7 @@ import pytest
 from jaxdpmm.detection import DetectorConfig, TrainingPatches, fit_mixture
 from jaxdpmm.detection.calibration import calibrate, p_values, threshold
 from jaxdpmm.detection.leaving_out import chosen_images, leave_images_out, new_scores
+from jaxdpmm.detection.reduction import reduce_features
 from jaxdpmm.detection.scored import ScoredImage
 from jaxdpmm.detection.training import chosen_records
 from jaxdpmm.detection.trimming import fit_trimmed, stands_out
@@ -116,7 +117,8 @@ def test_without_sweeps_patches_stay_with_their_nearest_means():
     fitted = fit_mixture(patches.features, config)
     after = leave_images_out(fitted, patches, config).state
     means = np.asarray(component_means(fitted.mixture, fitted.posterior))
-    squares = np.sum((patches.features[:, None] - means[None]) ** 2, axis=2)
+    features = reduce_features(fitted.reduction, patches.features)
+    squares = np.sum((features[:, None] - means[None]) ** 2, axis=2)
     wanted = np.bincount(np.argmin(squares, axis=1), minlength=len(means))
     np.testing.assert_array_equal(np.asarray(after.posterior.counts), wanted)
 
