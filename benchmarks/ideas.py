@@ -71,7 +71,7 @@ def fusion(setting: Setting) -> Outcome:
 
 
 def fusion_low_rank(setting: Setting) -> Outcome:
-    """What the preset "accurate" fuses: the detector's score, and two of low-rank components from the same seeds."""
+    """The detector's score, and two of low-rank components from the same seeds."""
     low_rank = _low_rank(setting)
     scores = {name: compile_scorer(*low_rank.scorer(name)) for name in ("residual", "spherical")}
 

@@ -31,7 +31,7 @@ print(f"{len(train.features):,} patches of {train.features.shape[1]} numbers")
 # ## Methods
 #
 # Each of these learns from features and gives a function from patches to scores. `fast` is the default mixture,
-# `accurate` has twice as many components, and for each the directions in which its patches vary; it adds three scores
+# `accurate` has twice as many components, and for each the directions in which its patches vary; it adds two scores
 # up, and learns how from images that are left out, so it takes images where the others take patches.
 
 # %%
