@@ -61,7 +61,7 @@ def options_of(settings: type, values: Mapping[str, Any]) -> list[str]:
             continue
         option = _name_of(field)
         if isinstance(value, bool):
-            words.append(option if value else f"--no-{option.removeprefix('--')}")
+            words.append(option if value else _refused(option))
             continue
         several = value if _is_repeated(field) and isinstance(value, tuple | list) else [value]
         for one in several:
@@ -80,13 +80,21 @@ def _name_of(field: dataclasses.Field) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def _refused(option: str) -> str:
+    """`--no-whiten` for `--whiten`."""
+    return f"--no-{option.removeprefix('--')}"
+
+
 def _option(field: dataclasses.Field) -> inspect.Parameter:
     """The option for a field; its own default is None, which tells what the user gave; the help names the default."""
     kind: Any = str if Any in get_args(field.type) else field.type  # objects have no text
     for one in get_args(field.type):
         if get_args(one)[1:] == (...,):
             kind = list[get_args(one)[0]]  # type: ignore[misc]
-    option = typer.Option(_name_of(field), help=help_of(field))
+    name = _name_of(field)
+    if bool in (field.type, *get_args(field.type)):
+        name = f"{name}/{_refused(name)}"
+    option = typer.Option(name, help=help_of(field))
     return inspect.Parameter(
         field.name,
         inspect.Parameter.POSITIONAL_OR_KEYWORD,

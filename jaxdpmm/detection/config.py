@@ -147,6 +147,8 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
                 f'contamination must be a share from 0 to 0.5 or "auto", got {self.contamination!r}; the default is 0, '
                 "for images that are all normal."
             )
+        if self.contamination != AUTO:  # a number may come as text, as from the command line
+            object.__setattr__(self, "contamination", float(self.contamination))
         if self.keep_images and is_joint(self.score):
             raise ValueError(
                 f"score must be one score of a patch with keep_images, got {' and '.join(names)}"
@@ -205,7 +207,7 @@ class DetectorConfig(DetectorSettings, FeatureConfig):
     @property
     def trusts_all(self) -> bool:
         """Whether no training image is to be left out as anomalous."""
-        return self.contamination != AUTO and not float(self.contamination)
+        return self.contamination == 0
 
     @property
     def is_adaptive(self) -> bool:

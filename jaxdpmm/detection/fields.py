@@ -79,7 +79,7 @@ def help_of(field: dataclasses.Field) -> str:
         text = f"{text}: {', '.join(names[:-1])} or {names[-1]}."
     if field.default is None or field.default is False:  # which the text itself explains
         return text
-    return f"{text} Default: {field.default}."
+    return f"{text} Default: {'yes' if field.default is True else field.default}."
 
 
 def documented(settings: Class) -> Class:
