@@ -60,7 +60,7 @@ class ReducedRows:
     def __init__(self, reduction: Reduction, rows: Any):
         self.reduction, self.rows = reduction, rows
         self.dtype = compute_type(np.dtype(rows.dtype))
-        self.shape = (len(rows), *np.shape(reduce_features(reduction, rows[:1]))[1:])
+        self.shape = (len(rows), *_in_parts(reduction, rows[:1]).shape[1:])
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -145,7 +145,8 @@ def reduce_features(reduction: Reduction | None, features: Any) -> Any:
     """
     if reduction is None:
         return features
-    if isinstance(features, np.ndarray | jax.Array | list):
+    in_memory = isinstance(features, np.ndarray | jax.Array | list)
+    if in_memory and not isinstance(features, np.memmap):
         return _in_parts(reduction, features)
     return ReducedRows(reduction, features)
 

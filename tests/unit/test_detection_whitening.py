@@ -96,7 +96,7 @@ class Store:
         return found
 
 
-def test_rows_of_a_store_are_whitened_when_they_are_read(key):
+def test_rows_of_a_store_are_whitened_when_they_are_read(key, tmp_path):
     x = kinds_with_nuisance(np.random.default_rng(3), 3000)[0].astype(np.float32)
     whitened = learn_whitening(x, key)
     store = Store(x)
@@ -108,6 +108,8 @@ def test_rows_of_a_store_are_whitened_when_they_are_read(key):
     np.testing.assert_allclose(rows[np.array([5, 2000])], at_once[[5, 2000]], rtol=1e-5, atol=1e-5)
     assert rows[:0].shape == (0, DIM)
     assert store.most == 10
+    np.save(tmp_path / "x.npy", x)
+    assert isinstance(reduce_features(whitened, np.load(tmp_path / "x.npy", "r")), ReducedRows)
     config = DetectorConfig(p_values=False, whiten=True)
     ours, theirs = (fit_mixture(part, config) for part in (store, x))
     np.testing.assert_allclose(ours.posterior.counts, theirs.posterior.counts, atol=1e-3)
