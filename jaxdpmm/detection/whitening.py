@@ -7,10 +7,10 @@ multiplied by
 
     (1 + v / (s m))^(-1/2),    v the variance along the direction, m the mean of v over all directions,
 
-so that a direction of v = s m keeps half of its variance. Full whitening (s = 0) raises directions in which nothing
-varies to the same weight as all others, and loses rare anomalies among their noise. In speaker recognition this is
-within-class covariance normalization, with classes that are known; here the clusters are those of a start for coverage,
-a hundredth of the patches. Vectors then get the length back that they had. Next file to read: `fitting.py`.
+so that a direction of v = s m keeps half of its variance. Full whitening, the limit of s to 0, would give directions in
+which nothing varies the weight of all others. In speaker recognition this is within-class covariance normalization,
+with classes that are known; here the clusters are those of a start for coverage, a hundredth of the patches. Vectors
+then get the length back that they had. Next file to read: `fitting.py`.
 
 References:
     Hatch, Kajarekar and Stolcke (2006), Within-class covariance normalization for SVM-based speaker recognition.
@@ -29,7 +29,7 @@ from jaxdpmm.points import check_finite
 
 KEPT = 5.0  # s; a direction of five times the mean variance keeps half
 NUM_AXES = 32
-LEAST_REST = 4  # features per axis; of fewer than four, none counts less
+FEATURES_PER_AXIS = 4  # at least; of fewer than four features, none counts less
 SHARE = 0.01  # of all patches, the clusters: as many as a mixture has components by default
 LEAST_CLUSTERS = 50
 LEAST_PER_CLUSTER = 10  # patches of the sample on average, of which their mean takes one
@@ -55,7 +55,7 @@ def learn_whitening(features: Any, key: PRNGKeyArray) -> Whitened:
     scatter = np.maximum(scatter, 0)
     kept = KEPT * max(float(scatter.mean()), float(np.finfo(np.float32).tiny))
     factors = 1 / np.sqrt(1 + scatter / kept)
-    number = min(NUM_AXES, len(factors) // LEAST_REST)
+    number = min(NUM_AXES, len(factors) // FEATURES_PER_AXIS)
     rest = factors[number:].mean()  # of the others, which stay as they are
     return Whitened(
         jnp.asarray(axes[:, :number], jnp.float32),

@@ -17,7 +17,7 @@ from jaxdpmm.detection.reduction import (
     reduce_features,
     reduction_of,
 )
-from jaxdpmm.detection.whitening import KEPT, LEAST_REST, learn_whitening
+from jaxdpmm.detection.whitening import FEATURES_PER_AXIS, KEPT, learn_whitening
 
 DIM, NUM_KINDS, WIDE = 64, 50, 6.0
 
@@ -39,7 +39,7 @@ def test_what_varies_about_every_mean_is_found_and_taken_back(key):
     apart = x - np.stack([x[labels == k].mean(axis=0) for k in range(NUM_KINDS)])[labels]
     variances = np.linalg.eigvalsh(apart.T @ apart / len(x))[::-1]
     factors = 1 / np.sqrt(1 + variances / (KEPT * variances.mean()))
-    expected = factors[:2] / factors[DIM // LEAST_REST :].mean()
+    expected = factors[:2] / factors[DIM // FEATURES_PER_AXIS :].mean()
     np.testing.assert_allclose(whitened.factors[:2], expected, rtol=0.05)
 
 
